@@ -1,0 +1,35 @@
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install quickstart test check format docs clean
+
+install: $(INSTALLED)  ## virtual environment, ftcli and the tools of its developers
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+quickstart: $(INSTALLED)  ## install, train on the built-in digits, evaluate
+	$(BIN)/ftcli train configs/quickstart.yaml --name quickstart --overwrite
+	$(BIN)/ftcli eval runs/quickstart
+
+test: $(INSTALLED)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## bring the code into form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)  ## write the generated pages anew
+	$(BIN)/python docs/generate.py
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Wires the parts together, one file per command; each returns a frozen result."""

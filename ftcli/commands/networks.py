@@ -1,0 +1,47 @@
+"""Wires weights: from a recipe or a checkpoint to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftcli.errors import ModelError
+from ftcli.model.backbones import Network, build_network
+from ftcli.model.weights import SourceWeights
+from ftcli.recipe import Recipe
+from ftcli.run.checkpoint import is_checkpoint, load_checkpoint
+
+
+def build_recipe_network(recipe: Recipe, classes: Sequence[str]) -> Network:
+    """Build a recipe's network with its first weights: the library's, none, a file's, or those of another run.
+
+    Raises ModelError or CheckpointError for weights that do not fit, WeightsUnavailableError when offline.
+    """
+    return build_network(
+        recipe.model.name,
+        recipe.model.weights,
+        classes=classes,
+        seed=recipe.seed,
+        image_size=recipe.data.image_size,
+        source=_source(recipe),
+    )
+
+
+def _source(recipe: Recipe) -> SourceWeights | None:
+    """Return the weights of another run, where `model.weights` names one."""
+    path = Path(recipe.model.weights)
+    if recipe.model.weights in {"default", "none"} or not is_checkpoint(path):
+        return None
+    checkpoint = load_checkpoint(path)
+    if checkpoint.info.model != recipe.model.name:
+        raise ModelError(
+            f"holds a {checkpoint.info.model}, not a {recipe.model.name}",
+            where=str(checkpoint.path),
+            hint=f"Set model.name to {checkpoint.info.model}, or model.weights to a run of {recipe.model.name}.",
+        )
+    return SourceWeights(
+        state_dict=checkpoint.state_dict,
+        classes=checkpoint.info.classes,
+        spec=checkpoint.info.spec,
+        origin=str(checkpoint.path),
+    )

@@ -1,0 +1,93 @@
+"""Wires what `plan` and `train` share: recipe and dataset to classes, groups and plan, before anything expensive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftcli.data.builtin import DIGITS, digits_folder
+from ftcli.data.dataset import Dataset, open_dataset
+from ftcli.errors import UsageError
+from ftcli.plan import Plan
+from ftcli.recipe import DEFAULT_VAL_FRACTION, FromScratch, Recipe
+from ftcli.recipe_loading import load_recipe
+from ftcli.strategies import HEAD, check_warmup, make_plan
+
+DATA_DIR = Path("data")
+"""Where built-in datasets are written, below the current directory."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A resolved recipe and what follows from it without reading weights or decoding images."""
+
+    recipe: Recipe
+    dataset: Dataset
+    plan: Plan
+    parameters: dict[str, int]
+    batchnorm: dict[str, bool]
+    notices: tuple[str, ...]
+
+
+def prepare(config: Path, overrides: Sequence[str] = ()) -> Preparation:
+    """Load a recipe, find its images and make its plan.
+
+    Raises RecipeError, DatasetError, ModelError or PlanError; nothing has been written then, except the built-in
+    dataset if the recipe names it.
+    """
+    recipe = load_recipe(config, overrides)
+    dataset = open_recipe_dataset(recipe)
+    from ftcli.model.backbones import outline_network  # imports torch, which a wrong recipe must not wait for
+    from ftcli.model.freezing import batchnorm_mode
+
+    outline = outline_network(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)
+    groups = [group.name for group in outline.groups]
+    plan = make_plan(recipe.strategy, groups, epochs=recipe.total_epochs, patience=recipe.patience)
+    check_warmup(plan, recipe.schedule.warmup_epochs)
+    batchnorm = {group.name: batchnorm_mode(outline, group, 1.0) == "train" for group in outline.groups}
+    _check_batch_size(recipe, plan, batchnorm)
+    resolved = _resolved(recipe, dataset, outline.spec.image_size)
+    notices = _notices(resolved, dataset, plan)
+    return Preparation(resolved, dataset, plan, outline.parameter_counts, batchnorm, notices)
+
+
+def open_recipe_dataset(recipe: Recipe) -> Dataset:
+    """Open the dataset that a recipe names, writing the built-in one on first use."""
+    root = digits_folder(DATA_DIR) if recipe.data.root == DIGITS else Path(recipe.data.root)
+    return open_dataset(root, val_fraction=recipe.data.val_fraction, default_val_fraction=DEFAULT_VAL_FRACTION)
+
+
+def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
+    """Return the recipe with what was left to the dataset and the weights written out."""
+    data = recipe.data.model_copy(update={"image_size": image_size, "val_fraction": dataset.val_fraction})
+    model = recipe.model
+    if isinstance(recipe.strategy, FromScratch):
+        model = model.model_copy(update={"weights": "none"})
+    return recipe.model_copy(update={"data": data, "model": model, "epochs": recipe.total_epochs})
+
+
+def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) -> None:
+    if recipe.data.batch_size > 1:
+        return
+    for phase in plan.phases:
+        if moving := [group for group in phase.trainable if batchnorm[group]]:
+            raise UsageError(
+                f"batches of one image cannot train BatchNorm, which phase {phase.name!r} does in {', '.join(moving)}",
+                where="data.batch_size",
+                hint="Set data.batch_size to 2 or more, or freeze these groups.",
+            )
+
+
+def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
+    notices = []
+    if dataset.strays:
+        names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.strays[:5])
+        more = f" and {len(dataset.strays) - 5} more" if len(dataset.strays) > 5 else ""
+        notices.append(f"{len(dataset.strays)} stray files are not images and are left out: {names}{more}")
+    never = [group for group in plan.groups if not any(phase.lr[group] is not None for phase in plan.phases)]
+    if recipe.model.weights == "none" and never:
+        notices.append(f"weights: none leaves groups random that no phase trains: {', '.join(never)}")
+    elif HEAD in never:
+        notices.append("no phase trains the head, so its first weights stay")
+    return tuple(notices)

@@ -1,0 +1,1 @@
+"""Reads image folders: datasets, splits, decoding, transforms and loaders."""

@@ -1,0 +1,116 @@
+"""Owns how one folder of class folders is read: each class's images, in order, and what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftcli.data.scanning import Tree, bytewise, list_folder, walk
+from ftcli.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image; `name` is its posix path relative to the dataset's root."""
+
+    path: Path
+    name: str
+    label: int
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """The class folders of one folder; `prefix` is what their names start with in the dataset ("train/", or "")."""
+
+    folder: Path
+    prefix: str
+    trees: Mapping[str, Tree]
+    strays: tuple[Path, ...]
+
+
+def read_class_folders(folder: Path, *, prefix: str) -> ClassFolders:
+    """Find the images of every class folder; images beside the class folders are stray."""
+    listing = list_folder(folder)
+    trees = {name: walk(folder / name) for name in listing.folders}
+    strays = [folder / name for name in (*listing.images, *listing.strays)]
+    strays += [folder / name / stray for name, tree in trees.items() for stray in tree.strays]
+    return ClassFolders(folder, prefix, trees, tuple(strays))
+
+
+def training_classes(train: ClassFolders) -> tuple[str, ...]:
+    """Return the classes by name; raise DatasetError for an empty class folder or fewer than two classes."""
+    classes = bytewise(list(train.trees))
+    where = str(train.folder)
+    empty = [name for name in classes if not train.trees[name].images]
+    if classes and len(empty) < len(classes) and empty:
+        raise DatasetError(
+            f"no images in class {'folder' if len(empty) == 1 else 'folders'} {_listed(empty)}",
+            where=where,
+            hint="Add images, or remove the folder so that it is not a class.",
+        )
+    if not classes or empty:
+        raise DatasetError(
+            "no images in class folders were found",
+            where=where,
+            hint="Expected one folder per class with images in it, as in train/ants/1.jpg, train/bees/2.jpg.",
+        )
+    if len(classes) == 1:
+        raise DatasetError(
+            f"only one class, {classes[0]!r}; a classifier needs two or more",
+            where=where,
+            hint=_deeper_root(train.folder, classes[0]) or "Add a folder with the images of another class.",
+        )
+    return classes
+
+
+def label_samples(folders: ClassFolders, classes: Sequence[str]) -> tuple[Sample, ...]:
+    """Return the images with the labels of their class names; raise DatasetError for a class that is not known."""
+    refuse_unknown_classes(folders, classes)
+    return tuple(
+        sample
+        for label, name in enumerate(classes)
+        if name in folders.trees
+        for sample in samples_of(folders, name, label=label)
+    )
+
+
+def samples_of(folders: ClassFolders, class_name: str, *, label: int) -> list[Sample]:
+    """Return the samples of one class, in byte-wise order of their names."""
+    start = f"{folders.prefix}{class_name}/"
+    folder = folders.folder / class_name
+    return [Sample(folder / image, start + image, label) for image in folders.trees[class_name].images]
+
+
+def refuse_unknown_classes(folders: ClassFolders, classes: Sequence[str]) -> None:
+    """Raise DatasetError where a folder that holds images is not one of the classes."""
+    unknown = [name for name, tree in folders.trees.items() if tree.images and name not in classes]
+    if unknown:
+        plural = "class" if len(unknown) == 1 else "classes"
+        raise DatasetError(
+            f"unknown {plural} {_listed(_with_near_match(name, classes) for name in unknown)}",
+            where=str(folders.folder),
+            hint=f"The classes are {_listed(classes)}. Rename or remove the folder.",
+        )
+
+
+def _with_near_match(name: str, classes: Sequence[str]) -> str:
+    by_folded = {known.casefold(): known for known in classes}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return f"{name} (did you mean {by_folded[near[0]]!r}?)" if near else name
+
+
+def _listed(names: Iterable[str], *, most: int = 10) -> str:
+    """Join names for a sentence, the first ones only."""
+    every = list(names)
+    shown = ", ".join(every[:most])
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} more"
+
+
+def _deeper_root(folder: Path, only: str) -> str | None:
+    """Suggest the one folder inside, when that is where the splits or the classes are."""
+    deeper = list_folder(folder / only).folders
+    return (
+        f"Did you mean {folder / only}? It holds {_listed(deeper)}." if len(deeper) > 1 or "train" in deeper else None
+    )

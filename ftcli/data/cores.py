@@ -1,0 +1,24 @@
+"""Owns how many workers read images, from the cores that this process may use."""
+
+from __future__ import annotations
+
+import os
+
+MOST_WORKERS = 16
+"""More workers than this seldom help: the disk or the network is slower."""
+
+FEW_IMAGES = 64
+"""Below this, starting workers takes longer than reading the images."""
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_workers(images: int) -> int:
+    """Return how many workers should read a dataset of this many images; 0 means none beside the main process."""
+    cores = available_cores()
+    return 0 if images < FEW_IMAGES or cores == 1 else min(cores, MOST_WORKERS)

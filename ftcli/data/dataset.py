@@ -1,0 +1,200 @@
+"""Owns what a dataset is: from folders to classes, splits and labelled samples, without opening an image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftcli.data.class_folders import (
+    ClassFolders,
+    Sample,
+    label_samples,
+    read_class_folders,
+    samples_of,
+    training_classes,
+)
+from ftcli.data.scanning import list_folder
+from ftcli.errors import DatasetError
+
+__all__ = ["Dataset", "Sample", "open_dataset", "open_scored_folder"]
+
+TRAIN, VAL, TEST = "train", "val", "test"
+VAL_FOLDERS = (VAL, "valid", "validation")
+SPLIT_FOLDERS = (TRAIN, *VAL_FOLDERS, TEST)
+
+_LOOKS_LIKE_SPLIT = frozenset({*SPLIT_FOLDERS, "training", "testing"})
+_LAYOUTS = (
+    "Expected train/ and val/ (and perhaps test/) with one folder per class each, or one folder of class folders."
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images by split. `val_fraction` is the share of train that became val; None where val has a folder."""
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[Sample, ...]]
+    strays: tuple[Path, ...]
+    val_fraction: float | None
+
+
+def open_dataset(root: str | Path, *, val_fraction: float | None = None, default_val_fraction: float = 0.2) -> Dataset:
+    """Read the classes and splits of a folder with train/ and val/ [and test/], or of one folder of classes.
+
+    Classes are those of train. Without a val folder, `val_fraction` (or else the default) of each class's training
+    images become val. Raises DatasetError, also when `val_fraction` is given although there is a val folder.
+    """
+    root = Path(root)
+    fraction = default_val_fraction if val_fraction is None else val_fraction
+    if not 0 < fraction < 1:
+        raise DatasetError(f"val_fraction is {fraction}", where=str(root), hint="Choose a number between 0 and 1.")
+    folders = _folders_of(root)
+    if TRAIN not in folders:
+        _refuse_misnamed_splits(root, folders)
+        train = read_class_folders(root, prefix="")
+        classes = training_classes(train)
+        return Dataset(root, classes, _cut_val(train, classes, fraction=fraction), train.strays, fraction)
+
+    val_folder = _val_folder(root, folders)
+    if val_folder and val_fraction is not None:
+        raise DatasetError(
+            f"there is a {val_folder}/ folder, so val_fraction would be ignored",
+            where=str(root),
+            hint=f"Remove data.val_fraction, or move {val_folder}/ away.",
+        )
+    return _open_splits(root, folders, val_folder=val_folder, fraction=fraction)
+
+
+def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str | None = None) -> tuple[Sample, ...]:
+    """Read the images to score, from a folder of class folders or from one split of a root with splits.
+
+    Labels follow the names of `classes`. Without `split`, a root gives val, or else test; the samples' names start
+    with the split's folder. Raises DatasetError for an unknown class, a missing split, or no images.
+    """
+    folder = Path(folder)
+    folders = _folders_of(folder)
+    split_folders = [name for name in folders if name in SPLIT_FOLDERS and name not in classes]
+    if not split_folders:
+        if split is not None:
+            raise DatasetError(
+                f"there is no split {split!r} here, only folders {', '.join(folders) or 'of no name'}",
+                where=str(folder),
+                hint="A folder of class folders is scored whole: leave the split out.",
+            )
+        found = read_class_folders(folder, prefix="")
+    else:
+        name = _scored_split(folder, split_folders, split=split)
+        found = read_class_folders(folder / name, prefix=f"{name}/")
+    samples = label_samples(found, classes)
+    if not samples:
+        raise DatasetError("no images in class folders were found", where=str(found.folder), hint=_LAYOUTS)
+    return samples
+
+
+def _open_splits(root: Path, folders: Sequence[str], *, val_folder: str | None, fraction: float) -> Dataset:
+    train = read_class_folders(root / TRAIN, prefix=f"{TRAIN}/")
+    classes = training_classes(train)
+    strays = [*_strays_beside_splits(root), *train.strays]
+    if val_folder:
+        val = read_class_folders(root / val_folder, prefix=f"{val_folder}/")
+        strays += val.strays
+        splits = {TRAIN: label_samples(train, classes), VAL: label_samples(val, classes)}
+        if not splits[VAL]:
+            raise DatasetError(
+                "no images in class folders were found",
+                where=str(val.folder),
+                hint="Add images, or remove the folder so that a share of train becomes val.",
+            )
+    else:
+        splits = _cut_val(train, classes, fraction=fraction)
+    if TEST in folders:
+        test = read_class_folders(root / TEST, prefix=f"{TEST}/")
+        strays += test.strays
+        labelled = label_samples(test, classes)
+        splits |= {TEST: labelled} if labelled else {}
+    return Dataset(root, classes, splits, tuple(strays), None if val_folder else fraction)
+
+
+def _cut_val(train: ClassFolders, classes: Sequence[str], *, fraction: float) -> dict[str, tuple[Sample, ...]]:
+    """Move a share of each class to val, chosen by a hash of the path within the class folder and nothing else."""
+    kept: list[Sample] = []
+    cut: list[Sample] = []
+    for label, name in enumerate(classes):
+        samples = samples_of(train, name, label=label)
+        if len(samples) == 1:
+            raise DatasetError(
+                f"class {name!r} has a single image, {samples[0].name}: it cannot be in train and in val",
+                where=str(train.folder),
+                hint="Add images to the class, remove it, or provide a val/ folder.",
+            )
+        images = train.trees[name].images
+        ranked = sorted(images, key=lambda image: hashlib.sha256(image.encode("utf-8", "surrogateescape")).digest())
+        chosen = set(ranked[: min(max(round(len(images) * fraction), 1), len(images) - 1)])
+        for image, sample in zip(images, samples, strict=True):
+            (cut if image in chosen else kept).append(sample)
+    return {TRAIN: tuple(kept), VAL: tuple(cut)}
+
+
+def _folders_of(root: Path) -> tuple[str, ...]:
+    if not root.exists():
+        raise DatasetError("there is no such folder", where=str(root), hint="Check data.root, or the path you typed.")
+    if not root.is_dir():
+        raise DatasetError("this is a file, not a folder of images", where=str(root), hint=_LAYOUTS)
+    return list_folder(root).folders
+
+
+def _val_folder(root: Path, folders: Sequence[str]) -> str | None:
+    found = [name for name in VAL_FOLDERS if name in folders]
+    if len(found) > 1:
+        raise DatasetError(
+            f"{' and '.join(f'{name}/' for name in found)} both mean val",
+            where=str(root),
+            hint="Keep one of them, or merge them.",
+        )
+    return found[0] if found else None
+
+
+def _refuse_misnamed_splits(root: Path, folders: Sequence[str]) -> None:
+    """Raise DatasetError where folders would be taken for classes although their names speak of splits.
+
+    A single such name is a class ("valid" beside "invalid"), unless it holds folders of its own.
+    """
+    suspects = [name for name in folders if name.casefold() in _LOOKS_LIKE_SPLIT]
+    if (
+        len(suspects) > 1
+        or any(list_folder(root / name).folders for name in suspects)
+        or suspects == list(folders) != []
+    ):
+        raise DatasetError(
+            f"no train/, but {', '.join(f'{name}/' for name in suspects)}: splits, or classes?",
+            where=str(root),
+            hint="Name the splits train/, val/ and test/; or keep the class folders in a folder train/.",
+        )
+
+
+def _scored_split(root: Path, split_folders: Sequence[str], *, split: str | None) -> str:
+    """Choose the folder of the wanted split: the one named, or else val, or else test."""
+    val_folder = _val_folder(root, split_folders)
+    if split is None:
+        chosen = val_folder or (TEST if TEST in split_folders else None)
+    elif split in VAL_FOLDERS:
+        chosen = val_folder
+    else:
+        chosen = split if split in split_folders else None
+    if chosen is None:
+        wanted = f"no split {split!r}" if split else "neither val/ nor test/"
+        raise DatasetError(
+            f"there is {wanted} here",
+            where=str(root),
+            hint=f"Name one of the splits that exist: {', '.join(split_folders)}.",
+        )
+    return chosen
+
+
+def _strays_beside_splits(root: Path) -> list[Path]:
+    listing = list_folder(root)
+    extra = [name for name in listing.folders if name not in SPLIT_FOLDERS]
+    return [root / name for name in (*listing.images, *listing.strays, *extra)]

@@ -1,0 +1,179 @@
+"""Owns how the bytes of an image file become an upright RGB image, and which bytes are refused."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ftcli.errors import ImageError
+
+MAXIMUM_PIXELS = 178_956_970
+"""Images with more pixels are refused as decompression bombs: as RGB, that is half a gigabyte."""
+
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "PPM", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
+_REPAIR = "Replace the file by a good copy, or remove it."
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An RGB image with what its file said: upright size in pixels before any reduction, mode and format."""
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def decode(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Image.Image:
+    """Return the upright RGB image in a file or its bytes; `name` is what an ImageError calls it.
+
+    With `minimum_side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 scale, its shorter side never below that many
+    pixels. Transparency lies on white; of several frames the first counts; 16 bits are scaled to 8.
+    """
+    return decode_with_facts(source, minimum_side=minimum_side, name=name).image
+
+
+def decode_with_facts(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Decoded:
+    """Decode as `decode` does, and return also what the file said about itself."""
+    where = name or (str(source) if isinstance(source, Path) else "image")
+    content = read_content(source, name=where) if isinstance(source, Path) else source
+    if not content:
+        raise ImageError("the file is empty (0 bytes)", where=where, hint=_REPAIR)
+    try:
+        with _silent_pillow():
+            return _decode(content, minimum_side)
+    except ImageError as error:
+        error.where = where
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError("this is not an image that ftcli can read", where=where, hint=_REPAIR) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_many_pixels(), where=where, hint="Store it smaller.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly anything on broken bytes
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"the image is broken or cut short ({reason})", where=where, hint=_REPAIR) from error
+
+
+def read_content(path: Path, *, name: str | None = None) -> bytes:
+    """Return the bytes of an image file; raise ImageError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ImageError(
+            f"the file cannot be read ({reason})",
+            where=name or str(path),
+            hint="Check that it exists and its permissions.",
+        ) from error
+
+
+def _decode(content: bytes, minimum_side: int | None) -> Decoded:
+    with Image.open(io.BytesIO(content), formats=_readable_formats()) as image:
+        width, height = image.size
+        if width * height > MAXIMUM_PIXELS:
+            raise ImageError(f"{width} x {height} pixels; {_too_many_pixels()}", hint="Store it smaller.")
+        if minimum_side is not None:
+            image.draft(None, (max(minimum_side, 1), max(minimum_side, 1)))
+        mode, kind = image.mode, image.format or "?"
+        image.load()
+        # Asked after loading: TIFF files are put upright by Pillow while they load, PNG files tell at their end.
+        turn = _UPRIGHT.get(_orientation(image))
+        rgb = _to_rgb(image)
+        upright = rgb if turn is None else rgb.transpose(turn)
+        if (upright.width < upright.height) != (width < height) and width != height:
+            width, height = height, width
+        return Decoded(upright, width, height, mode, kind)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError(
+            "the pixels are floating-point numbers, whose black and white are not known",
+            hint="Convert it to 8 or 16 bits per channel.",
+        )
+    if image.mode.startswith("I"):
+        return _scale_16_bits(image).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    # A copy: the opened image is closed, and its pixels with it.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scale_16_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(
+            f"the pixels lie between {values.min()} and {values.max()}, not in the 0 to 65535 of 16 bits",
+            hint="Convert it to 8 or 16 bits per channel.",
+        )
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; metadata that cannot be read says nothing about the pixels, and counts as none."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return 1
+
+
+def _too_many_pixels() -> str:
+    return f"more than {MAXIMUM_PIXELS:,} pixels are refused as a decompression bomb"
+
+
+@functools.cache
+def _readable_formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow knows; others (EPS runs a program) are never tried."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+_silence = threading.Lock()
+_silenced = 0
+_restore: list[warnings.catch_warnings[None]] = []
+
+
+@contextmanager
+def _silent_pillow() -> Iterator[None]:
+    """Keep Pillow's warnings to itself, on any number of threads: the first sets the filter, the last restores it."""
+    global _silenced
+    with _silence:
+        if _silenced == 0:
+            filters = warnings.catch_warnings()
+            filters.__enter__()
+            warnings.simplefilter("ignore")
+            _restore.append(filters)
+        _silenced += 1
+    try:
+        yield
+    finally:
+        with _silence:
+            _silenced -= 1
+            if _silenced == 0:
+                _restore.pop().__exit__(None, None, None)

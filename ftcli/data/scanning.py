@@ -1,0 +1,94 @@
+"""Owns the walk through folders: which entries count as images, what is hidden, and in which order they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftcli.errors import DatasetError
+
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+"""Files count as images by these, in any case; they are decoded by content."""
+
+_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The visible entries of one folder, by name: its folders, images and stray files."""
+
+    folders: tuple[str, ...]
+    images: tuple[str, ...]
+    strays: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All images and stray files below one folder, as posix paths relative to it, in byte-wise order."""
+
+    images: tuple[str, ...]
+    strays: tuple[str, ...]
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file counts as an image, by its extension."""
+    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS  # noqa: PTH122 (60,000 Path objects are slow)
+
+
+def list_folder(folder: Path) -> Listing:
+    """List one folder without its hidden entries; raise DatasetError where it cannot be read."""
+    folders, images, strays = [], [], []
+    for entry in _visible_entries(os.fspath(folder)):
+        if entry.is_dir():
+            folders.append(entry.name)
+        else:
+            (images if is_image(entry.name) else strays).append(entry.name)
+    return Listing(bytewise(folders), bytewise(images), bytewise(strays))
+
+
+def walk(folder: Path) -> Tree:
+    """Find every image below a folder, at any depth; a symbolic link to a folder above itself is not followed."""
+    images: list[str] = []
+    strays: list[str] = []
+    waiting = [(os.fspath(folder), "", frozenset[tuple[int, int]]())]
+    while waiting:
+        path, prefix, above = waiting.pop()
+        try:
+            status = os.stat(path)  # noqa: PTH116 (see is_image)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            continue
+        for entry in _visible_entries(path):
+            name = prefix + entry.name
+            if entry.is_dir():
+                waiting.append((entry.path, name + "/", above | {identity}))
+            else:
+                (images if is_image(entry.name) else strays).append(name)
+    return Tree(bytewise(images), bytewise(strays))
+
+
+def bytewise(names: list[str]) -> tuple[str, ...]:
+    """Sort names by their bytes, so that the order is the same on every machine."""
+    return tuple(sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")))
+
+
+def _visible_entries(path: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name.lower() not in _LITTER:
+                    yield entry
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"the folder cannot be read: {error.strerror}",
+        where=path,
+        hint="Check that it exists and its permissions.",
+    )

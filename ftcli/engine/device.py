@@ -1,0 +1,52 @@
+"""Owns where and at which precision a network computes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from ftcli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of the forward pass on it."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the forward pass runs."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def pick_compute(device: str, precision: str) -> Compute:
+    """Choose device and precision; `auto` is CUDA, else Apple's MPS, else the CPU, and bf16 on CUDA where it has it.
+
+    Raises UsageError where the device that was asked for is not there.
+    """
+    chosen = _pick_device(device)
+    if precision == "auto":
+        fast = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if fast else "fp32"
+    if precision == "bf16" and chosen.type == "mps":
+        raise UsageError("bf16 is not offered on Apple's GPU", where="precision", hint="Set precision to auto or fp32.")
+    return Compute(chosen, precision)
+
+
+def _pick_device(name: str) -> torch.device:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if not available[name]:
+        there = [kind for kind, is_there in available.items() if is_there]
+        raise UsageError(
+            f"{name} is not available on this machine",
+            where="device",
+            hint=f"Available: auto, {', '.join(there)}.",
+        )
+    return torch.device(name)

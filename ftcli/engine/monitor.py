@@ -1,0 +1,49 @@
+"""Owns choosing the best epoch and knowing when to stop waiting for a better one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ftcli.records import EpochRecord
+
+_SIGNS = {"val_accuracy": 1.0, "val_macro_f1": 1.0, "val_loss": -1.0}
+
+
+def score(record: EpochRecord, monitor: str) -> tuple[float, float]:
+    """Return what compares epochs: the monitor, larger is better, then the negative val loss as tie-breaker."""
+    return _SIGNS[monitor] * record.val[monitor.removeprefix("val_")], -record.val["loss"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The best epoch of a run and, for the phase at hand, how long ago its own best was.
+
+    A phase is measured against itself: thawing groups may cost accuracy before it pays.
+    """
+
+    monitor: str
+    best_epoch: int = 0
+    best_score: tuple[float, float] | None = None
+    phase_index: int = -1
+    phase_score: tuple[float, float] | None = None
+    waited: int = 0
+
+    def after(self, record: EpochRecord) -> Watch:
+        """Return the watch after one more epoch."""
+        now = score(record, self.monitor)
+        new_phase = record.phase_index != self.phase_index
+        phase_score = None if new_phase else self.phase_score
+        better_in_phase = phase_score is None or now > phase_score
+        watch = replace(
+            self,
+            phase_index=record.phase_index,
+            phase_score=now if better_in_phase else phase_score,
+            waited=0 if better_in_phase else self.waited + 1,
+        )
+        if self.best_score is None or now > self.best_score:
+            return replace(watch, best_epoch=record.epoch, best_score=now)
+        return watch
+
+    def is_over(self, patience: int | None) -> bool:
+        """Tell whether the phase has waited `patience` epochs for a better one."""
+        return patience is not None and self.waited >= patience

@@ -1,0 +1,84 @@
+"""Owns optimizers and schedules: rates per group, decay on matrices only, and the factor of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ftcli.model.backbones import Network
+from ftcli.recipe import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
+
+NO_DECAY_NDIM = 1
+"""Parameters of at most this many dimensions (biases and the weights of norms) have no weight decay."""
+
+
+def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Optimizer) -> torch.optim.Optimizer:
+    """Build the optimizer of one phase: one entry per trainable group and kind of parameter.
+
+    Each entry carries its group's name as `name` and its full rate as `base_lr`.
+    """
+    parameters = dict(network.module.named_parameters())
+    entries: list[dict[str, object]] = []
+    for group in network.groups:
+        rate = lr[group.name]
+        if rate is None:
+            continue
+        tensors = [parameters[name] for name in group.parameters]
+        for decay, chosen in ((section.weight_decay, _matrices(tensors)), (0.0, _vectors(tensors))):
+            if chosen:
+                entries.append(
+                    {"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay, "name": group.name}
+                )
+    return _OPTIMIZERS[type(section)](entries, section)
+
+
+def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Return the factor on every rate at a step of a phase, counted from 0.
+
+    Warm-up rises linearly and reaches 1 with its last step; what follows is timed over the rest of the phase.
+    """
+    warmup_steps = schedule.warmup_epochs * steps_per_epoch
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = step - warmup_steps
+    if isinstance(schedule, Constant):
+        return 1.0
+    if isinstance(schedule, Step):
+        return float(schedule.gamma ** (done // (schedule.step_epochs * steps_per_epoch)))
+    assert isinstance(schedule, Cosine)
+    return 0.5 * (1 + math.cos(math.pi * done / (epochs * steps_per_epoch - warmup_steps)))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every rate to its full value times `factor`."""
+    for entry in optimizer.param_groups:
+        entry["lr"] = entry["base_lr"] * factor
+
+
+def _matrices(tensors: list[nn.Parameter]) -> list[nn.Parameter]:
+    return [tensor for tensor in tensors if tensor.ndim > NO_DECAY_NDIM]
+
+
+def _vectors(tensors: list[nn.Parameter]) -> list[nn.Parameter]:
+    return [tensor for tensor in tensors if tensor.ndim <= NO_DECAY_NDIM]
+
+
+def _sgd(entries: list[dict[str, object]], section: Optimizer) -> torch.optim.Optimizer:
+    assert isinstance(section, Sgd)
+    return torch.optim.SGD(entries, momentum=section.momentum, nesterov=section.nesterov)
+
+
+def _adam(entries: list[dict[str, object]], section: Optimizer) -> torch.optim.Optimizer:
+    assert isinstance(section, Adam)
+    return torch.optim.Adam(entries, betas=section.betas)
+
+
+def _adamw(entries: list[dict[str, object]], section: Optimizer) -> torch.optim.Optimizer:
+    assert isinstance(section, AdamW)
+    return torch.optim.AdamW(entries, betas=section.betas)
+
+
+_OPTIMIZERS = {Sgd: _sgd, Adam: _adam, AdamW: _adamw}

@@ -1,0 +1,34 @@
+"""Owns scoring: every image once, in order, in eval mode, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ftcli.data.loading import Batch
+from ftcli.engine.device import Compute
+from ftcli.model.backbones import Network
+from ftcli.model.freezing import evaluating
+
+
+def score_batches(
+    network: Network, batches: Iterable[Batch], logits_of: Callable[[Batch], Tensor], compute: Compute
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return labels (N,) and probabilities (N, classes) in the order of the batches.
+
+    The softmax is taken in float32 on the device; float64 begins on the CPU, since Apple's GPUs have none.
+    """
+    labels: list[Tensor] = []
+    probabilities: list[Tensor] = []
+    with evaluating(network), torch.inference_mode():
+        for batch in batches:
+            with compute.autocast():
+                logits = logits_of(batch)
+            probabilities.append(logits.float().softmax(dim=1).cpu())
+            labels.append(batch.labels.cpu())
+    wide = torch.cat(probabilities).to(torch.float64).numpy()
+    return torch.cat(labels).numpy(), wide / wide.sum(axis=1, keepdims=True)

@@ -1,0 +1,47 @@
+"""Owns being interrupted: the first SIGINT or SIGTERM is remembered until the batch is done, a second one stops."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """The signal that asked this process to stop, if one did."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Catch the first SIGINT or SIGTERM into the request; the second acts as it would have without.
+
+    Outside the main thread, where Python allows no handlers, nothing is caught.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        request.signal_number = number
+        _restore(before)
+
+    for number in _SIGNALS:
+        signal.signal(number, remember)
+    try:
+        yield request
+    finally:
+        _restore(before)
+
+
+def _restore(handlers: dict[signal.Signals, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # type: ignore[arg-type] # what getsignal gave

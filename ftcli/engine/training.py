@@ -1,0 +1,170 @@
+"""Owns the training loop: a generator of epochs that opens no file and prints nothing.
+
+Whoever drives it writes, prints and checkpoints; early stopping is a `break`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ftcli.data.loading import Batch
+from ftcli.engine.device import Compute
+from ftcli.engine.optimizers import make_optimizer, rate_factor, set_rates
+from ftcli.engine.scoring import score_batches
+from ftcli.errors import NonFiniteLossError
+from ftcli.evaluation.metrics import quick_metrics
+from ftcli.model.backbones import Network
+from ftcli.model.freezing import apply_phase, fingerprint
+from ftcli.plan import Phase
+from ftcli.recipe import Optimizer, Schedule
+from ftcli.records import EpochRecord
+from ftcli.seeds import stable_seed
+
+
+class Source(Protocol):
+    """What a phase learns from: batches, and how a batch becomes logits."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the frozen prefix was computed beforehand."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches in an epoch."""
+
+    def training(self, epoch: int) -> Iterable[Batch]:
+        """Yield the training batches of an epoch, in its order."""
+
+    def validation(self) -> Iterable[Batch]:
+        """Yield every validation image once, in order."""
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return (N, classes) on the device."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every phase of one run shares. `on_batch` hears of each finished batch: (epoch, batch, batches)."""
+
+    optimizer: Optimizer
+    schedule: Schedule
+    compute: Compute
+    seed: int
+    label_smoothing: float = 0.0
+    clip_grad_norm: float | None = None
+    on_batch: Callable[[int, int, int], None] = lambda epoch, batch, batches: None
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """One finished epoch: its record, and the val probabilities (N, classes) that its val figures come from."""
+
+    record: EpochRecord
+    val_labels: NDArray[np.int64]
+    val_probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over the training images of one epoch."""
+
+    loss: float
+    correct: int
+    images: int
+
+
+def run_phase(
+    network: Network, phase: Phase, source: Source, *, index: int, first_epoch: int, training: Training
+) -> Iterator[Epoch]:
+    """Train one phase from its first epoch on; `first_epoch` counts from 1 over the whole run.
+
+    Raises NonFiniteLossError, before any weight has moved by it, when the loss is NaN or infinite.
+    """
+    optimizer = make_optimizer(network, phase.lr, training.optimizer)
+    frozen = fingerprint(network, phase.frozen)
+    for offset in range(phase.epochs):
+        epoch, started = first_epoch + offset, time.perf_counter()
+        torch.manual_seed(stable_seed(training.seed, "epoch", epoch))
+        apply_phase(network, phase.lr)
+        rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
+        place = _Place(phase, epoch, offset)
+        sums = _train_epoch(network, source, optimizer, place=place, training=training)
+        assert fingerprint(network, phase.frozen) == frozen, f"frozen groups moved in phase {phase.name}"
+        labels, probabilities = score_batches(network, source.validation(), source.logits, training.compute)
+        record = EpochRecord(
+            phase=phase.name,
+            phase_index=index,
+            epoch=epoch,
+            lr=rates,
+            train_loss=sums.loss / sums.images,
+            train_accuracy=sums.correct / sums.images,
+            val=quick_metrics(labels, probabilities),
+            seconds=time.perf_counter() - started,
+            cached=source.cached,
+        )
+        yield Epoch(record, labels, probabilities)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the run an epoch stands; `offset` counts the phase's epochs from 0."""
+
+    phase: Phase
+    epoch: int
+    offset: int
+
+
+def _train_epoch(
+    network: Network, source: Source, optimizer: torch.optim.Optimizer, *, place: _Place, training: Training
+) -> _Sums:
+    loss_sum, correct, images = 0.0, 0, 0
+    steps = source.steps_per_epoch
+    trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
+    for number, batch in enumerate(source.training(place.epoch)):
+        factor = rate_factor(
+            training.schedule,
+            step=place.offset * steps + number,
+            steps_per_epoch=steps,
+            epochs=place.phase.epochs,
+        )
+        set_rates(optimizer, factor)
+        labels = batch.labels.to(training.compute.device, non_blocking=True)
+        with training.compute.autocast():
+            logits = source.logits(batch)
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _non_finite(value, optimizer, place, number)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        if training.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(trained, training.clip_grad_norm)
+        optimizer.step()
+        loss_sum += value * len(labels)
+        correct += int((logits.argmax(dim=1) == labels).sum())
+        images += len(labels)
+        training.on_batch(place.epoch, number + 1, steps)
+    return _Sums(loss_sum, correct, images)
+
+
+def _rates_at_start(phase: Phase, schedule: Schedule, offset: int, steps: int) -> dict[str, float | None]:
+    factor = rate_factor(schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
+    return {group: None if rate is None else rate * factor for group, rate in phase.lr.items()}
+
+
+def _non_finite(value: float, optimizer: torch.optim.Optimizer, place: _Place, number: int) -> NonFiniteLossError:
+    rates = {entry["name"]: float(f"{entry['lr']:.3g}") for entry in optimizer.param_groups}
+    return NonFiniteLossError(
+        f"the loss became {value} in phase {place.phase.name!r}, epoch {place.epoch}, batch {number + 1}, "
+        f"at the rates {', '.join(f'{group}: {rate}' for group, rate in rates.items())}",
+        hint="Lower strategy.lr, or set clip_grad_norm: 1. The best epoch so far is kept in the run directory.",
+    )

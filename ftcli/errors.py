@@ -1,0 +1,168 @@
+"""Owns every error that ftcli raises on purpose, and the exit code of each.
+
+FtcliError                      1   something failed while running
+├── RunError                    1   training or writing failed
+│   ├── NonFiniteLossError      1   the loss became NaN or infinite
+│   └── WeightsUnavailableError 1   pretrained weights could not be downloaded
+├── UsageError                  2   the command line or the recipe is wrong
+│   ├── RecipeError             2   one or more keys or values of a recipe
+│   ├── PlanError               2   strategy, groups and epochs do not fit together
+│   ├── ModelError              2   an unknown model, or weights that do not fit it
+│   ├── CheckpointError         2   a checkpoint that cannot be used
+│   └── RunDirectoryError       2   a run directory that exists, is missing or is damaged
+├── DataError                   3   the dataset
+│   ├── DatasetError            3   folders, splits, classes
+│   ├── ImageError              3   images that cannot be decoded
+│   └── ComparisonError         3   runs that cannot be compared
+├── GateError                   4   a gate failed
+└── InterruptedRunError   130/143   stopped by a signal, after saving
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class FtcliError(Exception):
+    """Something that the user can act upon: what was wrong, where, and what to do next."""
+
+    kind = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n{self.hint}" if self.hint else text
+
+
+class RunError(FtcliError):
+    """Training or writing failed."""
+
+    kind = "run"
+
+
+class NonFiniteLossError(RunError):
+    """The loss became NaN or infinite."""
+
+    kind = "non-finite-loss"
+
+
+class WeightsUnavailableError(RunError):
+    """Pretrained weights could not be downloaded."""
+
+    kind = "weights-unavailable"
+
+
+class UsageError(FtcliError):
+    """The command line or the recipe is wrong."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a recipe: where it stands, what it is and the nearest valid spelling."""
+
+    key: str
+    message: str
+    source: str = "recipe"
+    line: int | None = None
+    suggestion: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The place as `file:line`, or the override as it was typed."""
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.key}: {self.message}" if self.key else f"{self.where}: {self.message}"
+        return f"{text} (did you mean {self.suggestion!r}?)" if self.suggestion else text
+
+
+class RecipeError(UsageError):
+    """All problems of a recipe's keys and values, at once."""
+
+    kind = "recipe"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "\n".join(str(problem) for problem in self.problems),
+        )
+        self.where = self.problems[0].where if len(self.problems) == 1 else self.problems[0].source
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PlanError(UsageError):
+    """Strategy, groups and epochs do not fit together."""
+
+    kind = "plan"
+
+
+class ModelError(UsageError):
+    """An unknown model, or weights that do not fit it."""
+
+    kind = "model"
+
+
+class CheckpointError(UsageError):
+    """A checkpoint that cannot be used."""
+
+    kind = "checkpoint"
+
+
+class RunDirectoryError(UsageError):
+    """A run directory that exists already, is missing or is damaged."""
+
+    kind = "run-directory"
+
+
+class DataError(FtcliError):
+    """The dataset cannot be used."""
+
+    kind = "data"
+    exit_code = 3
+
+
+class DatasetError(DataError):
+    """Folders, splits or classes are not as they must be."""
+
+    kind = "dataset"
+
+
+class ImageError(DataError):
+    """One or more images cannot be decoded."""
+
+    kind = "image"
+
+
+class ComparisonError(DataError):
+    """Runs that cannot be compared."""
+
+    kind = "comparison"
+
+
+class GateError(FtcliError):
+    """A gate failed."""
+
+    kind = "gate"
+    exit_code = 4
+
+
+class InterruptedRunError(FtcliError):
+    """Stopped by a signal, after saving."""
+
+    kind = "interrupted"
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,1 @@
+"""Scores predictions: metrics, intervals and comparisons. Never imports torch."""

@@ -1,0 +1,145 @@
+"""Owns the metrics of one set of predictions, with their 95 % intervals, and the cheap ones of each epoch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftcli.evaluation.intervals import at_least_as_wide, mean_of_shares, percentile, wilson
+from ftcli.evaluation.predictions import Predictions
+from ftcli.evaluation.resampling import EPSILON, calibrated_ece, calibration_gaps, in_top5, resampled_metrics
+from ftcli.records import SCHEMA, Interval, Metrics, metrics_to_json
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How one class fared. None is undefined: recall and F1 without images, precision without predictions."""
+
+    name: str
+    images: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What predictions are worth. `confusion` (C, C) counts images: true classes by predicted."""
+
+    images: int
+    classes: tuple[str, ...]
+    metrics: Metrics
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `ftcli eval --json` prints."""
+        return {
+            "schema": SCHEMA,
+            "images": self.images,
+            "classes": list(self.classes),
+            "metrics": metrics_to_json(self.metrics),
+            "per_class": [asdict(row) for row in self.per_class],
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+
+def evaluate(predictions: Predictions, *, seed: int = 0, resamples: int = 1000) -> Evaluation:
+    """Return all metrics of predictions with their intervals, per class and as a confusion matrix.
+
+    Shares of images have Wilson intervals, balanced accuracy the combination of its classes' ones; the others
+    come from a stratified bootstrap of so many resamples. Macro F1's is never narrower than balanced
+    accuracy's, because a bootstrap cannot see errors that did not occur, and that of an ECE which a perfectly
+    calibrated model could show by chance starts at zero.
+    """
+    assert len(predictions) > 0, "there is nothing to evaluate"
+    confusion = _confusion(predictions.labels, predictions.predicted, len(predictions.classes))
+    return Evaluation(
+        images=len(predictions),
+        classes=predictions.classes,
+        metrics=_intervals(predictions, confusion, seed=seed, resamples=resamples),
+        per_class=_per_class(predictions.classes, confusion),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def metric_values(predictions: Predictions) -> dict[str, float]:
+    """Return every metric's value, without intervals.
+
+    Balanced accuracy and macro F1 average over the classes that have images; a class that is never predicted
+    counts with an F1 of zero. Top-5 accuracy exists only with more than five classes.
+    """
+    from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
+
+    labels, predicted = predictions.labels, predictions.predicted
+    averaged = {"labels": np.unique(labels), "average": "macro", "zero_division": 0}
+    values = {"accuracy": float(accuracy_score(labels, predicted))}
+    if len(predictions.classes) > 5:
+        values["top5_accuracy"] = float(in_top5(predictions).mean())
+    bins, gaps = calibration_gaps(predictions)
+    values["balanced_accuracy"] = float(recall_score(labels, predicted, **averaged))
+    values["macro_f1"] = float(f1_score(labels, predicted, **averaged))
+    # scikit-learn clips at the same epsilon; it wants every class named, as some may have no image.
+    every_class = np.arange(len(predictions.classes))
+    values["log_loss"] = float(log_loss(labels, predictions.normalized, labels=every_class))
+    values["ece"] = float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(predictions))
+    return values
+
+
+def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """Return accuracy, loss and macro F1 of labels (N,) and probabilities (N, C), for each epoch.
+
+    The same definitions as `metric_values`, in numpy alone; loss is its log_loss, in nats.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confusion = _confusion(labels, predicted, probabilities.shape[1])
+    images, hits = confusion.sum(axis=1), confusion.diagonal()
+    present = images > 0
+    f1 = 2 * hits[present] / (images + confusion.sum(axis=0))[present]
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    loss = -np.log(np.clip(likelihood, EPSILON, 1.0)).mean()
+    return {"accuracy": float(hits.sum() / len(labels)), "loss": float(loss), "macro_f1": float(f1.mean())}
+
+
+def _intervals(
+    predictions: Predictions, confusion: NDArray[np.int64], *, seed: int, resamples: int
+) -> dict[str, Interval]:
+    """Return every metric with the interval that suits it."""
+    values = metric_values(predictions)
+    (resampled,) = resampled_metrics([predictions], seed=seed, resamples=resamples)
+    metrics = {name: percentile(value, resampled[name]) for name, value in values.items()}
+    metrics["accuracy"] = wilson(int(predictions.correct.sum()), len(predictions))
+    if "top5_accuracy" in metrics:
+        metrics["top5_accuracy"] = wilson(int(in_top5(predictions).sum()), len(predictions))
+    images = confusion.sum(axis=1)
+    present = images > 0
+    balanced = mean_of_shares(confusion.diagonal()[present], images[present])
+    metrics["balanced_accuracy"] = balanced
+    metrics["macro_f1"] = at_least_as_wide(metrics["macro_f1"], balanced, bounds=(0.0, 1.0))
+    by_chance = percentile(0.0, calibrated_ece(predictions, seed=seed, resamples=resamples)).high
+    if values["ece"] <= by_chance:
+        metrics["ece"] = replace(metrics["ece"], low=0.0)
+    return metrics
+
+
+def _confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return how many images of each true class (rows) were predicted as each class (columns), (C, C)."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _per_class(classes: tuple[str, ...], confusion: NDArray[np.int64]) -> tuple[ClassMetrics, ...]:
+    """Return each class's precision, recall and F1."""
+    rows = zip(classes, confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal(), strict=True)
+    return tuple(
+        ClassMetrics(
+            name,
+            int(images),
+            precision=float(hits / predicted) if predicted else None,
+            recall=float(hits / images) if images else None,
+            f1=float(2 * hits / (images + predicted)) if images else None,
+        )
+        for name, images, predicted, hits in rows
+    )

@@ -1,0 +1,111 @@
+"""Owns matching the predictions of two runs: classes by name, images by the hash of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftcli.errors import ComparisonError
+from ftcli.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Two runs' predictions of the same images, in one order of images and of classes.
+
+    `only_a` and `only_b` count contents that the other run has not scored; `repeats` the rows of either run
+    that repeat a content and therefore do not count again.
+    """
+
+    a: Predictions
+    b: Predictions
+    only_a: int
+    only_b: int
+    repeats: int
+
+
+def pair_by_content(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> Paired:
+    """Match two runs' predictions; each content counts once, as its first row says.
+
+    Raises ComparisonError for other classes, conflicting labels of one content, or no shared content.
+    """
+    _check_classes(a, b, names=names)
+    rows_a, rows_b = _first_rows(a, names[0]), _first_rows(b, names[1])
+    shared = [content for content in rows_a if content in rows_b]
+    if not shared:
+        raise ComparisonError(
+            f"{names[0]} and {names[1]} have no image in common",
+            hint="Images are matched by content: compare runs that were validated on the same ones.",
+        )
+    paired_a = _select(a, [rows_a[content] for content in shared], a.classes)
+    paired_b = _select(b, [rows_b[content] for content in shared], a.classes)
+    _check_labels(paired_a, paired_b, names=names)
+    return Paired(
+        paired_a,
+        paired_b,
+        only_a=len(rows_a) - len(shared),
+        only_b=len(rows_b) - len(shared),
+        repeats=len(a) - len(rows_a) + len(b) - len(rows_b),
+    )
+
+
+def _check_classes(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> None:
+    if set(a.classes) == set(b.classes):
+        return
+    extra = [
+        f"only {name} has {_listed(sorted(set(one.classes) - set(other.classes)))}"
+        for name, one, other in ((names[0], a, b), (names[1], b, a))
+        if set(one.classes) - set(other.classes)
+    ]
+    raise ComparisonError(
+        f"{names[0]} and {names[1]} have different classes: {'; '.join(extra)}",
+        hint="Only runs with the same classes can be compared.",
+    )
+
+
+def _first_rows(predictions: Predictions, name: str) -> dict[str, int]:
+    """Return the first row of each content, refusing contents with more than one label."""
+    first: dict[str, int] = {}
+    labels = predictions.labels.tolist()
+    for row, content in enumerate(predictions.sha256):
+        earlier = first.setdefault(content, row)
+        if labels[earlier] != labels[row]:
+            one, other = (f"{predictions.paths[each]} ({predictions.classes[labels[each]]})" for each in (earlier, row))
+            raise ComparisonError(
+                f"the same image has two labels in {name}: {one} and {other}",
+                hint="`ftcli check` lists such conflicts; decide on one label and train again.",
+            )
+    return first
+
+
+def _select(predictions: Predictions, rows: list[int], classes: tuple[str, ...]) -> Predictions:
+    """Return some rows, with the classes in another order."""
+    columns = np.array([predictions.classes.index(name) for name in classes])
+    renumbered: NDArray[np.int64] = np.argsort(columns)
+    return Predictions(
+        classes,
+        tuple(predictions.paths[row] for row in rows),
+        tuple(predictions.sha256[row] for row in rows),
+        renumbered[predictions.labels[rows]],
+        predictions.probabilities[rows][:, columns],
+    )
+
+
+def _check_labels(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> None:
+    conflicts = np.flatnonzero(a.labels != b.labels)
+    for image in conflicts[:1]:
+        one = f"{a.paths[image]} is {a.classes[a.labels[image]]} in {names[0]}"
+        other = f"{b.paths[image]} is {b.classes[b.labels[image]]} in {names[1]}"
+        raise ComparisonError(
+            f"{len(conflicts)} of the shared images have other labels: {one}, and {other}",
+            hint="Labels changed between the runs; train the older one again.",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return at most five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(repr(name) for name in names[:5]) + more

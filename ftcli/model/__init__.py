@@ -1,0 +1,1 @@
+"""Builds networks: backbones, weights, groups and freezing."""

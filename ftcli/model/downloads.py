@@ -1,0 +1,80 @@
+"""Owns how pretrained weights are fetched: quietly, without hanging, and with one error when they cannot be had."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+from ftcli.errors import FtcliError, WeightsUnavailableError
+
+_PATIENCE_SECONDS = 30.0
+"""How long a server may stay silent."""
+
+_LOGGERS = ("timm", "huggingface_hub", "httpx", "urllib3")
+
+
+@contextmanager
+def downloading(name: str, address: str) -> Iterator[None]:
+    """Silence the libraries while they fetch the weights of `name`; raise WeightsUnavailableError when they fail."""
+    with _quiet(), _socket_timeout(_PATIENCE_SECONDS):
+        try:
+            yield
+        except FtcliError:
+            raise
+        except Exception as error:
+            # The libraries' network stacks share no base class: URLError, requests', httpx's, pickle's.
+            raise _unavailable(name, address, error) from error
+
+
+def cache_directories() -> tuple[Path, ...]:
+    """Return where torch and the model hub keep what they downloaded."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    torch_home = Path(os.environ.get("TORCH_HOME", cache / "torch"))
+    hub_home = Path(os.environ.get("HF_HOME", cache / "huggingface"))
+    return ((torch_home / "hub" / "checkpoints").expanduser(), (hub_home / "hub").expanduser())
+
+
+def _unavailable(name: str, address: str, error: Exception) -> WeightsUnavailableError:
+    reason = str(error).strip().splitlines()
+    message = (
+        f"the default weights of {name} could not be loaded from {address} "
+        f"({type(error).__name__}{': ' + reason[0][:200] if reason else ''})"
+    )
+    caches = " and ".join(str(path) for path in cache_directories())
+    hint = (
+        "Check the connection and try again, or set model.weights to a weights file or to none, or model.name to "
+        f"efficientnet_lite0, whose weights come with ftcli. Downloads are kept in {caches}: "
+        "delete a damaged file there."
+    )
+    return WeightsUnavailableError(message, where="model.weights", hint=hint)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings, log lines and progress bars of the libraries off the screen."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    try:
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

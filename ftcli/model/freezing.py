@@ -1,0 +1,86 @@
+"""Owns `requires_grad`, `train()` and `eval()`: what of a network stands still, and the proof that it did."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ftcli.model.backbones import Network
+from ftcli.model.groups import Group
+
+BatchNormMode = Literal["train", "eval", "none"]
+
+
+def apply_phase(network: Network, lr: Mapping[str, float | None]) -> None:
+    """Freeze the groups without a rate (no gradient, eval mode), and train the others.
+
+    A module that lies in no group (the root, a container around several) trains only if everything inside does, so that
+    dropout in its own `forward` cannot touch what is frozen.
+    """
+    assert tuple(lr) == tuple(group.name for group in network.groups), "a phase covers every group, in order"
+    around: dict[str, bool] = {}
+    for group in network.groups:
+        trainable = lr[group.name] is not None
+        for name in group.parameters:
+            network.module.get_parameter(name).requires_grad_(trainable)
+        for path in group.modules:
+            network.module.get_submodule(path).train(trainable)
+            around |= {above: trainable and around.get(above, True) for above in _above(path)}
+    for path, training in around.items():
+        network.module.get_submodule(path).training = training
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[nn.Module]:
+    """Yield the module wholly in eval mode, without gradients; restore every module's mode afterwards."""
+    modes = {module: module.training for module in network.module.modules()}
+    network.module.eval()
+    try:
+        with torch.no_grad():
+            yield network.module
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def has_training_batchnorm(network: Network, lr: Mapping[str, float | None]) -> bool:
+    """Tell whether a batch of one image would break training: some BatchNorm takes statistics of the batch."""
+    return any(batchnorm_mode(network, group, lr[group.name]) == "train" for group in network.groups)
+
+
+def batchnorm_mode(network: Network, group: Group, rate: float | None) -> BatchNormMode:
+    """Return what the BatchNorm layers of a group do at a rate: `none` where the group has none."""
+    modules = (network.module.get_submodule(path) for path in group.modules)
+    if not any(isinstance(layer, _BatchNorm) for module in modules for layer in module.modules()):
+        return "none"
+    return "eval" if rate is None else "train"
+
+
+def fingerprint(network: Network, groups: Sequence[str]) -> dict[str, str]:
+    """Return a hash of the bytes of every parameter and buffer of each of the groups."""
+    tensors: dict[str, Tensor] = {**dict(network.module.named_parameters()), **dict(network.module.named_buffers())}
+    return {
+        group.name: _hash(tensors[name] for name in (*group.parameters, *group.buffers))
+        for group in network.groups
+        if group.name in groups
+    }
+
+
+def _hash(tensors: Iterator[Tensor]) -> str:
+    digest = hashlib.sha1(usedforsecurity=False)  # the fastest here, and nobody forges weights
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the paths of the modules around a module, up to the root, which is the empty path."""
+    while path:
+        path = path.rpartition(".")[0]
+        yield path

@@ -1,0 +1,155 @@
+"""Owns what is particular to timm's models: names, input, architecture and weights."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftcli.errors import ModelError
+from ftcli.model.downloads import downloading
+from ftcli.records import InputSpec
+
+PREFIX = "timm/"
+_PROBE_SECONDS = 10.0
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all models, each as `timm/<name>`, without the tags of their weights."""
+    import timm
+
+    return tuple(f"{PREFIX}{name}" for name in timm.list_models())
+
+
+def tagged_names() -> tuple[str, ...]:
+    """Return the names that say which weights they mean, each as `timm/<name>.<tag>`."""
+    import timm
+
+    return tuple(f"{PREFIX}{name}" for name in timm.list_models(pretrained=True))
+
+
+def spec(name: str) -> InputSpec:
+    """Return the input that the default weights were trained for.
+
+    Where timm pads to a square, or crops after squashing, images are squashed to the square and nothing is cropped.
+    Raises ModelError where the input is not a square RGB image.
+    """
+    import timm.data
+
+    timm_data: Any = timm.data
+    config: dict[str, Any] = timm_data.resolve_data_config(pretrained_cfg=_config(name))
+    channels, height, width = config["input_size"]
+    if channels != 3 or height != width:
+        message = f"{name} takes {channels} x {height} x {width} inputs; ftcli feeds square RGB images"
+        raise ModelError(message, where="model.name", hint="Choose another model: ftcli models lists them.")
+    squash = config["crop_mode"] != "center"
+    return InputSpec(
+        image_size=height,
+        resize_size=height if squash else math.floor(height / config["crop_pct"]),
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        squash=squash,
+    )
+
+
+def blank(name: str, *, image_size: int) -> nn.Module:
+    """Return the architecture with random weights."""
+    return _create(name, image_size, pretrained=False)
+
+
+def pretrained(name: str, *, image_size: int) -> nn.Module:
+    """Return the architecture with the default weights, downloading them where they are not in the cache.
+
+    Raises ModelError where there are none, and WeightsUnavailableError.
+    """
+    config = _config(name)
+    address = config["hf_hub_id"] or config["url"]
+    if not (address or config["file"]):
+        hint = "Set model.weights to a weights file or to none, or choose another model."
+        raise ModelError(f"timm has no pretrained weights for {name}", where="model.weights", hint=hint)
+    with torch.device("meta"):
+        _create(name, image_size, pretrained=False)  # a wrong size is found before the download
+    with downloading(name, str(address)), _hub_without_retries():
+        return _create(name, image_size, pretrained=True)
+
+
+def origin(name: str) -> str:
+    """Say which weights the default ones are."""
+    config = _config(name)
+    return f"timm weights {config['hf_hub_id'] or config['url']}"
+
+
+def head(name: str, network: nn.Module) -> str:
+    """Return the path of the last layer; raise ModelError where the model has several, or none."""
+    path = network.default_cfg["classifier"]  # type: ignore[index]
+    if not isinstance(path, str):
+        message = f"{name} has {'no classifier' if path is None else 'several classifiers: ' + ', '.join(path)}"
+        raise ModelError(message, where="model.name", hint="Choose another model: ftcli models lists them.")
+    return path
+
+
+def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as they are: weights files must have the names of timm's own models."""
+    assert name.startswith(PREFIX)
+    return dict(tensors)
+
+
+def _config(name: str) -> dict[str, Any]:
+    """Return the configuration of the default weights, which is read without building the model."""
+    from timm.models import get_pretrained_cfg
+
+    found = get_pretrained_cfg(name.removeprefix(PREFIX))
+    assert found is not None, f"{name} is not registered"
+    config: dict[str, Any] = found.to_dict()
+    return {"file": None, "url": None, "hf_hub_id": None} | config
+
+
+def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
+    import timm
+
+    config = _config(name)
+    arguments: dict[str, Any] = {}
+    if not config["num_classes"]:
+        arguments["num_classes"] = 2  # a headless model gets a layer for the new head to replace
+    if config["fixed_input_size"] and image_size != config["input_size"][-1]:
+        arguments["img_size"] = image_size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            network: nn.Module = timm.create_model(name.removeprefix(PREFIX), pretrained=pretrained, **arguments)
+        except (AssertionError, TypeError, ValueError) as error:
+            if "img_size" not in arguments:
+                raise
+            message = f"data.image_size {image_size} does not fit {name}: {error}"
+            hint = f"Set data.image_size to {config['input_size'][-1]}, or choose another model."
+            raise ModelError(message, hint=hint) from error
+    return network
+
+
+@contextmanager
+def _hub_without_retries() -> Iterator[None]:
+    """Use only what is in the cache when the hub cannot be reached; its client would retry for most of a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _hub_answers()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
+    except Exception:  # noqa: BLE001 - requests' or httpx's errors, by version; any of them means no
+        return False
+    return True

@@ -1,0 +1,157 @@
+"""Owns tensors from elsewhere: reading weights files without running code, and fitting them into a network."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftcli.errors import ModelError
+from ftcli.records import InputSpec
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class SourceWeights:
+    """The tensors of an ftcli checkpoint, to start another training from."""
+
+    state_dict: Mapping[str, Tensor]
+    classes: tuple[str, ...] | None
+    spec: InputSpec | None
+    origin: str
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file by name, unwrapped and without prefixes; no code in it is run.
+
+    Raises ModelError where the file is missing, is not a weights file, or holds anything but tensors and plain values.
+    """
+    where = f"model.weights: {path}"
+    if not path.is_file():
+        problem = "is a folder, not a weights file" if path.is_dir() else "there is no such file"
+        hint = "Write default, none, the path of a .pth, .pt, .bin or .safetensors file, or a run directory."
+        raise ModelError(problem, where=where, hint=hint)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {_bare(str(name)): tensor for name, tensor in named if isinstance(tensor, Tensor)}
+    if not tensors:
+        hint = "Save it with torch.save(model.state_dict(), PATH)."
+        raise ModelError("the file holds no tensors by name", where=where, hint=hint)
+    return tensors
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], *, head: str, origin: str) -> tuple[str, ...]:
+    """Copy the body, and the head where it fits, into `network`; return what the user should know.
+
+    Raises ModelError, before anything is copied, where a tensor of the body is missing or has another shape.
+    """
+    expected = network.state_dict()
+    in_head = [name for name in expected if name.startswith(f"{head}.")]
+    _require(tensors, expected, names=[name for name in expected if name not in in_head], origin=origin)
+    head_fits = all(name in tensors and tensors[name].shape == expected[name].shape for name in in_head)
+    wanted = [name for name in expected if name in tensors and (head_fits or name not in in_head)]
+    network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
+    return tuple(_notices(tensors, expected, in_head=in_head, head_fits=head_fits, origin=origin))
+
+
+def load_exactly(network: nn.Module, tensors: Mapping[str, Tensor], *, origin: str) -> None:
+    """Copy every tensor into `network`; raise ModelError where one is missing, superfluous or of another shape."""
+    expected = network.state_dict()
+    _require(tensors, expected, names=list(expected), origin=origin)
+    extra = [name for name in tensors if name not in expected]
+    if extra:
+        raise ModelError(f"{_listed(extra)} of the weights not in the model", where=origin, hint=_HINT)
+    network.load_state_dict(dict(tensors))
+
+
+_HINT = "The weights are of another model, or of another image size: check model.name and data.image_size."
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        hint = "The file is damaged, or not in the safetensors format: fetch it again."
+        raise ModelError(f"not a safetensors file ({error})", where=f"model.weights: {path}", hint=hint) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        hint = "In a session that you trust it in, save it anew with torch.save(model.state_dict(), PATH)."
+        message = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
+        raise ModelError(message, where=f"model.weights: {path}", hint=hint) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        hint = "The file is damaged, or was not written by torch.save: fetch it again."
+        raise ModelError(f"not a weights file ({reason})", where=f"model.weights: {path}", hint=hint) from error
+
+
+def _bare(name: str) -> str:
+    while name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
+def _require(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, names: Sequence[str], origin: str
+) -> None:
+    # Files from before torch 0.4.1 have no such counters, and nothing reads them while momentum is a number.
+    missing = [name for name in names if name not in tensors and not name.endswith(".num_batches_tracked")]
+    shaped = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in names
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(names)} tensors are missing: {_first(missing)}")
+    if shaped:
+        problems.append(f"{len(shaped)} of {len(names)} tensors have another shape: {_first(shaped)}")
+    if problems:
+        raise ModelError("; ".join(problems), where=origin, hint=_HINT)
+
+
+def _notices(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    in_head: Sequence[str],
+    head_fits: bool,
+    origin: str,
+) -> Iterable[str]:
+    if head_fits:
+        yield f"{origin}: the whole network was loaded, with its head: it has as many classes as the dataset"
+    else:
+        left = [f"{name} {tuple(tensors[name].shape)}" for name in in_head if name in tensors]
+        yield f"{origin}: the body was loaded; the head is new" + (f", {_first(left)} was left" if left else "")
+    extra = [name for name in tensors if name not in expected]
+    if extra:
+        yield f"{origin}: {_listed(extra)} not in the model and left"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} ({_first(names)}) {'are' if len(names) > 1 else 'is'}"
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,63 @@
+"""Owns the plan: ordered phases in which every group is frozen or has a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ftcli.records import SCHEMA
+
+
+@dataclass(frozen=True)
+class Phase:
+    """For a number of epochs, every group at a learning rate or (None) frozen.
+
+    `patience` is the number of epochs without a better monitor after which the phase ends; None means never.
+    """
+
+    name: str
+    epochs: int
+    lr: Mapping[str, float | None]
+    patience: int | None = None
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """The groups that train, from the input to the head."""
+        return tuple(group for group, rate in self.lr.items() if rate is not None)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The groups that stand still, from the input to the head."""
+        return tuple(group for group, rate in self.lr.items() if rate is None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered phases of one run over the groups of one network."""
+
+    strategy: str
+    groups: tuple[str, ...]
+    phases: tuple[Phase, ...]
+
+    def __post_init__(self) -> None:
+        for phase in self.phases:
+            assert tuple(phase.lr) == self.groups, f"phase {phase.name} does not cover every group in order"
+            assert phase.epochs >= 1, f"phase {phase.name} has no epochs"
+            assert phase.trainable, f"phase {phase.name} trains nothing"
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of all phases."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def to_json(self, parameters: Mapping[str, int]) -> dict[str, Any]:
+        """Return plan.json; `parameters` maps each group to its number of parameters."""
+        return {
+            "schema": SCHEMA,
+            "strategy": self.strategy,
+            "groups": [{"name": group, "parameters": parameters[group]} for group in self.groups],
+            "phases": [
+                {"name": p.name, "epochs": p.epochs, "patience": p.patience, "lr": dict(p.lr)} for p in self.phases
+            ],
+        }

@@ -1,0 +1,309 @@
+"""Owns the recipe: every key, its type, its default and what it means. Loading is in `recipe_loading.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+DEFAULT_VAL_FRACTION = 0.2
+"""The share of train held out for validation where the dataset has no val split and the recipe names none."""
+
+DEFAULT_EPOCHS = 10
+DEFAULT_UNFREEZE = 1
+DEFAULT_LR_DECAY = 0.3
+"""The values of `epochs`, and of fine-tune's `unfreeze` and `lr_decay`, where null stands in the recipe."""
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Rates = Annotated[Mapping[str, Rate], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[Share, Share], Field(strict=False)]
+WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _either(text: str, other: str, is_other: Callable[[Any], bool]) -> Discriminator:
+    """Choose between two forms of a value by its type, so that errors speak of one form only."""
+    return Discriminator(lambda value: other if is_other(value) else text)
+
+
+RateOrRates = Annotated[
+    Annotated[Rate, Tag("rate")] | Annotated[Rates, Tag("rates")],
+    _either("rate", "rates", lambda value: isinstance(value, Mapping)),
+]
+
+_number_or_word = _either("number", "word", lambda value: isinstance(value, str))
+GroupCount = Annotated[
+    Annotated[int, Field(ge=1), Tag("number")] | Annotated[Literal["all"], Tag("word")], _number_or_word
+]
+Views = Annotated[
+    Annotated[int, Field(ge=1), Tag("number")] | Annotated[Literal["fresh"], Tag("word")], _number_or_word
+]
+Workers = Annotated[
+    Annotated[int, Field(ge=0), Tag("number")] | Annotated[Literal["auto"], Tag("word")], _number_or_word
+]
+
+
+class Section(BaseModel):
+    """A closed, frozen part of the recipe: unknown keys are refused and values are not converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(Section):
+    """Where the images are and how they reach the network."""
+
+    root: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder with train/ and val/ (and test/), or one folder of class folders; "
+        "`digits` is the built-in dataset."
+    )
+    val_fraction: Fraction | None = Field(
+        default=None,
+        description="Share of train held out for validation, per class, where there is no val/ "
+        f"(null means {DEFAULT_VAL_FRACTION}). An error where val/ exists.",
+    )
+    image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        default=None,
+        description="Side of the network's input in pixels. null: what the weights were trained with.",
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(default=32, description="Images per training step.")
+    augment: Literal["none", "standard", "strong"] = Field(
+        default="standard",
+        description="none: the validation preprocessing; standard: random crops and flips; "
+        "strong: wider crops, flips, colour and shape changes, erasing.",
+    )
+    views: Views = Field(
+        default=8,
+        description="Fixed augmented versions of each training image that the epochs take in turn, or `fresh` for a "
+        "new one each epoch. Phases that train every group always draw fresh ones.",
+    )
+    workers: Workers = Field(default="auto", description="Processes that decode images. Results do not depend on it.")
+
+
+class ModelSection(Section):
+    """The network and the weights it starts from."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(
+        default="efficientnet_lite0",
+        description="A torchvision name such as resnet18, timm/<name>, or efficientnet_lite0, "
+        "whose ImageNet weights are installed with ftcli.",
+    )
+    weights: Annotated[str, Field(min_length=1)] = Field(
+        default="default",
+        description="default: the library's pretrained weights; none: random; a weights file "
+        "(.safetensors, .pth); or a run directory or checkpoint of ftcli.",
+    )
+
+
+class FeatureExtract(Section):
+    """Train the head alone."""
+
+    kind: Literal["feature-extract"]
+    lr: Rate = Field(default=1e-2, description="Rate of the head.")
+
+
+class FineTune(Section):
+    """Train the head and some of the body, each group at its own rate."""
+
+    kind: Literal["fine-tune"]
+    lr: RateOrRates = Field(
+        default=1e-2,
+        description="Rate of the head; or one rate per group, glob or module, where a group "
+        "that is not named stays frozen.",
+    )
+    unfreeze: GroupCount | None = Field(
+        default=None,
+        description="Groups to train besides the head, counted from it, or `all` "
+        f"(null means {DEFAULT_UNFREEZE}). "
+        "Only with a single lr.",
+    )
+    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description=f"Factor on the rate for each group away from the head (null means {DEFAULT_LR_DECAY}). "
+        "Only with a single lr.",
+    )
+    head_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs, of the total, in which the head is trained alone first."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_rates(self) -> FineTune:
+        if isinstance(self.lr, Mapping):
+            given = [key for key in ("unfreeze", "lr_decay") if getattr(self, key) is not None]
+            if given:
+                raise ValueError(
+                    f"{' and '.join(given)} would have no effect beside one lr per group; give lr as a single rate"
+                )
+        return self
+
+
+class Gradual(Section):
+    """Unfreeze from the head down, some groups more in each phase, at falling rates."""
+
+    kind: Literal["gradual"]
+    lr: Rate = Field(default=1e-2, description="Rate of the head.")
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.3, description="Factor on the rate for each group away from the head."
+    )
+    epochs_per_phase: Annotated[int, Field(ge=1)] = Field(
+        default=2, description="Epochs of every phase but the last, which takes the rest."
+    )
+    groups_per_phase: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Groups that each phase unfreezes besides those before."
+    )
+    unfreeze: GroupCount = Field(
+        default=3,
+        description="Groups to train in the last phase besides the head, counted from it, or `all`.",
+    )
+
+
+class FromScratch(Section):
+    """Train everything from random weights, for comparison."""
+
+    kind: Literal["from-scratch"]
+    lr: Rate = Field(default=1e-2, description="Rate of every group.")
+
+
+class PhaseSection(Section):
+    """One phase of the explicit list."""
+
+    epochs: Annotated[int, Field(ge=1)] = Field(description="Epochs of this phase.")
+    lr: Rates = Field(description="One rate per group, glob or module; a group that is not named stays frozen.")
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Epochs without a better monitor after which this phase ends. null: the recipe's.",
+    )
+
+
+class Phases(Section):
+    """The explicit list of phases."""
+
+    kind: Literal["phases"]
+    phases: Annotated[tuple[PhaseSection, ...], Field(min_length=1, strict=False)] = Field(
+        description="The phases in order. Their epochs add up to the total."
+    )
+
+
+Strategy = Annotated[FeatureExtract | FineTune | Gradual | FromScratch | Phases, Field(discriminator="kind")]
+
+
+class Sgd(Section):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"]
+    momentum: Share = Field(default=0.9, description="Momentum.")
+    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum.")
+    weight_decay: WeightDecay = Field(
+        default=1e-4, description="L2 penalty, on every weight but those of norms and biases."
+    )
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Sgd:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Adam(Section):
+    """Adam, with the weight decay as an L2 penalty."""
+
+    kind: Literal["adam"]
+    betas: Betas = Field(default=(0.9, 0.999), description="Decay rates of the two moments.")
+    weight_decay: WeightDecay = Field(
+        default=0.0, description="L2 penalty, on every weight but those of norms and biases."
+    )
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    betas: Betas = Field(default=(0.9, 0.999), description="Decay rates of the two moments.")
+    weight_decay: WeightDecay = Field(
+        default=1e-2, description="Decoupled weight decay, on every weight but those of norms and biases."
+    )
+
+
+Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Section):
+    """The rate stays."""
+
+    kind: Literal["constant"]
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
+    )
+
+
+class Cosine(Section):
+    """The rate falls to near zero along half a cosine within each phase."""
+
+    kind: Literal["cosine"]
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
+    )
+
+
+class Step(Section):
+    """The rate is multiplied by gamma every few epochs of a phase."""
+
+    kind: Literal["step"]
+    step_epochs: Annotated[int, Field(ge=1)] = Field(default=7, description="Epochs between two falls.")
+    gamma: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="Factor of each fall.")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
+    )
+
+
+Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
+
+
+class Recipe(Section):
+    """What the user asked for. Frozen; never mutated."""
+
+    data: DataSection = Field(description="Where the images are and how they reach the network.")
+    model: ModelSection = Field(default=ModelSection(), description="The network and its first weights.")
+    strategy: Strategy = Field(
+        default=FeatureExtract(kind="feature-extract"), description="Which groups train when, at which rates."
+    )
+    optimizer: Optimizer = Field(default=Sgd(kind="sgd"), description="How gradients become steps.")
+    schedule: Schedule = Field(default=Cosine(kind="cosine"), description="How rates move within a phase.")
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description=f"Epochs of all phases together (null means {DEFAULT_EPOCHS}; an error beside `strategy.kind: phases`).",
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Epochs without a better monitor after which a phase ends, and in the last phase the run. "
+        "null: never.",
+    )
+    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = Field(
+        default="val_accuracy", description="What the best epoch is best at; ties are broken by val loss."
+    )
+    label_smoothing: Share = Field(
+        default=0.0, description="Share of each training label spread evenly over all classes."
+    )
+    clip_grad_norm: Rate | None = Field(
+        default=None,
+        description="Largest norm of the gradient of all trained weights together. null: no limit.",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        default=0,
+        description="Of the head's first weights, the order of the images, dropout and fresh views.",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="auto: CUDA, else Apple's MPS, else the CPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Of the forward pass. auto: bf16 on CUDA devices that have it, else fp32."
+    )
+    runs_dir: Annotated[str, Field(min_length=1)] = Field(
+        default="runs", description="Where run directories go. `--runs` overrides it."
+    )
+
+    @property
+    def total_epochs(self) -> int | None:
+        """The epochs of all phases; None where the phases have their own."""
+        return None if isinstance(self.strategy, Phases) else self.epochs or DEFAULT_EPOCHS

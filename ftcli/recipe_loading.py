@@ -1,0 +1,229 @@
+"""Owns turning YAML and overrides into a Recipe, and every problem into a located sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ftcli.errors import Problem, RecipeError, UsageError
+from ftcli.recipe import Recipe
+from ftcli.recipe_keys import keys_by_home, section_at
+from ftcli.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply `KEY=VALUE` overrides.
+
+    Raises RecipeError with every problem of keys and values at once, and UsageError for a missing file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError([Problem("", "not a UTF-8 text file", str(path))]) from error
+    except OSError as error:
+        near = difflib.get_close_matches(path.name, _recipes_beside(path), n=1)
+        hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the path of a recipe such as config.yaml."
+        raise UsageError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
+    return parse_recipe(load_yaml(text, str(path)), overrides)
+
+
+def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
+    """Validate a document with overrides applied. Raises RecipeError with every problem at once."""
+    if not isinstance(document.value, dict):
+        message = "empty; a recipe needs at least data.root" if document.value is None else "not a mapping of keys"
+        raise RecipeError([Problem("", message, document.source)])
+    places: dict[KeyPath, Problem] = {}
+    value, problems = document.value, list[Problem]()
+    for override in overrides:
+        try:
+            value = _overridden(value, override, places)
+        except RecipeError as error:
+            problems.extend(error.problems)
+    problems.extend(_conflicts(value, document, places))
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as error:
+        problems.extend(_problems(error, value, document, places))
+    if problems:
+        raise RecipeError(problems)
+    return recipe
+
+
+def recipe_from(values: Mapping[str, Any], *, source: str) -> Recipe:
+    """Return the recipe that a run or a checkpoint carries as plain data; `source` names it in errors."""
+    return parse_recipe(Document(dict(values), {}, source))
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Write a recipe as YAML with every default; `load_recipe` reads the same recipe back."""
+    return dump_yaml(recipe.model_dump(mode="json"))
+
+
+def _recipes_beside(path: Path) -> list[str]:
+    if not path.parent.is_dir():
+        return []
+    return [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
+
+
+def _overridden(value: dict[str, Any], override: str, places: dict[KeyPath, Problem]) -> dict[str, Any]:
+    """Return `value` with one override applied; `value` itself stays as it is."""
+    key, equals, text = override.partition("=")
+    source = f"override {override!r}"
+    if not equals or not key.strip():
+        raise RecipeError([Problem("", "an override is KEY=VALUE, such as epochs=3", source)])
+    path = _override_path(key.strip())
+    places[path] = Problem(dotted(path), "", source)
+    return dict(_set(value, path, load_yaml(text, source).value, Problem(dotted(path), "", source)))
+
+
+def _override_path(key: str) -> KeyPath:
+    """Split a dotted key; below `lr` the rest is one group name, dots and all."""
+    parts = key.split(".")
+    lr = next((i for i, part in enumerate(parts) if part == "lr" and parts[0] == "strategy"), None)
+    if lr is not None and lr + 1 < len(parts):
+        parts = [*parts[: lr + 1], ".".join(parts[lr + 1 :])]
+    return tuple(
+        int(part) if part.isdecimal() and i > 0 and parts[i - 1] == "phases" else part for i, part in enumerate(parts)
+    )
+
+
+def _set(container: Any, path: KeyPath, value: Any, place: Problem) -> Any:
+    """Return a copy of `container` with `value` at `path`, creating mappings on the way."""
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if isinstance(key, int):
+        if not isinstance(container, list) or key >= len(container):
+            count = len(container) if isinstance(container, list) else 0
+            raise RecipeError([Problem(place.key, f"there are {count} phases, counted from 0", place.source)])
+        return [_set(item, rest, value, place) if i == key else item for i, item in enumerate(container)]
+    if container is not None and not isinstance(container, dict):
+        message = f"there is a single value, {container!r}, where {key!r} should go; override the whole of it"
+        raise RecipeError([Problem(place.key, message, place.source)])
+    present = container or {}
+    return {**present, key: _set(present.get(key), rest, value, place)}
+
+
+def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]) -> Iterable[Problem]:
+    """Find keys of different sections that would make one another void."""
+    strategy, model = value.get("strategy"), value.get("model")
+    kind = strategy.get("kind") if isinstance(strategy, dict) else None
+    weights = model.get("weights") if isinstance(model, dict) else None
+    if kind == "phases" and value.get("epochs") is not None:
+        message = "would have no effect beside strategy.kind: phases, whose phases have their own; remove it"
+        yield _placed(("epochs",), message, document, places)
+    if kind == "from-scratch" and weights not in {None, "none"}:
+        message = "would have no effect beside strategy.kind: from-scratch; remove it or write none"
+        yield _placed(("model", "weights"), message, document, places)
+
+
+def _problems(
+    error: ValidationError, value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]
+) -> Iterable[Problem]:
+    for detail in error.errors(include_url=False):
+        path = _data_path(detail, value)
+        message, suggestion = _sentence(detail, path, value)
+        yield _placed(path, message, document, places, suggestion)
+
+
+def _placed(
+    path: KeyPath,
+    message: str,
+    document: Document,
+    places: Mapping[KeyPath, Problem],
+    suggestion: str | None = None,
+) -> Problem:
+    """Return a problem with the place of the longest known part of its path: an override or a line."""
+    for length in range(len(path), -1, -1):
+        if path[:length] in places:
+            return Problem(dotted(path), message, places[path[:length]].source, None, suggestion)
+        if path[:length] in document.lines:
+            line = document.lines[path[:length]]
+            return Problem(dotted(path), message, document.source, line, suggestion)
+    return Problem(dotted(path), message, document.source, None, suggestion)
+
+
+def _data_path(detail: ErrorDetails, value: Any) -> KeyPath:
+    """Drop from pydantic's location what names a branch of a union and not a key of the data."""
+    path: list[str | int] = []
+    for position, part in enumerate(detail["loc"]):
+        last = position == len(detail["loc"]) - 1
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
+            value = value[part]
+            path.append(part)
+        elif last and detail["type"] == "missing":
+            path.append(part)
+    if detail["type"] == "union_tag_invalid":
+        path.append("kind")
+    return tuple(path)
+
+
+_SENTENCES = {
+    "missing": "is required",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes",
+    "string_too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must not be empty",
+    "mapping_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "tuple_type": "must be a list",
+    "union_tag_not_found": "needs the key `kind`",
+    "value_error": "{error}",
+    "literal_error": "must be {expected}",
+    "union_tag_invalid": "must be one of {expected_tags}",
+}
+
+
+def _sentence(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return what is wrong, and the nearest valid spelling where there is one."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(path, value)
+    template = _SENTENCES.get(kind)
+    message = template.format(**context) if template else detail["msg"]
+    given = detail["input"]
+    if kind == "literal_error":
+        return f"{message}, not {given!r}", _nearest(given, str(context["expected"]).replace("'", "").split(" or "))
+    if kind == "union_tag_invalid":
+        return f"{message}, not {context['tag']!r}", _nearest(context["tag"], _words(context["expected_tags"]))
+    if kind in {"missing", "union_tag_not_found", "value_error", "too_short"}:
+        return message, None
+    return f"{message}, not {given!r}", None
+
+
+def _words(expected: str) -> list[str]:
+    return [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
+
+
+def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
+    key = str(path[-1])
+    section = section_at(path[:-1], value)
+    fields = list(section.model_fields)
+    if near := _nearest(key, fields):
+        return "unknown key", near
+    homes = keys_by_home().get(key)
+    if homes:
+        return f"unknown key here; it belongs at {' or '.join(homes)}", None
+    return f"unknown key; here go {', '.join(fields)}", None
+
+
+def _nearest(given: object, valid: Sequence[str]) -> str | None:
+    words = [part for word in valid for part in _words(word)]
+    return next(iter(difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)), None)

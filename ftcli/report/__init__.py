@@ -1,0 +1,1 @@
+"""Shows results: the only code that prints."""

@@ -1,0 +1,111 @@
+"""Owns what a training run shows while it lasts: a live bar on a terminal, else one line per epoch, on stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ftcli.plan import Plan
+from ftcli.records import EpochRecord
+
+
+class QuietProgress:
+    """Shows nothing but notices, which say that something is not as it may seem."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.plan: Plan | None = None
+
+    def __enter__(self) -> QuietProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the screen in order."""
+
+    def notice(self, sentence: str) -> None:
+        """Print a warning."""
+        self._print(f"warning: {sentence}")
+
+    def stage(self, sentence: str) -> None:
+        """Say what is being done before training."""
+
+    def started(self, run: Path, plan: Plan) -> None:
+        """Remember the plan, for the number of epochs."""
+        self.plan = plan
+
+    def batch(self, epoch: int, batch: int, batches: int) -> None:
+        """Say how far the epoch is."""
+
+    def epoch(self, record: EpochRecord, *, best: bool) -> None:
+        """Say how the epoch did."""
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LineProgress(QuietProgress):
+    """One line per stage and epoch, for logs."""
+
+    def stage(self, sentence: str) -> None:
+        """Say what is being done before training."""
+        self._print(sentence)
+
+    def started(self, run: Path, plan: Plan) -> None:
+        """Say where the run goes."""
+        super().started(run, plan)
+        self._print(f"training into {run}")
+
+    def epoch(self, record: EpochRecord, *, best: bool) -> None:
+        """Print the epoch's line."""
+        assert self.plan is not None
+        width = len(str(self.plan.epochs))
+        self._print(
+            f"epoch {record.epoch:>{width}}/{self.plan.epochs} {record.phase}: "
+            f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.4f}, "
+            f"val loss {record.val['loss']:.4f} accuracy {record.val['accuracy']:.4f}, "
+            f"{record.seconds:.1f} s{' *' if best else ''}"
+        )
+
+
+class LiveProgress(LineProgress):
+    """A bar for the batches of the epoch at hand, below the lines of the finished ones."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> LiveProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar off the screen."""
+        self.bar.stop()
+
+    def batch(self, epoch: int, batch: int, batches: int) -> None:
+        """Move the bar."""
+        if self.task is None:
+            self.task = self.bar.add_task(f"epoch {epoch}", total=batches)
+        self.bar.update(self.task, completed=batch, total=batches, description=f"epoch {epoch}")
+
+
+def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:
+    """Return the bar for a terminal, lines for a log, and next to nothing for `--quiet`."""
+    if quiet:
+        return QuietProgress(console)
+    return LiveProgress(console) if console.is_terminal else LineProgress(console)

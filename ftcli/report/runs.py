@@ -1,0 +1,21 @@
+"""Owns a finished run as plain text."""
+
+from __future__ import annotations
+
+from ftcli.evaluation.metrics import Evaluation
+from ftcli.plan import Plan
+from ftcli.records import RunSummary
+from ftcli.report.tables import VAL_CHOSE_THE_EPOCH, metrics_text
+
+
+def run_text(summary: RunSummary, evaluation: Evaluation, plan: Plan, *, width: int = 80) -> str:
+    """Return how a run ended: the best epoch and its figures with intervals."""
+    stopped = f", stopped early of {plan.epochs}" if summary.epochs < plan.epochs else ""
+    return "\n".join(
+        [
+            f"best epoch {summary.best_epoch} of {summary.epochs}{stopped}, by {summary.monitor}, "
+            f"on {summary.images} val images, {summary.seconds:.1f} s",
+            metrics_text(evaluation.metrics, width),
+            VAL_CHOSE_THE_EPOCH,
+        ]
+    )

@@ -1,0 +1,46 @@
+"""Owns plain text for a screen or a log: tables that fit a width, prose, counts and safe names."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, numbers_from: int = 1, gap: int = 1
+) -> str:
+    """Return a table; columns from `numbers_from` on are set flush right and never broken."""
+    grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="", padding=(0, gap))
+    for position, name in enumerate(header):
+        number = position >= numbers_from
+        grid.add_column(Text(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    screen = io.StringIO()
+    Console(file=screen, width=width - 2, color_system=None, legacy_windows=False).print(grid)
+    lines = screen.getvalue().splitlines()
+    return "\n".join(f"  {line}".rstrip() for line in lines)
+
+
+def prose(text: str, width: int) -> str:
+    """Break sentences at a width, but never a word."""
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def count(number: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun: 1 image, 2 images."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def printable(name: str) -> str:
+    """Return a name with control characters and undecodable bytes shown as escapes, fit for any terminal."""
+    return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), name)

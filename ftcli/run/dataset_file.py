@@ -1,0 +1,42 @@
+"""Owns what dataset.json says: classes, counts and content of every split that a run used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftcli.data.dataset import Dataset
+from ftcli.data.inspection import ImageFacts
+from ftcli.records import SCHEMA
+
+
+def dataset_json(dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]]) -> dict[str, Any]:
+    """Return dataset.json; a val split that was taken from train is listed image by image."""
+    splits = {}
+    for split, images in facts.items():
+        samples = dataset.splits[split]
+        counts = Counter(dataset.classes[sample.label] for sample in samples)
+        splits[split] = {
+            "images": len(samples),
+            "per_class": {name: counts[name] for name in dataset.classes},
+            "sha256": _content_hash(images),
+        }
+    value: dict[str, Any] = {
+        "schema": SCHEMA,
+        "root": str(dataset.root),
+        "classes": list(dataset.classes),
+        "val_fraction": dataset.val_fraction,
+        "splits": splits,
+        "strays": [str(path.relative_to(dataset.root)) for path in dataset.strays],
+    }
+    if dataset.val_fraction is not None:
+        value["val_images"] = [sample.name for sample in dataset.splits["val"]]
+    return value
+
+
+def _content_hash(images: Sequence[ImageFacts]) -> str:
+    """Hash names and contents together, in order."""
+    lines = "".join(f"{image.sha256} {image.name}\n" for image in images)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

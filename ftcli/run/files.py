@@ -1,0 +1,84 @@
+"""Owns writing files whole: to a temporary name beside the target, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ftcli.errors import RunError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a crash at any instant leaves the old or the new version whole."""
+    write_with(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text as `write_bytes` does; undecodable file names survive as surrogate escapes."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON as `write_bytes` does; not-a-number is refused, since JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk and rename it.
+
+    Raises RunError when the disk is full, the directory is gone or may not be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise RunError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def duplicate(source: Path, target: Path) -> None:
+    """Make `target` the same content as `source`, by a second link where the file system has them.
+
+    Safe because files are only ever replaced, never changed in place.
+    """
+
+    def link_or_copy(temporary: Path) -> None:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+    write_with(target, link_or_copy)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and flush it to the operating system. Raises RunError when it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

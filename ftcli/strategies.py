@@ -1,0 +1,199 @@
+"""Owns the strategies: pure functions from a strategy and the group names of a network to a plan."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import singledispatch
+
+from ftcli.errors import PlanError
+from ftcli.plan import Phase, Plan
+from ftcli.recipe import (
+    DEFAULT_LR_DECAY,
+    DEFAULT_UNFREEZE,
+    FeatureExtract,
+    FineTune,
+    FromScratch,
+    Gradual,
+    Phases,
+    Strategy,
+)
+
+HEAD = "head"
+
+
+def make_plan(strategy: Strategy, groups: Sequence[str], *, epochs: int | None, patience: int | None) -> Plan:
+    """Return the plan of a strategy over `groups`, ordered from the input to the head.
+
+    `epochs` is the total, None where the phases have their own. Raises PlanError where strategy, groups and epochs
+    do not fit together; it lists the groups.
+    """
+    assert groups[-1] == HEAD, "the last group is the head"
+    phases = _phases(strategy, tuple(groups), epochs or 0, patience)
+    return Plan(strategy.kind, tuple(groups), tuple(phases))
+
+
+def rates_of(lr: Mapping[str, float], groups: Sequence[str], *, key: str) -> dict[str, float | None]:
+    """Return a rate, or None for frozen, for every group, from names, modules and globs.
+
+    A group's own name decides over a module that holds it, and that over a glob. `key` is the recipe key for errors.
+    Raises PlanError for a name that matches no group and for a group that two globs or two modules match.
+    """
+    return {group: _rate_of(group, lr, key) for group in _all_matched(lr, groups, key)}
+
+
+def check_warmup(plan: Plan, warmup_epochs: int) -> None:
+    """Raise PlanError where warming up would take a whole phase."""
+    for phase in plan.phases:
+        if 0 < phase.epochs <= warmup_epochs:
+            raise PlanError(
+                f"{warmup_epochs} warm-up epochs leave nothing of phase {phase.name!r}, which has {phase.epochs}",
+                where="schedule.warmup_epochs",
+                hint="Lower schedule.warmup_epochs or give the phase more epochs.",
+            )
+
+
+@singledispatch
+def _phases(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    raise NotImplementedError(strategy)
+
+
+@_phases.register
+def _(strategy: FeatureExtract, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    return [Phase("head", epochs, _thawed(groups, 0, strategy.lr, 1.0), patience)]
+
+
+@_phases.register
+def _(strategy: FromScratch, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    return [Phase("scratch", epochs, dict.fromkeys(groups, strategy.lr), patience)]
+
+
+@_phases.register
+def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    if isinstance(strategy.lr, Mapping):
+        lr = rates_of(strategy.lr, groups, key="strategy.lr")
+    else:
+        unfreeze = DEFAULT_UNFREEZE if strategy.unfreeze is None else strategy.unfreeze
+        decay = DEFAULT_LR_DECAY if strategy.lr_decay is None else strategy.lr_decay
+        lr = _thawed(groups, _count(unfreeze, groups), strategy.lr, decay)
+    if strategy.head_epochs == 0:
+        return [Phase("fine-tune", epochs, lr, patience)]
+    if lr[HEAD] is None:
+        raise PlanError(
+            f"the head is trained for {strategy.head_epochs} epochs first, but strategy.lr gives it no rate",
+            where="strategy.head_epochs",
+            hint=f"Add {HEAD} to strategy.lr.",
+        )
+    if strategy.head_epochs >= epochs:
+        raise PlanError(
+            f"{strategy.head_epochs} head epochs leave none of the {epochs} epochs for fine-tuning",
+            where="strategy.head_epochs",
+            hint=f"Set epochs to more than {strategy.head_epochs}.",
+        )
+    head_only = {group: rate if group == HEAD else None for group, rate in lr.items()}
+    return [
+        Phase("head", strategy.head_epochs, head_only, patience),
+        Phase("fine-tune", epochs - strategy.head_epochs, lr, patience),
+    ]
+
+
+@_phases.register
+def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    unfreeze = _count(strategy.unfreeze, groups)
+    step = strategy.groups_per_phase
+    thawed = [*range(0, unfreeze, step), unfreeze]
+    needed = strategy.epochs_per_phase * (len(thawed) - 1) + 1
+    if epochs < needed:
+        raise PlanError(
+            f"{len(thawed)} phases of {strategy.epochs_per_phase} epochs need at least {needed} epochs, not {epochs}",
+            where="epochs",
+            hint=f"Set epochs to {strategy.epochs_per_phase * len(thawed)} or more, or lower strategy.unfreeze "
+            "or strategy.epochs_per_phase.",
+        )
+    lengths = [strategy.epochs_per_phase] * (len(thawed) - 1)
+    lengths.append(epochs - sum(lengths))
+    return [
+        Phase(
+            _gradual_name(groups, count),
+            length,
+            _thawed(groups, count, strategy.lr, strategy.lr_decay),
+            patience,
+        )
+        for count, length in zip(thawed, lengths, strict=True)
+    ]
+
+
+@_phases.register
+def _(strategy: Phases, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    return [
+        Phase(
+            f"phase {number}",
+            section.epochs,
+            rates_of(section.lr, groups, key=f"strategy.phases.{number - 1}.lr"),
+            section.patience or patience,
+        )
+        for number, section in enumerate(strategy.phases, start=1)
+    ]
+
+
+def _gradual_name(groups: tuple[str, ...], count: int) -> str:
+    return HEAD if count == 0 else f"to {groups[-1 - count]}"
+
+
+def _thawed(groups: tuple[str, ...], count: int, lr: float, decay: float) -> dict[str, float | None]:
+    """Give the head `lr` and each of the `count` groups before it a rate smaller by `decay` than the next."""
+    distances = {group: len(groups) - 1 - position for position, group in enumerate(groups)}
+    return {
+        group: float(f"{lr * decay**distance:.12g}") if distance <= count else None
+        for group, distance in distances.items()
+    }
+
+
+def _count(unfreeze: int | str, groups: tuple[str, ...]) -> int:
+    body = len(groups) - 1
+    if isinstance(unfreeze, str):
+        return body
+    if unfreeze > body:
+        raise PlanError(
+            f"there are {body} groups besides the head, not {unfreeze}: {', '.join(groups)}",
+            where="strategy.unfreeze",
+            hint=f"Set strategy.unfreeze to at most {body}, or to all.",
+        )
+    return unfreeze
+
+
+def _all_matched(lr: Mapping[str, float], groups: Sequence[str], key: str) -> Sequence[str]:
+    for pattern in lr:
+        if not any(_precision(pattern, group) for group in groups):
+            near = difflib.get_close_matches(pattern, groups, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise PlanError(
+                f"matches no group of the network: {', '.join(groups)}",
+                where=f"{key}.{pattern}",
+                hint=hint.strip() or None,
+            )
+    return groups
+
+
+def _rate_of(group: str, lr: Mapping[str, float], key: str) -> float | None:
+    precision = max((_precision(pattern, group) for pattern in lr), default=0)
+    if precision == 0:
+        return None
+    best = [pattern for pattern in lr if _precision(pattern, group) == precision]
+    if len(best) > 1:
+        raise PlanError(
+            f"group {group!r} is matched by {' and by '.join(map(repr, best))}",
+            where=key,
+            hint=f"Give {group!r} a rate of its own, or narrow one of the patterns.",
+        )
+    return lr[best[0]]
+
+
+def _precision(pattern: str, group: str) -> int:
+    """Return how exactly a key of `lr` speaks of a group: 3 its name, 2 a module that holds it, 1 a glob, 0 not."""
+    if pattern == group:
+        return 3
+    if group != HEAD and group.startswith(f"{pattern}."):
+        return 2
+    return 1 if any(sign in pattern for sign in "*?[") and fnmatchcase(group, pattern) else 0

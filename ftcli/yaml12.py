@@ -1,0 +1,160 @@
+"""Owns reading YAML: the scalars of YAML 1.2's core schema, with the line of every key.
+
+PyYAML resolves scalars by YAML 1.1, where `1e-3` is a string, `no` is false and `007` is seven. Here `1e-3` is a
+number and the other two stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ftcli.errors import Problem, RecipeError
+
+KeyPath = tuple[str | int, ...]
+
+_NULL = re.compile(r"|~|null|Null|NULL")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_INFINITY = re.compile(r"[-+]?\.(?:inf|Inf|INF)")
+_NAN = re.compile(r"\.(?:nan|NaN|NAN)")
+_RESOLVER = yaml.resolver.Resolver()
+_DIGITS_LIMIT = 400
+_NODE_LIMIT = 10_000
+_DEPTH_LIMIT = 50
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML document as plain data, and the line (from 1) at which each key or item stands."""
+
+    value: Any
+    lines: dict[KeyPath, int]
+    source: str
+
+
+def load_yaml(text: str, source: str) -> Document:
+    """Parse one YAML document; `source` names it in errors.
+
+    Raises RecipeError for broken syntax, duplicate keys, tags, self-references and aliases that explode.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        raise RecipeError([Problem("", f"not valid YAML: {error.problem}", source, line)]) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError([Problem("", f"not valid YAML: {error}".split("\n", 1)[0], source)]) from error
+    builder = _Builder(source)
+    value = None if node is None else builder.build(node, ())
+    return Document(value, builder.lines, source)
+
+
+def parse_scalar(text: str) -> Any:
+    """Read one plain scalar as YAML 1.2 does: null, a boolean, a number, or else text."""
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) < _DIGITS_LIMIT:
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITY.fullmatch(text):
+        return float("-inf") if text.startswith("-") else float("inf")
+    if _NAN.fullmatch(text):
+        return float("nan")
+    return text
+
+
+def dump_yaml(value: Any) -> str:
+    """Write plain data such that `load_yaml` reads the same data back."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+class _Builder:
+    """Turns a node tree into plain data and records lines on the way."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lines: dict[KeyPath, int] = {}
+        self._open: set[int] = set()
+        self._nodes = 0
+
+    def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._nodes += 1
+        if self._nodes > _NODE_LIMIT or len(path) > _DEPTH_LIMIT:
+            raise self._problem("too large for a recipe; do its aliases multiply?", path, line)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if id(node) in self._open:
+            raise self._problem("contains itself through an alias", path, line)
+        self._open.add(id(node))
+        built = self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._sequence(node, path)
+        self._open.discard(id(node))
+        return built
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        if node.style is None and node.tag == _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False)):
+            return parse_scalar(node.value)
+        if node.style is not None and node.tag == "tag:yaml.org,2002:str":
+            return node.value
+        raise self._problem(f"tags such as {node.tag} are not used here", path, node.start_mark.line + 1)
+
+    def _sequence(self, node: yaml.Node, path: KeyPath) -> list[Any]:
+        if node.tag != "tag:yaml.org,2002:seq":
+            raise self._problem(f"tags such as {node.tag} are not used here", path, node.start_mark.line + 1)
+        return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        if node.tag != "tag:yaml.org,2002:map":
+            raise self._problem(f"tags such as {node.tag} are not used here", path, node.start_mark.line + 1)
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self._problem("a key must be a plain word", path, line)
+            key = key_node.value
+            if key in built:
+                first = self.lines[(*path, key)]
+                raise self._problem(f"written twice, first on line {first}", (*path, key), line)
+            self.lines[(*path, key)] = line
+            built[key] = self.build(value_node, (*path, key))
+        return built
+
+    def _problem(self, message: str, path: KeyPath, line: int) -> RecipeError:
+        return RecipeError([Problem(dotted(path), message, self.source, line)])
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key path as it is written on the command line: `strategy.lr.head`, `phases.0.epochs`."""
+    return ".".join(str(part) for part in path)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever YAML 1.1 or 1.2 would not read back as the same text."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    plain = isinstance(parse_scalar(text), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+
+
+def _represent_float(dumper: yaml.SafeDumper, number: float) -> yaml.Node:
+    text = {float("inf"): ".inf", float("-inf"): "-.inf"}.get(number, repr(number))
+    text = ".nan" if number != number else text  # noqa: PLR0124 - the definition of NaN
+    mantissa, e, exponent = text.partition("e")
+    if e and "." not in mantissa:
+        text = f"{mantissa}.0e{exponent}"  # YAML 1.1 readers need the point
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_float)

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from ftcli.evaluation.intervals import mean_of_shares, wilson
+from ftcli.evaluation.metrics import evaluate, metric_values, quick_metrics
+from ftcli.evaluation.resampling import calibration_gaps, resampled_metrics
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [(142, 0.876, 0.959), (146, 0.909, 0.978)])
+def test_accuracy_of_the_ants_and_bees_tutorial_has_the_published_wilson_interval(scored, right, low, high):
+    labels = [image % 2 for image in range(153)]
+    predicted = [label if image < right else 1 - label for image, label in enumerate(labels)]
+    accuracy = evaluate(scored(labels, predicted)).metrics["accuracy"]
+    assert accuracy.value == right / 153
+    assert (round(accuracy.low, 3), round(accuracy.high, 3)) == (low, high)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 12])
+def test_values_are_those_of_scikit_learn(drawn, classes):
+    predictions = drawn(400, classes, seed=1)
+    labels, predicted = predictions.labels, predictions.predicted
+    values = metric_values(predictions)
+    assert values["accuracy"] == sklearn_metrics.accuracy_score(labels, predicted)
+    assert values["balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, predicted))
+    assert values["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"))
+    assert values["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, predictions.probabilities))
+    assert ("top5_accuracy" in values) == (classes > 5)
+    if classes > 5:
+        top5 = sklearn_metrics.top_k_accuracy_score(labels, predictions.probabilities, k=5)
+        assert values["top5_accuracy"] == pytest.approx(top5)
+
+
+def test_quick_metrics_agree_with_the_full_ones(drawn):
+    predictions = drawn(300, 7, seed=2)
+    quick = quick_metrics(predictions.labels, predictions.probabilities.astype(np.float32))
+    values = metric_values(predictions)
+    assert quick["accuracy"] == values["accuracy"]
+    assert quick["macro_f1"] == pytest.approx(values["macro_f1"])
+    assert quick["loss"] == pytest.approx(values["log_loss"], rel=1e-5)
+
+
+def test_resampled_metrics_use_the_same_formulas_as_the_values(drawn):
+    # With one image per class every stratified resample is the original.
+    everything = drawn(2000, 8, seed=3)
+    rows = [int(np.flatnonzero(everything.labels == label)[0]) for label in range(8)]
+    one_each = type(everything)(
+        everything.classes,
+        tuple(everything.paths[row] for row in rows),
+        tuple(everything.sha256[row] for row in rows),
+        everything.labels[rows],
+        everything.probabilities[rows],
+    )
+    (resampled,) = resampled_metrics([one_each], seed=0, resamples=5)
+    values = metric_values(one_each)
+    assert resampled.keys() == values.keys()
+    for name, value in values.items():
+        assert resampled[name] == pytest.approx(np.full(5, value)), name
+
+
+def test_ece_is_the_gap_between_confidence_and_accuracy(scored):
+    labels, predicted = [0] * 10, [0] * 6 + [1] * 4
+    assert metric_values(scored(labels, predicted, confidence=0.9))["ece"] == pytest.approx(0.3)
+
+
+def test_a_confidence_on_a_bin_edge_belongs_to_the_bin_below(scored):
+    bins, _ = calibration_gaps(scored([0, 0], [0, 0], ("a", "b", "c"), confidence=0.6))
+    assert bins.tolist() == [8, 8]
+    bins, _ = calibration_gaps(scored([0], [0], confidence=1.0))
+    assert bins.tolist() == [14]
+
+
+def test_log_loss_of_a_certain_mistake_is_large_but_finite(scored):
+    assert metric_values(scored([0, 1], [1, 1], confidence=1.0))["log_loss"] == pytest.approx(
+        -np.log(np.finfo(float).eps) / 2
+    )
+
+
+def test_a_class_without_images_has_no_recall_and_does_not_count_in_averages(scored):
+    evaluation = evaluate(scored([0, 0, 1, 1], [0, 2, 1, 1], ("ants", "bees", "wasps")))
+    wasps = evaluation.per_class[2]
+    assert (wasps.images, wasps.precision, wasps.recall, wasps.f1) == (0, 0.0, None, None)
+    assert evaluation.metrics["balanced_accuracy"].value == pytest.approx(0.75)
+    assert evaluation.metrics["macro_f1"].value == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_zero(scored):
+    bees = evaluate(scored([0, 0, 1], [0, 0, 0])).per_class[1]
+    assert (bees.images, bees.precision, bees.recall, bees.f1) == (1, None, 0.0, 0.0)
+
+
+def test_rows_of_the_confusion_are_true_classes(scored):
+    assert evaluate(scored([0, 0, 1], [1, 1, 1])).confusion == ((0, 2), (0, 1))
+
+
+def test_every_metric_lies_in_its_interval(drawn):
+    for seed in range(10):
+        for name, interval in evaluate(drawn(60, 7, seed=seed), resamples=200).metrics.items():
+            assert interval.low <= interval.value <= interval.high, name
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_seed_others(drawn):
+    predictions = drawn(100, 3, seed=0)
+    first, same, other = (evaluate(predictions, seed=seed, resamples=100).metrics for seed in (0, 0, 1))
+    assert first == same
+    assert first["log_loss"] != other["log_loss"]
+
+
+def test_a_run_without_errors_is_not_given_certainty(scored):
+    metrics = evaluate(scored([0, 1] * 20, [0, 1] * 20)).metrics
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert metrics[name].high == 1.0
+        assert metrics[name].low < 0.95, name
+
+
+def test_balanced_accuracy_of_two_equal_classes_is_about_as_sure_as_accuracy():
+    balanced, accuracy = mean_of_shares(np.array([45, 46]), np.array([50, 50])), wilson(91, 100)
+    assert balanced.value == accuracy.value
+    assert balanced.low == pytest.approx(accuracy.low, abs=0.015)
+    assert balanced.high == pytest.approx(accuracy.high, abs=0.015)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "log_loss"])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(drawn, metric):
+    truth = metric_values(drawn(200_000, 3, seed=1000))[metric]
+    intervals = [evaluate(drawn(150, 3, seed=seed), resamples=200).metrics[metric] for seed in range(100)]
+    held = sum(interval.low <= truth <= interval.high for interval in intervals)
+    # About 95 of 100; the log-loss is skewed, and percentile intervals of so few images hold it about 90 times.
+    assert held >= (82 if metric == "log_loss" else 88)
+
+
+def test_the_ece_of_a_calibrated_model_is_not_told_from_zero(drawn):
+    lows = [evaluate(drawn(150, 3, seed=seed), resamples=200).metrics["ece"].low for seed in range(40)]
+    assert sum(low == 0 for low in lows) >= 35
+
+
+def test_the_ece_of_an_overconfident_model_is_told_from_zero(drawn):
+    lows = [evaluate(drawn(600, 3, seed=seed, sharpness=6), resamples=200).metrics["ece"].low for seed in range(10)]
+    assert all(low > 0 for low in lows)
+
+
+def test_ten_thousand_images_are_evaluated_with_a_thousand_resamples(drawn):
+    evaluation = evaluate(drawn(10_000, 10, seed=0))
+    accuracy, macro_f1 = evaluation.metrics["accuracy"], evaluation.metrics["macro_f1"]
+    assert macro_f1.high - macro_f1.low == pytest.approx(accuracy.high - accuracy.low, rel=0.2)
+
+
+def test_json_has_the_promised_shape(drawn):
+    value = evaluate(drawn(50, 3, seed=0), resamples=50).to_json()
+    assert value["schema"] == 1
+    assert value["images"] == 50
+    assert value["classes"] == ["class 0", "class 1", "class 2"]
+    assert value["metrics"].keys() == {"accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece"}
+    assert value["metrics"]["ece"].keys() == {"value", "low", "high"}
+    assert value["per_class"][0].keys() == {"name", "images", "precision", "recall", "f1"}
+    assert sum(map(sum, value["confusion"])) == 50

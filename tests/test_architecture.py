@@ -1,0 +1,103 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ftcli
+
+PACKAGE = Path(ftcli.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TIERS = (
+    {"__init__", "errors", "seeds"},
+    {"yaml12", "records"},
+    {"recipe", "plan"},
+    {"recipe_keys"},
+    {"recipe_loading"},
+    {"strategies"},
+    {"data", "model"},
+    {"evaluation"},
+    {"engine"},
+    {"run"},
+    {"report"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+)
+TIER_OF = {name: number for number, tier in enumerate(TIERS) for name in tier}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
+    part = part_of(path)
+    for name in imports_of(path):
+        pieces = name.split(".")
+        if pieces[0] != "ftcli" or len(pieces) < 2 or pieces[1] not in TIER_OF or pieces[1] == part:
+            continue
+        assert TIER_OF[pieces[1]] < TIER_OF[part], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("part", ["report", "evaluation", "cli", "recipe", "recipe_loading", "plan", "strategies"])
+def test_the_parts_without_torch_do_not_import_it(part: str) -> None:
+    for path in MODULES:
+        if part_of(path) == part:
+            assert not {name for name in imports_of(path) if name.split(".")[0] in {"torch", "torchvision", "timm"}}
+
+
+def calls_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    calls = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_effects_stay_in_their_rooms(path: Path) -> None:
+    here = path.relative_to(PACKAGE).as_posix()
+    calls = calls_of(path)
+    if here != "model/freezing.py":
+        assert not calls & {"requires_grad_"}, "only model/freezing.py freezes"
+    if here not in {"cli.py"}:
+        assert "print" not in calls or part_of(path) == "report", "only report/ and the boundary in cli.py show"
+    if part_of(path) not in {"run", "data"}:
+        assert not calls & {"write_bytes_", "mkdtemp", "rmtree", "unlink"}, "only run/ and data/ touch files"
+
+
+def modules_after(*arguments: str) -> set[str]:
+    code = (
+        "import sys\nfrom ftcli.cli import main\n"
+        f"sys.argv = ['ftcli', *{list(arguments)!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\n'.join(['MODULES', *sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("MODULES\n")[2].split("\n"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("train", "--help"), ("train", "missing.yaml"), ("compare", "missing-a", "missing-b"), ("schema",)],
+    ids=" ".join,
+)
+def test_quick_answers_do_not_import_torch(arguments: tuple[str, ...]) -> None:
+    assert not modules_after(*arguments) & {"torch", "torchvision", "timm"}
+
+
+def test_a_wrong_recipe_does_not_import_torch(tmp_path: Path) -> None:
+    recipe = tmp_path / "wrong.yaml"
+    recipe.write_text("data: {root: x, batchsize: 1}\n")
+    assert "torch" not in modules_after("train", str(recipe))
