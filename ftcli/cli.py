@@ -203,7 +203,7 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     raise InterruptedRunError("stopped by SIGTERM", signal_number=number)
 
 

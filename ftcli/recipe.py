@@ -272,7 +272,8 @@ class Recipe(Section):
     schedule: Schedule = Field(default=Cosine(kind="cosine"), description="How rates move within a phase.")
     epochs: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description=f"Epochs of all phases together (null means {DEFAULT_EPOCHS}; an error beside `strategy.kind: phases`).",
+        description=f"Epochs of all phases together (null means {DEFAULT_EPOCHS}; "
+        "an error beside `strategy.kind: phases`).",
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,

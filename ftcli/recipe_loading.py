@@ -153,9 +153,8 @@ def _data_path(detail: ErrorDetails, value: Any) -> KeyPath:
     path: list[str | int] = []
     for position, part in enumerate(detail["loc"]):
         last = position == len(detail["loc"]) - 1
-        if (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        ):
+        known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if part in known:
             value = value[part]
             path.append(part)
         elif last and detail["type"] == "missing":

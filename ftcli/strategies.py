@@ -125,7 +125,7 @@ def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | N
 
 
 @_phases.register
-def _(strategy: Phases, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+def _(strategy: Phases, groups: tuple[str, ...], _epochs: int, patience: int | None) -> list[Phase]:
     return [
         Phase(
             f"phase {number}",

@@ -20,8 +20,7 @@ _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INFINITY = re.compile(r"[-+]?\.(?:inf|Inf|INF)")
-_NAN = re.compile(r"\.(?:nan|NaN|NAN)")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _RESOLVER = yaml.resolver.Resolver()
 _DIGITS_LIMIT = 400
 _NODE_LIMIT = 10_000
@@ -65,10 +64,8 @@ def parse_scalar(text: str) -> Any:
         return int(text)
     if _FLOAT.fullmatch(text):
         return float(text)
-    if _INFINITY.fullmatch(text):
-        return float("-inf") if text.startswith("-") else float("inf")
-    if _NAN.fullmatch(text):
-        return float("nan")
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
     return text
 
 
@@ -102,7 +99,8 @@ class _Builder:
         return built
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
-        if node.style is None and node.tag == _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False)):
+        plain_tag = _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        if node.style is None and node.tag == plain_tag:
             return parse_scalar(node.value)
         if node.style is not None and node.tag == "tag:yaml.org,2002:str":
             return node.value

@@ -93,7 +93,8 @@ def test_overrides_are_refused_like_keys_of_the_file(recipe_file: Path) -> None:
 def test_an_override_reaches_into_the_list_of_phases(tmp_path: Path) -> None:
     path = tmp_path / "phases.yaml"
     path.write_text(
-        "data: {root: x}\nstrategy: {kind: phases, phases: [{epochs: 1, lr: {head: 1e-2}}, {epochs: 2, lr: {head: 1e-3}}]}"
+        "data: {root: x}\nstrategy:\n  kind: phases\n"
+        "  phases: [{epochs: 1, lr: {head: 1e-2}}, {epochs: 2, lr: {head: 1e-3}}]\n"
     )
     recipe = load_recipe(path, ["strategy.phases.1.lr.layer4.0=1e-4", "strategy.phases.0.epochs=5"])
     assert recipe.strategy.phases[1].lr == {"head": 0.001, "layer4.0": 0.0001}

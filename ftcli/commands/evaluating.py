@@ -83,8 +83,6 @@ def _samples(checkpoint: Checkpoint, recipe: Recipe, scoring: Scoring) -> tuple[
 
 
 def _predict(checkpoint: Checkpoint, recipe: Recipe, samples: Sequence[Sample], scoring: Scoring) -> Predictions:
-    import torch
-
     from ftcli.data.cores import available_cores
     from ftcli.data.inspection import inspect_images
     from ftcli.engine.device import pick_compute
@@ -94,7 +92,7 @@ def _predict(checkpoint: Checkpoint, recipe: Recipe, samples: Sequence[Sample], 
     info = checkpoint.info
     compute = pick_compute(scoring.device or recipe.device, recipe.precision)
     network = restore_network(info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict)
-    network.module.to(device=compute.device, memory_format=torch.channels_last)
+    compute.place(network.module)
     facts = inspect_images(samples, workers=available_cores())
     labels, probabilities = score_images(
         network, samples, compute, batch_size=scoring.batch_size or recipe.data.batch_size

@@ -84,7 +84,7 @@ def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     if dataset.strays:
         names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.strays[:5])
         more = f" and {len(dataset.strays) - 5} more" if len(dataset.strays) > 5 else ""
-        notices.append(f"{len(dataset.strays)} stray files are not images and are left out: {names}{more}")
+        notices.append(f"left out, since they are no images: {names}{more}")
     never = [group for group in plan.groups if not any(phase.lr[group] is not None for phase in plan.phases)]
     if recipe.model.weights == "none" and never:
         notices.append(f"weights: none leaves groups random that no phase trains: {', '.join(never)}")

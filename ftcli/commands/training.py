@@ -126,8 +126,6 @@ def _run_directory(recipe: Recipe, config: Path, place: RunPlace) -> RunDirector
 
 
 def _make_job(preparation: Preparation, run: RunDirectory, progress: Progress) -> _Job:
-    import torch
-
     from ftcli.commands.networks import build_recipe_network
     from ftcli.data.cores import available_cores
     from ftcli.data.inspection import inspect_images
@@ -138,12 +136,12 @@ def _make_job(preparation: Preparation, run: RunDirectory, progress: Progress) -
     compute = pick_compute(recipe.device, recipe.precision)
     network = build_recipe_network(recipe, dataset.classes)
     for sentence in network.notices:
-        progress.notice(sentence)
+        progress.stage(sentence)
     count = sum(len(dataset.splits[split]) for split in ("train", "val"))
     progress.stage(f"checking {count} images")
     cores = available_cores()
     facts = {split: inspect_images(dataset.splits[split], workers=cores) for split in ("train", "val")}
-    network.module.to(device=compute.device, memory_format=torch.channels_last)
+    compute.place(network.module)
     sources = Sources(network, dataset, facts, recipe.data, seed=recipe.seed, compute=compute)
     notices = (*preparation.notices, *network.notices)
     return _Job(preparation, run, network, sources, facts, compute, progress, notices)

@@ -1,4 +1,4 @@
-"""Owns how one folder of class folders is read: each class's images, in order, and what is wrong with them."""
+"""Owns how one folder of class folders is read: the images of each class, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """The class folders of one folder; `prefix` is what their names start with in the dataset ("train/", or "")."""
+    """The class folders of one folder; in the dataset, names start with `prefix` ("train/", or "")."""
 
     folder: Path
     prefix: str
@@ -66,7 +66,7 @@ def training_classes(train: ClassFolders) -> tuple[str, ...]:
 
 
 def label_samples(folders: ClassFolders, classes: Sequence[str]) -> tuple[Sample, ...]:
-    """Return the images with the labels of their class names; raise DatasetError for a class that is not known."""
+    """Return the images, labelled by the names of their folders; raise DatasetError for an unknown class."""
     refuse_unknown_classes(folders, classes)
     return tuple(
         sample

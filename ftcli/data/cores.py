@@ -19,6 +19,6 @@ def available_cores() -> int:
 
 
 def default_workers(images: int) -> int:
-    """Return how many workers should read a dataset of this many images; 0 means none beside the main process."""
+    """Return how many workers should read this many images; 0 means none beside the main process."""
     cores = available_cores()
     return 0 if images < FEW_IMAGES or cores == 1 else min(cores, MOST_WORKERS)

@@ -17,6 +17,7 @@ from ftcli.data.class_folders import (
 )
 from ftcli.data.scanning import list_folder
 from ftcli.errors import DatasetError
+from ftcli.recipe import DEFAULT_VAL_FRACTION
 
 __all__ = ["Dataset", "Sample", "open_dataset", "open_scored_folder"]
 
@@ -41,11 +42,13 @@ class Dataset:
     val_fraction: float | None
 
 
-def open_dataset(root: str | Path, *, val_fraction: float | None = None, default_val_fraction: float = 0.2) -> Dataset:
+def open_dataset(
+    root: str | Path, *, val_fraction: float | None = None, default_val_fraction: float = DEFAULT_VAL_FRACTION
+) -> Dataset:
     """Read the classes and splits of a folder with train/ and val/ [and test/], or of one folder of classes.
 
-    Classes are those of train. Without a val folder, `val_fraction` (or else the default) of each class's training
-    images become val. Raises DatasetError, also when `val_fraction` is given although there is a val folder.
+    Classes are those of train. Without a val folder, `val_fraction` (or else the default) of each class in train
+    becomes val. Raises DatasetError, also when `val_fraction` is given although there is a val folder.
     """
     root = Path(root)
     fraction = default_val_fraction if val_fraction is None else val_fraction
@@ -71,8 +74,8 @@ def open_dataset(root: str | Path, *, val_fraction: float | None = None, default
 def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str | None = None) -> tuple[Sample, ...]:
     """Read the images to score, from a folder of class folders or from one split of a root with splits.
 
-    Labels follow the names of `classes`. Without `split`, a root gives val, or else test; the samples' names start
-    with the split's folder. Raises DatasetError for an unknown class, a missing split, or no images.
+    Labels follow the names of `classes`. Without `split`, a root gives val, or else test; the samples' names
+    start with the split's folder. Raises DatasetError for an unknown class, a missing split, or no images.
     """
     folder = Path(folder)
     folders = _folders_of(folder)
@@ -119,7 +122,7 @@ def _open_splits(root: Path, folders: Sequence[str], *, val_folder: str | None, 
 
 
 def _cut_val(train: ClassFolders, classes: Sequence[str], *, fraction: float) -> dict[str, tuple[Sample, ...]]:
-    """Move a share of each class to val, chosen by a hash of the path within the class folder and nothing else."""
+    """Move a share of each class to val, chosen by a hash of the path within the class folder alone."""
     kept: list[Sample] = []
     cut: list[Sample] = []
     for label, name in enumerate(classes):

@@ -7,8 +7,6 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +47,8 @@ class Decoded:
 def decode(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Image.Image:
     """Return the upright RGB image in a file or its bytes; `name` is what an ImageError calls it.
 
-    With `minimum_side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 scale, its shorter side never below that many
-    pixels. Transparency lies on white; of several frames the first counts; 16 bits are scaled to 8.
+    With `minimum_side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 scale, its shorter side never below that
+    many pixels. Transparency lies on white; of several frames the first counts; 16 bits are scaled to 8.
     """
     return decode_with_facts(source, minimum_side=minimum_side, name=name).image
 
@@ -62,7 +60,7 @@ def decode_with_facts(source: Path | bytes, *, minimum_side: int | None = None, 
     if not content:
         raise ImageError("the file is empty (0 bytes)", where=where, hint=_REPAIR)
     try:
-        with _silent_pillow():
+        with _pillow_warnings:
             return _decode(content, minimum_side)
     except ImageError as error:
         error.where = where
@@ -100,7 +98,7 @@ def _decode(content: bytes, minimum_side: int | None) -> Decoded:
             image.draft(None, (max(minimum_side, 1), max(minimum_side, 1)))
         mode, kind = image.mode, image.format or "?"
         image.load()
-        # Asked after loading: TIFF files are put upright by Pillow while they load, PNG files tell at their end.
+        # Asked after loading: Pillow itself puts TIFF files upright while loading, and PNG files tell last.
         turn = _UPRIGHT.get(_orientation(image))
         rgb = _to_rgb(image)
         upright = rgb if turn is None else rgb.transpose(turn)
@@ -136,7 +134,7 @@ def _scale_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation; metadata that cannot be read says nothing about the pixels, and counts as none."""
+    """Return the EXIF orientation; metadata that cannot be read says nothing about the pixels: upright."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
@@ -154,26 +152,26 @@ def _readable_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-_silence = threading.Lock()
-_silenced = 0
-_restore: list[warnings.catch_warnings[None]] = []
+class _PillowWarnings:
+    """Keeps warnings silent while any thread decodes: the first one sets the filter, the last one restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._decoders = 0
+        self._filter = warnings.catch_warnings(action="ignore")
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._decoders == 0:
+                self._filter = warnings.catch_warnings(action="ignore")
+                self._filter.__enter__()
+            self._decoders += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._decoders -= 1
+            if self._decoders == 0:
+                self._filter.__exit__(None, None, None)
 
 
-@contextmanager
-def _silent_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings to itself, on any number of threads: the first sets the filter, the last restores it."""
-    global _silenced
-    with _silence:
-        if _silenced == 0:
-            filters = warnings.catch_warnings()
-            filters.__enter__()
-            warnings.simplefilter("ignore")
-            _restore.append(filters)
-        _silenced += 1
-    try:
-        yield
-    finally:
-        with _silence:
-            _silenced -= 1
-            if _silenced == 0:
-                _restore.pop().__exit__(None, None, None)
+_pillow_warnings = _PillowWarnings()

@@ -1,4 +1,4 @@
-"""Owns the look at every image before training: content hashes, sizes, and one list of all that cannot be decoded."""
+"""Owns the look at every image before training: hashes, sizes, and one list of all that are broken."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one file turned out to hold: sha256 of its bytes (hex), upright size in pixels, mode and format."""
+    """What one file holds: sha256 of its bytes (hex), upright size in pixels, mode and format."""
 
     name: str
     sha256: str
@@ -35,7 +35,7 @@ def inspect_images(samples: Sequence[Sample], *, workers: int) -> tuple[ImageFac
 
 
 def hash_images(samples: Sequence[Sample], *, workers: int) -> tuple[str, ...]:
-    """Return the sha256 of every file's bytes (hex); raise one ImageError that lists all that cannot be read."""
+    """Return the sha256 of every file's bytes (hex); raise one ImageError for all that cannot be read."""
     return _on_all(_hash, samples, workers=workers)
 
 
@@ -52,7 +52,7 @@ def _hash(sample: Sample) -> str:
 
 
 def _on_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, workers: int) -> tuple[_T, ...]:
-    """Apply an action to all samples on threads (Pillow and hashlib release the interpreter lock), in order."""
+    """Apply an action to all samples, in order, on threads: Pillow and hashlib release the interpreter lock."""
 
     def attempt(sample: Sample) -> _T | ImageError:
         try:

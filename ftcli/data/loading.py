@@ -1,7 +1,8 @@
-"""Owns how images come to the training loop: in batches, in order, from any number of workers with the same result."""
+"""Owns how images reach the training loop: in batches, in order, the same from any number of workers."""
 
 from __future__ import annotations
 
+import math
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -100,7 +101,7 @@ class TrainingLoader:
     def all_views(self, count: int) -> Iterator[Batch]:
         """Yield every image in the order of the samples with its first `count` views, decoded once.
 
-        Rows are grouped by image, views in order; a batch holds `batch_size` rows, or one image's views if more.
+        Rows are grouped by image, views in order; a batch holds about `batch_size` rows, at least one image.
         """
         images = max(self._batch_size // count, 1)
         return self._stream.batches(
@@ -123,7 +124,7 @@ class TrainingLoader:
 
 
 class EvaluationLoader:
-    """Gives every image exactly once, in the order of the samples, as often as it is iterated; `close` stops it."""
+    """Gives every image exactly once, in the order of the samples, each time it is iterated; until `close`."""
 
     def __init__(self, samples: Sequence[Sample], *, transform: Transform, batch_size: int, workers: int) -> None:
         self._images = len(samples)
@@ -132,7 +133,7 @@ class EvaluationLoader:
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-self._images // self._batch_size)
+        return math.ceil(self._images / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all batches; raise ImageError for an image that cannot be decoded."""
@@ -165,7 +166,7 @@ class _Stream:
                 collate_fn=_collate,
                 worker_init_fn=_start_worker if workers else None,
                 persistent_workers=workers > 0,
-                # Its own generator, as the loader takes a number per epoch, which must not move the global one.
+                # The loader draws a number per epoch, which must not move the global generator.
                 generator=torch.Generator().manual_seed(0),
             )
 
@@ -193,7 +194,7 @@ class _Keys:
 
 
 class _Images(Dataset[_Item]):
-    """Decodes and transforms in the workers; an ImageError is handed over as a value, for the main process to raise."""
+    """Decodes and transforms in the workers; hands over an ImageError as a value, for the main process to raise."""
 
     def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
         self._paths = [str(sample.path) for sample in samples]

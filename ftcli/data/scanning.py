@@ -1,4 +1,4 @@
-"""Owns the walk through folders: which entries count as images, what is hidden, and in which order they come."""
+"""Owns the walk through folders: which entries count as images, what is hidden, and their order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def is_image(name: str) -> bool:
 
 def list_folder(folder: Path) -> Listing:
     """List one folder without its hidden entries; raise DatasetError where it cannot be read."""
-    folders, images, strays = [], [], []
+    folders: list[str] = []
+    images: list[str] = []
+    strays: list[str] = []
     for entry in _visible_entries(os.fspath(folder)):
         if entry.is_dir():
             folders.append(entry.name)
@@ -49,7 +51,7 @@ def list_folder(folder: Path) -> Listing:
 
 
 def walk(folder: Path) -> Tree:
-    """Find every image below a folder, at any depth; a symbolic link to a folder above itself is not followed."""
+    """Find every image below a folder, at any depth; a link to a folder above itself is not followed."""
     images: list[str] = []
     strays: list[str] = []
     waiting = [(os.fspath(folder), "", frozenset[tuple[int, int]]())]

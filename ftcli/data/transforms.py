@@ -1,4 +1,4 @@
-"""Owns everything between a decoded RGB image and the network's input: resizing, augmentation, normalisation."""
+"""Owns what lies between a decoded RGB image and the network: resizing, augmentation, normalisation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ERASING_PROBABILITY = 0.25
 
 @dataclass(frozen=True)
 class Transform:
-    """A function from an RGB image to uint8 (3, S, S), and the shorter side in pixels below which it would upscale.
+    """A function from an RGB image to uint8 (3, S, S); images of a shorter side than `minimum_side` are enlarged.
 
     It draws from torch's global generator: call it through `draw` where it may be random.
     """
@@ -44,8 +44,8 @@ class Transform:
 class _ResizeAndCrop:
     """Resize the shorter side and crop the centre, in one step that computes only the pixels that stay.
 
-    Equal to torchvision's Resize and CenterCrop on PIL images up to one grey level, at two thirds of their time, and
-    a panorama costs no more than a square.
+    Equal to torchvision's Resize and CenterCrop on PIL images up to one grey level, at two thirds of their
+    time, and a panorama costs no more than a square.
     """
 
     spec: InputSpec
@@ -78,8 +78,8 @@ class _Squash:
 class _RandomCrop:
     """Resize a random part of the image to (S, S), and mirror every second one.
 
-    As torchvision's RandomResizedCrop and RandomHorizontalFlip; the crop is resized in place instead of copied, so
-    that its edges are blended with the pixels beside them.
+    As torchvision's RandomResizedCrop and RandomHorizontalFlip; the crop is resized in place instead of copied,
+    so that its edges are blended with the pixels beside them.
     """
 
     spec: InputSpec
@@ -96,7 +96,7 @@ class _RandomCrop:
 def evaluation_transform(spec: InputSpec) -> Transform:
     """Return the one deterministic transform of validation, `eval`, `predict` and the export check.
 
-    Pillow does the resizing, with antialiasing: its integer arithmetic gives the same pixels on every machine.
+    Pillow resizes, with antialiasing: its integer arithmetic gives the same pixels on every machine.
     """
     assert spec.squash or spec.resize_size >= spec.image_size, "a crop cannot be larger than the resized image"
     if spec.squash:
@@ -107,8 +107,8 @@ def evaluation_transform(spec: InputSpec) -> Transform:
 def training_transform(spec: InputSpec, augment: Augment) -> Transform:
     """Return the transform of training images: `none` is the evaluation transform, the others are random.
 
-    `standard` crops and mirrors; `strong` crops more, mirrors, and adds TrivialAugmentWide (arXiv 2103.10158) and
-    random erasing (arXiv 1708.04896) with the mean colour.
+    `standard` crops and mirrors; `strong` crops more, mirrors, and adds TrivialAugmentWide (arXiv 2103.10158)
+    and random erasing (arXiv 1708.04896) with the mean colour.
     """
     if augment == "none":
         return evaluation_transform(spec)
@@ -127,7 +127,7 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
 def draw(transform: Callable[[Image.Image], Tensor], image: Image.Image, rng_seed: int) -> Tensor:
     """Apply a random transform so that the result depends on the image and the seed alone.
 
-    Torch's global CPU generator is left as it was; the generators of devices are not touched. Not for threads.
+    Torch's global CPU generator is left as it was, those of devices are not touched. Not for threads.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng_seed)
@@ -135,7 +135,7 @@ def draw(transform: Callable[[Image.Image], Tensor], image: Image.Image, rng_see
 
 
 def normalise(images: Tensor, spec: InputSpec) -> Tensor:
-    """Return float32 images for the network from uint8 (N, 3, S, S), on their device and in their memory format."""
+    """Return float32 images from uint8 (N, 3, S, S), on the same device and in the same memory format."""
     mean = torch.tensor(spec.mean, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(spec.std, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
     return images.to(torch.float32).sub_(mean * 255).div_(std * 255)

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ftcli.data.cores import default_workers
 from ftcli.data.class_folders import Sample
+from ftcli.data.cores import default_workers
 from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import ImageFacts
 from ftcli.data.loading import Batch, EvaluationLoader, TrainingLoader, batch_indices

@@ -61,7 +61,7 @@ class Training:
     seed: int
     label_smoothing: float = 0.0
     clip_grad_norm: float | None = None
-    on_batch: Callable[[int, int, int], None] = lambda epoch, batch, batches: None
+    on_batch: Callable[[int, int, int], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +97,12 @@ def run_phase(
         apply_phase(network, phase.lr)
         rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
         place = _Place(phase, epoch, offset)
-        sums = _train_epoch(network, source, optimizer, place=place, training=training)
+        sums = _train_epoch(source, optimizer, place=place, training=training)
         assert fingerprint(network, phase.frozen) == frozen, f"frozen groups moved in phase {phase.name}"
         labels, probabilities = score_batches(network, source.validation(), source.logits, training.compute)
+        val = quick_metrics(labels, probabilities)
+        if not math.isfinite(val["loss"]):
+            raise _non_finite(val["loss"], optimizer, place, "validation")
         record = EpochRecord(
             phase=phase.name,
             phase_index=index,
@@ -107,7 +110,7 @@ def run_phase(
             lr=rates,
             train_loss=sums.loss / sums.images,
             train_accuracy=sums.correct / sums.images,
-            val=quick_metrics(labels, probabilities),
+            val=val,
             seconds=time.perf_counter() - started,
             cached=source.cached,
         )
@@ -123,9 +126,7 @@ class _Place:
     offset: int
 
 
-def _train_epoch(
-    network: Network, source: Source, optimizer: torch.optim.Optimizer, *, place: _Place, training: Training
-) -> _Sums:
+def _train_epoch(source: Source, optimizer: torch.optim.Optimizer, *, place: _Place, training: Training) -> _Sums:
     loss_sum, correct, images = 0.0, 0, 0
     steps = source.steps_per_epoch
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
@@ -143,7 +144,7 @@ def _train_epoch(
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         value = loss.item()
         if not math.isfinite(value):
-            raise _non_finite(value, optimizer, place, number)
+            raise _non_finite(value, optimizer, place, f"batch {number + 1}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         if training.clip_grad_norm is not None:
@@ -152,7 +153,8 @@ def _train_epoch(
         loss_sum += value * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
         images += len(labels)
-        training.on_batch(place.epoch, number + 1, steps)
+        if training.on_batch is not None:
+            training.on_batch(place.epoch, number + 1, steps)
     return _Sums(loss_sum, correct, images)
 
 
@@ -161,10 +163,10 @@ def _rates_at_start(phase: Phase, schedule: Schedule, offset: int, steps: int) -
     return {group: None if rate is None else rate * factor for group, rate in phase.lr.items()}
 
 
-def _non_finite(value: float, optimizer: torch.optim.Optimizer, place: _Place, number: int) -> NonFiniteLossError:
+def _non_finite(value: float, optimizer: torch.optim.Optimizer, place: _Place, when: str) -> NonFiniteLossError:
     rates = {entry["name"]: float(f"{entry['lr']:.3g}") for entry in optimizer.param_groups}
     return NonFiniteLossError(
-        f"the loss became {value} in phase {place.phase.name!r}, epoch {place.epoch}, batch {number + 1}, "
+        f"the loss became {value} in phase {place.phase.name!r}, epoch {place.epoch}, {when}, "
         f"at the rates {', '.join(f'{group}: {rate}' for group, rate in rates.items())}",
         hint="Lower strategy.lr, or set clip_grad_norm: 1. The best epoch so far is kept in the run directory.",
     )

@@ -6,8 +6,8 @@ The slices are the top-level modules in the order of registration, where
   (`layer1`, `stage2`); so are wrappers that hold most of the network (a vision transformer's `encoder`), and whatever
   holds the head;
 * what has only vectors (a norm, a scale) or nothing at all (activation, pooling, dropout) joins the slice before it;
-* single layers and patch embeddings before the first block, and bare parameters, become the `stem`, unless the whole network is made of
-  single layers (VGG).
+* single layers and patch embeddings before the first block, and bare parameters, become the `stem`, unless the whole
+  network is made of single layers (VGG).
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _has_weight(module: nn.Module) -> bool:
 def _slices(units: Sequence[_Unit]) -> list[list[_Unit]]:
     """Cut the units into groups; the last one is the head and the parameterless modules after it."""
     at_head = next(number for number, unit in enumerate(units) if unit.is_head)
-    tail = [unit for unit in units[at_head:] if unit.is_head or not any(unit.module.parameters())]
+    tail = [unit for unit in units[at_head:] if unit.is_head or not list(unit.module.parameters())]
     # A module with parameters that is registered after the head runs before it.
     body = [unit for unit in units if unit not in tail]
     leading = _leading(units)

@@ -87,10 +87,13 @@ def origin(name: str) -> str:
 
 def head(name: str, network: nn.Module) -> str:
     """Return the path of the last layer; raise ModelError where the model has several, or none."""
-    path = network.default_cfg["classifier"]  # type: ignore[index]
-    if not isinstance(path, str):
-        message = f"{name} has {'no classifier' if path is None else 'several classifiers: ' + ', '.join(path)}"
-        raise ModelError(message, where="model.name", hint="Choose another model: ftcli models lists them.")
+    path = _config(name)["classifier"]
+    if not isinstance(path, str) or path not in dict(network.named_modules()):
+        raise _no_single_classifier(name, path)
+    layers: Any = network.get_classifier()  # type: ignore[operator]
+    if isinstance(layers, tuple | list | nn.ModuleList):
+        # The configuration of some distilled models names only one of their layers.
+        raise _no_single_classifier(name, tuple(k for k, m in network.named_modules() if any(m is x for x in layers)))
     return path
 
 
@@ -104,16 +107,18 @@ def _config(name: str) -> dict[str, Any]:
     """Return the configuration of the default weights, which is read without building the model."""
     from timm.models import get_pretrained_cfg
 
-    found = get_pretrained_cfg(name.removeprefix(PREFIX))
+    found: Any = get_pretrained_cfg(name.removeprefix(PREFIX))
     assert found is not None, f"{name} is not registered"
     config: dict[str, Any] = found.to_dict()
-    return {"file": None, "url": None, "hf_hub_id": None} | config
+    return {"file": None, "url": None, "hf_hub_id": None, "classifier": None} | config
 
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     import timm
 
     config = _config(name)
+    if not isinstance(config["classifier"], str):
+        raise _no_single_classifier(name, config["classifier"])
     arguments: dict[str, Any] = {}
     if not config["num_classes"]:
         arguments["num_classes"] = 2  # a headless model gets a layer for the new head to replace
@@ -130,6 +135,12 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
             hint = f"Set data.image_size to {config['input_size'][-1]}, or choose another model."
             raise ModelError(message, hint=hint) from error
     return network
+
+
+def _no_single_classifier(name: str, paths: tuple[str, ...] | str | None) -> ModelError:
+    several = isinstance(paths, tuple | list)
+    message = f"{name} has {'several classifiers: ' + ', '.join(paths or ()) if several else 'no classifier'}"
+    return ModelError(message, where="model.name", hint="Choose another model: ftcli models lists them.")
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def blank(name: str, *, image_size: int) -> nn.Module:
         warnings.simplefilter("ignore")
         try:
             network: nn.Module = models.get_model(name, weights=None, **arguments)
-        except (ValueError, RuntimeError) as error:
+        except (AssertionError, ValueError, RuntimeError) as error:
             if not _sized(name, image_size):
                 raise
             raise _wrong_size(name, image_size, str(error)) from error
@@ -68,7 +68,12 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
     if _sized(name, image_size) and image_size != own_size:
         raise _wrong_size(name, image_size, f"its default weights are for {own_size} pixels")
     with downloading(name, weights.url):
-        network: nn.Module = models.get_model(name, weights=weights, progress=False, **_architecture(name))
+        network: nn.Module = models.get_model(name, weights=weights, progress=False)
+    if name in _WITH_AUXILIARY_HEADS:
+        # The builder insists on them while it loads; without them, the network is what `blank` builds.
+        for attribute, value in {"aux_logits": False, "AuxLogits": None, "aux1": None, "aux2": None}.items():
+            if hasattr(network, attribute):
+                setattr(network, attribute, value)
     return network
 
 
@@ -118,8 +123,8 @@ def _architecture(name: str) -> dict[str, Any]:
     """Return the arguments that make a name mean one function, whatever its weights.
 
     By default torchvision builds Inception v3 and GoogLeNet with auxiliary heads, which a dataset of other classes
-    cannot use, and turns `transform_input` on for pretrained weights only. A checkpoint must rebuild the function that was
-    trained, so both are fixed here.
+    cannot use, and turns `transform_input` on for pretrained weights only. A checkpoint must rebuild the function that
+    was trained, so both are fixed here.
     """
     if name in _WITH_AUXILIARY_HEADS:
         return {"aux_logits": False, "transform_input": True}

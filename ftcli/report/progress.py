@@ -34,7 +34,7 @@ class QuietProgress:
     def stage(self, sentence: str) -> None:
         """Say what is being done before training."""
 
-    def started(self, run: Path, plan: Plan) -> None:
+    def started(self, run: Path, plan: Plan) -> None:  # noqa: ARG002 - the lines of a log name it
         """Remember the plan, for the number of epochs."""
         self.plan = plan
 

@@ -10,11 +10,11 @@ from ftcli.report.tables import VAL_CHOSE_THE_EPOCH, metrics_text
 
 def run_text(summary: RunSummary, evaluation: Evaluation, plan: Plan, *, width: int = 80) -> str:
     """Return how a run ended: the best epoch and its figures with intervals."""
+    seconds = f"{summary.images} val images, {summary.seconds:.1f} s"
     stopped = f", stopped early of {plan.epochs}" if summary.epochs < plan.epochs else ""
     return "\n".join(
         [
-            f"best epoch {summary.best_epoch} of {summary.epochs}{stopped}, by {summary.monitor}, "
-            f"on {summary.images} val images, {summary.seconds:.1f} s",
+            f"best epoch {summary.best_epoch} of {summary.epochs}{stopped}, by {summary.monitor}; {seconds}",
             metrics_text(evaluation.metrics, width),
             VAL_CHOSE_THE_EPOCH,
         ]

@@ -107,9 +107,9 @@ def _class_table(evaluation: Evaluation, width: int) -> str:
         (printable(each.name), str(each.images), *(_share(v) for v in (each.precision, each.recall, each.f1)))
         for each in shown
     ]
-    table = table(("class", "images", "precision", "recall", "F1"), rows, width)
+    shown_classes = table(("class", "images", "precision", "recall", "F1"), rows, width)
     more = len(evaluation.per_class) - len(shown)
-    return f"{table}\n  and {more} more; --json has them all" if more else table
+    return f"{shown_classes}\n  and {more} more; --json has them all" if more else shown_classes
 
 
 def _confusions(evaluation: Evaluation, width: int) -> str:
@@ -131,19 +131,19 @@ def _matrix(evaluation: Evaluation) -> str:
 
 def _most_confused(evaluation: Evaluation, width: int) -> str:
     pairs = [
-        (count, true, predicted)
+        (images, true, predicted)
         for true, counts in enumerate(evaluation.confusion)
-        for predicted, count in enumerate(counts)
-        if count and true != predicted
+        for predicted, images in enumerate(counts)
+        if images and true != predicted
     ]
     if not pairs:
         return "No class was confused with another."
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
     names = [printable(name) for name in evaluation.classes]
-    rows = [(names[true], names[predicted], str(count)) for count, true, predicted in pairs[:_PAIRS]]
-    table = table(("true class", "predicted", "images"), rows, width, numbers_from=2)
+    rows = [(names[true], names[predicted], str(images)) for images, true, predicted in pairs[:_PAIRS]]
+    confused = table(("true class", "predicted", "images"), rows, width, numbers_from=2)
     more = len(pairs) - len(rows)
-    return f"Most confused\n{table}" + (f"\n  and {count(more, 'more pair')}" if more else "")
+    return f"Most confused\n{confused}" + (f"\n  and {count(more, 'more pair')}" if more else "")
 
 
 def _changes(changes: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ftcli.errors import CheckpointError
 from ftcli.records import InputSpec
 from ftcli.run.directory import RunDirectory
-from ftcli.run.files import write_with
+from ftcli.run.files import write_bytes
 
 FORMAT_VERSION = 1
 _KEY = "ftcli"
@@ -58,7 +58,7 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], info: Checkpoi
     """Write a checkpoint so that a crash leaves the old or the new one whole."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     metadata = {_KEY: json.dumps(info.to_json(), allow_nan=False)}
-    write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_bytes(path, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

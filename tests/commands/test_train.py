@@ -1,0 +1,267 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support import Ftcli, write_images
+from safetensors.torch import load_file
+
+from ftcli.run.checkpoint import load_checkpoint
+from ftcli.run.predictions_file import read_predictions
+
+RECIPE = """
+data: {{root: {root}, image_size: 32, batch_size: 5, workers: 0}}
+model: {{name: {model}, weights: none}}
+strategy: {{kind: feature-extract, lr: 1e-2}}
+epochs: 2
+"""
+STRATEGIES = {
+    "feature-extract": "{kind: feature-extract, lr: 1e-2}",
+    "fine-tune": "{kind: fine-tune, lr: 1e-2, unfreeze: 2}",
+    "fine-tune after the head": "{kind: fine-tune, lr: {head: 1e-2, features.11: 1e-3}, head_epochs: 1}",
+    "gradual": "{kind: gradual, epochs_per_phase: 1, unfreeze: 1}",
+    "phases": "{kind: phases, phases: [{epochs: 1, lr: {classifier: 1e-2, head: 1e-2}}, {epochs: 1, lr: {features.3: 1e-3}}]}",
+}
+
+
+@pytest.fixture
+def recipe(tiny: Path) -> Path:
+    path = Path("recipe.yaml")
+    path.write_text(RECIPE.format(root=tiny, model="mobilenet_v3_small"))
+    return path
+
+
+def weights_of(run: str) -> dict[str, torch.Tensor]:
+    return load_file(Path("runs") / run / "checkpoints" / "last.safetensors")
+
+
+def test_a_run_leaves_everything_that_is_promised(ftcli: Ftcli, recipe: Path) -> None:
+    outcome = ftcli("train", recipe, "--name", "a")
+    run = Path("runs/a")
+    assert outcome.out.splitlines()[-1] == str(run)
+    assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+        "dataset.json",
+        "environment.json",
+        "metrics.jsonl",
+        "plan.json",
+        "predictions/val.csv",
+        "recipe.yaml",
+        "summary.json",
+    ]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"phase", "phase_index", "lr", "train_loss", "train_accuracy", "val", "seconds", "cached"} <= set(lines[0])
+    assert lines[0]["lr"]["head"] == 0.01
+    assert lines[0]["lr"]["features.0"] is None
+    summary = json.loads((run / "summary.json").read_text())
+    best = max(lines, key=lambda line: (line["val"]["accuracy"], -line["val"]["loss"]))
+    assert summary["best_epoch"] == best["epoch"]
+    assert summary["metrics"]["accuracy"]["value"] == best["val"]["accuracy"]
+
+
+def test_train_as_json_is_one_object_and_nothing_else(ftcli: Ftcli, recipe: Path) -> None:
+    result = ftcli("train", recipe, "--name", "a", "--json").json
+    assert {"schema", "run", "best_epoch", "epochs", "metrics", "seconds"} <= set(result)
+    assert set(result["metrics"]["accuracy"]) == {"value", "low", "high"}
+    assert result["run"] == "runs/a"
+
+
+def test_quiet_leaves_only_warnings(ftcli: Ftcli, recipe: Path) -> None:
+    err = ftcli("train", recipe, "--name", "a", "--quiet").err
+    assert err
+    assert all(line.startswith("warning: ") for line in err.splitlines())
+
+
+def test_the_resolved_recipe_trains_the_same_run_again(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a", "strategy=" + STRATEGIES["fine-tune"])
+    ftcli("train", "runs/a/recipe.yaml", "--name", "b")
+    a, b = weights_of("a"), weights_of("b")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert Path("runs/a/recipe.yaml").read_text() == Path("runs/b/recipe.yaml").read_text()
+
+
+def test_results_do_not_depend_on_the_number_of_workers(ftcli: Ftcli, recipe: Path) -> None:
+    for workers in (0, 2):
+        ftcli("train", recipe, "--name", f"w{workers}", f"data.workers={workers}", "strategy={kind: from-scratch}")
+    a, b = weights_of("w0"), weights_of("w2")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+def test_frozen_groups_are_bitwise_what_they_were(ftcli: Ftcli, recipe: Path, strategy: str) -> None:
+    ftcli("train", recipe, "--name", "before", "epochs=1")
+    start = weights_of("before")
+    overrides = [f"strategy={strategy}", "model.weights=runs/before"]
+    ftcli("train", recipe, "--name", "after", *overrides, *(["epochs=null"] if "phases:" in strategy else []))
+    end = weights_of("after")
+    trained = trained_groups(Path("runs/after"))
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert moved, "something must have been trained"
+    for name in moved:
+        assert any(inside(name, group) for group in trained), f"{name} moved, but only {trained} were trained"
+    assert {group for group in trained for name in moved if inside(name, group)} == trained
+
+
+def trained_groups(run: Path) -> set[str]:
+    plan = json.loads((run / "plan.json").read_text())
+    return {group for phase in plan["phases"] for group, rate in phase["lr"].items() if rate is not None}
+
+
+def inside(name: str, group: str) -> bool:
+    """Tell whether a tensor of MobileNetV3-Small belongs to a group."""
+    prefix = "classifier.3" if group == "head" else group
+    return name.startswith(f"{prefix}.")
+
+
+def test_best_weights_are_those_of_the_best_epoch_and_last_those_of_the_last(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a", "epochs=4", "strategy={kind: from-scratch, lr: 0.01}")
+    summary = json.loads(Path("runs/a/summary.json").read_text())
+    best, last = load_checkpoint(Path("runs/a")), load_checkpoint(Path("runs/a/checkpoints/last.safetensors"))
+    assert best.info.epoch == summary["best_epoch"]
+    assert last.info.epoch == 4
+    assert best.info.val == pytest.approx(
+        [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()][best.info.epoch - 1]["val"]
+    )
+
+
+def test_patience_ends_the_phase_and_not_only_the_run(ftcli: Ftcli, recipe: Path) -> None:
+    phases = "{kind: phases, phases: [{epochs: 9, lr: {head: 1e-9}, patience: 2}, {epochs: 2, lr: {head: 1e-2}}]}"
+    ftcli("train", recipe, "--name", "a", f"strategy={phases}", "epochs=null", "monitor=val_accuracy",
+          "optimizer={kind: sgd, momentum: 0, weight_decay: 0}", "data.augment=none")  # fmt: skip
+    lines = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
+    first = [line for line in lines if line["phase_index"] == 0]
+    assert 3 <= len(first) < 9, "the first phase cannot get better and must end early"
+    assert [line["epoch"] for line in lines] == list(range(1, len(first) + 3))
+
+
+def test_a_batch_of_one_never_reaches_a_training_batchnorm(ftcli: Ftcli, tmp_path: Path, recipe: Path) -> None:
+    write_images(tmp_path / "odd/train/a", count=3, colour=(200, 0, 0))
+    write_images(tmp_path / "odd/train/b", count=2, colour=(0, 0, 200))
+    write_images(tmp_path / "odd/val/a", count=1, colour=(200, 0, 0))
+    ftcli("train", recipe, "--name", "a", f"data.root={tmp_path / 'odd'}", "data.batch_size=2",
+          "strategy={kind: from-scratch}")  # fmt: skip
+    assert Path("runs/a/summary.json").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(ftcli: Ftcli, recipe: Path) -> None:
+    outcome = ftcli("train", recipe, "--name", "a", "strategy={kind: from-scratch, lr: 1e30}", code=1)
+    assert "phase 'scratch', epoch 1, batch" in outcome.err
+    assert "features.0: 9.62e+29" in outcome.err
+
+
+def test_a_val_loss_that_is_not_finite_stops_the_run_too(ftcli: Ftcli, recipe: Path) -> None:
+    outcome = ftcli("train", recipe, "--name", "a", "epochs=9", "strategy={kind: from-scratch, lr: 0.5}", code=1)
+    assert "phase 'scratch', epoch" in outcome.err
+    assert "NaN" not in Path("runs/a/metrics.jsonl").read_text()
+
+
+def test_training_from_another_run_takes_its_head_where_the_classes_are_the_same(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a", "epochs=4")
+    ftcli("train", recipe, "--name", "b", "model.weights=runs/a", "strategy.lr=1e-12", "epochs=1")
+    a, b = json.loads(Path("runs/a/summary.json").read_text()), json.loads(Path("runs/b/summary.json").read_text())
+    assert b["metrics"]["log_loss"]["value"] == pytest.approx(a["metrics"]["log_loss"]["value"], rel=1e-5)
+
+
+def test_another_model_s_run_is_refused_as_weights(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a", "epochs=1")
+    outcome = ftcli("train", recipe, "--name", "b", "model.weights=runs/a", "model.name=resnet18", code=2)
+    assert "holds a mobilenet_v3_small, not a resnet18" in outcome.err
+    assert not Path("runs/b").exists()
+
+
+def test_an_existing_run_is_only_replaced_when_told_so(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a", "epochs=1")
+    assert "--overwrite" in ftcli("train", recipe, "--name", "a", code=2).err
+    ftcli("train", recipe, "--name", "a", "--overwrite", "epochs=2")
+    assert len(Path("runs/a/metrics.jsonl").read_text().splitlines()) == 2
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["a"]
+
+
+def test_overwrite_does_not_touch_what_is_no_run(ftcli: Ftcli, recipe: Path) -> None:
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/thesis.tex").write_text("years of work")
+    assert "left alone" in ftcli("train", recipe, "--name", "mine", "--overwrite", code=2).err
+    assert Path("runs/mine/thesis.tex").exists()
+
+
+@pytest.fixture
+def damaged(tiny: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "damaged"
+    shutil.copytree(tiny, root)
+    return root
+
+
+def test_a_corrupt_image_is_named_before_training(ftcli: Ftcli, recipe: Path, damaged: Path) -> None:
+    whole = (damaged / "train/red/000.png").read_bytes()
+    (damaged / "train/red/000.png").write_bytes(whole[: len(whole) // 2])
+    (damaged / "val/blue/001.png").write_bytes(b"")
+    outcome = ftcli("train", recipe, f"data.root={damaged}", code=3)
+    assert "train/red/000.png" in outcome.err
+    assert not Path("runs").exists()
+
+
+def test_a_class_that_train_lacks_is_named(ftcli: Ftcli, recipe: Path, damaged: Path) -> None:
+    write_images(damaged / "val/green", count=1, colour=(0, 200, 0))
+    assert "green" in ftcli("train", recipe, f"data.root={damaged}", code=3).err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "words"),
+    [
+        ("data.rot=x", 2, "did you mean 'root'?"),
+        ("strategy={kind: fine-tune, lr: {haed: 1e-2}}", 2, "haed"),
+        ("strategy.lr=0", 2, "must be above 0"),
+        ("data.root=missing", 3, "missing"),
+        ("model.weights=missing.pth", 2, "missing.pth"),
+        ("device=cuda", None, "cuda"),
+    ],
+)
+def test_what_is_wrong_is_named_and_leaves_no_run(
+    ftcli: Ftcli, recipe: Path, override: str, code: int | None, words: str
+) -> None:
+    if override == "device=cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    outcome = ftcli("train", recipe, override, code=code)
+    assert outcome.code in {2, 3}
+    assert words in outcome.err
+    assert not Path("runs").exists()
+
+
+def test_a_run_in_another_place_is_made_there(ftcli: Ftcli, recipe: Path, tmp_path: Path) -> None:
+    ftcli("train", recipe, "--runs", tmp_path / "elsewhere", "--name", "a", "epochs=1")
+    assert (tmp_path / "elsewhere/a/summary.json").exists()
+    default = ftcli("train", recipe, "epochs=1").out.splitlines()[-1]
+    assert default.startswith("runs/recipe-")
+    assert default.endswith("-s0")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_after_the_batch_and_says_what_is_kept(recipe: Path, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-m", "ftcli", "train", str(recipe), "--name", "a", "epochs=5000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    wait_for_epochs(Path("runs/a/metrics.jsonl"), process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "are kept in runs/a" in err
+    assert "Traceback" not in err
+    epochs = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
+    assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == epochs
+    assert len(read_predictions(Path("runs/a/predictions/val.csv"))) == 12
+
+
+def wait_for_epochs(metrics: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not metrics.exists() or not metrics.read_text():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

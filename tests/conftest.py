@@ -1,0 +1,60 @@
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Ftcli, Outcome, write_images
+
+from ftcli.cli import main
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are too small for more
+
+
+@pytest.fixture
+def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ftcli]:
+    """Call the command line in this process; every argument becomes text."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(*arguments: object, code: int | None = 0) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ftcli", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        outcome = Outcome(int(left.value.code or 0), *capsys.readouterr())
+        assert code is None or outcome.code == code, f"exit code {outcome.code}: {outcome.err}"
+        assert "Traceback" not in outcome.err
+        return outcome
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with train/ and val/ of two classes that a network tells apart within an epoch."""
+    root = tmp_path_factory.mktemp("tiny")
+    for split, count in (("train", 9), ("val", 6)):
+        write_images(root / split / "blue", count=count, colour=(70, 90, 180))
+        write_images(root / split / "red", count=count, colour=(180, 90, 70))
+    return root
+
+
+@pytest.fixture(scope="session")
+def hymenoptera() -> Path:
+    """The folder of ants and bees, where the environment names it."""
+    folder = os.environ.get("FTCLI_HYMENOPTERA")
+    if not folder:
+        pytest.skip("FTCLI_HYMENOPTERA does not name the folder of ants and bees")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep runs and data out of the repository, and caches out of the user's home."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    monkeypatch.setenv("FTCLI_CACHE", str(tmp_path / "cache"))

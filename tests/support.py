@@ -1,0 +1,36 @@
+"""What several test files use: how a call of the command line ended, and images that are made on the spot."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one call of the command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        assert self.out.count("\n") == 1, "one object on one line, and nothing else"
+        return dict(json.loads(self.out))
+
+
+Ftcli = Callable[..., Outcome]
+
+
+def write_images(folder: Path, *, count: int, colour: tuple[int, int, int], side: int = 40) -> None:
+    """Write noisy PNG images of one colour, each different, the same in every call."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng([*colour, count])
+    for number in range(count):
+        noise = generator.normal(0, 40, (side, side, 3))
+        pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")

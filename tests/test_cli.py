@@ -1,0 +1,84 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import Ftcli
+
+from ftcli import __version__
+
+
+def test_help_names_every_command_and_the_exit_codes(ftcli: Ftcli) -> None:
+    shown = ftcli("--help").out
+    for word in ("train", "plan", "eval", "compare", "schema", "130 or 143"):
+        assert word in shown
+
+
+def test_no_command_at_all_shows_the_help(ftcli: Ftcli) -> None:
+    assert "Commands:" in ftcli().out
+
+
+def test_the_version_is_printed(ftcli: Ftcli) -> None:
+    assert ftcli("--version").out == f"ftcli {__version__}\n"
+
+
+def test_python_m_ftcli_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "ftcli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"ftcli {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("trian", "x.yaml"), "No such command 'trian'"),
+        (("train",), "Missing argument 'CONFIG'"),
+        (("train", "x.yaml", "--nmae", "a"), "No such option: --nmae"),
+        (("train", "missing.yaml"), "missing.yaml: cannot read the recipe"),
+        (("train", "missing.yaml", "--name", "a/b"), "not a plain directory name"),
+        (("eval", "missing"), "missing: does not exist"),
+        (("compare", "a", "b"), "does not exist"),
+        (("compare", "a"), "two"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence_and_exits_2(
+    ftcli: Ftcli, arguments: tuple[str, ...], words: str
+) -> None:
+    outcome = ftcli(*arguments, code=2)
+    assert words in outcome.err
+    assert outcome.out == ""
+
+
+def test_errors_are_json_when_json_is_asked_for(ftcli: Ftcli) -> None:
+    outcome = ftcli("train", "missing.yaml", "--json", code=2)
+    error = json.loads(outcome.err)
+    assert error["schema"] == 1
+    assert error["error"]["where"] == "missing.yaml"
+    assert error["error"]["kind"] == "usage"
+
+
+def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ftcli", "train", "missing.yaml", "--debug"], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m ftcli schema | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_the_schema_describes_every_key_and_forbids_others(ftcli: Ftcli) -> None:
+    schema = ftcli("schema", "--json").json
+    assert schema["additionalProperties"] is False
+    assert "strategy" in schema["properties"]
+    assert all(section["additionalProperties"] is False for section in schema["$defs"].values())
+    assert json.loads(ftcli("schema").out) == schema
+
+
+def test_a_schema_on_the_first_line_of_a_recipe_is_only_a_comment(ftcli: Ftcli, tiny: Path) -> None:
+    Path("recipe.yaml").write_text(f"# yaml-language-server: $schema=schema.json\ndata: {{root: {tiny}}}\n")
+    assert ftcli("plan", "recipe.yaml", "--json").json["strategy"] == "feature-extract"
