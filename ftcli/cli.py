@@ -35,7 +35,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A recipe: a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides such as epochs=3 strategy.lr=0.01."),
+    typer.Argument(metavar="KEY=VALUE", help="Overrides such as epochs=3 strategy.lr=0.01."),
 ]
 
 
@@ -75,7 +75,7 @@ def plan(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show which group trains in which phase at which rate, without training."""
+    """Show which group trains when and at which rate; train nothing."""
     from ftcli.commands.planning import plan_recipe
     from ftcli.report.plans import plan_text
     from ftcli.report.progress import choose_progress
@@ -100,7 +100,10 @@ def evaluate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Score a checkpoint on a split or a folder; needs nothing but the checkpoint and the images."""
+    """Score a checkpoint on images: a split of its dataset, or a folder.
+
+    It needs nothing but the checkpoint and the images.
+    """
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
     from ftcli.report.tables import VAL_CHOSE_THE_EPOCH, evaluation_text
 
@@ -121,7 +124,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs on the images they share, with paired statistics."""
+    """Compare runs on the images that they share."""
     from ftcli.commands.compare import compare_runs
     from ftcli.report.tables import comparison_text
 

@@ -38,10 +38,11 @@ def prepare(config: Path, overrides: Sequence[str] = ()) -> Preparation:
     """
     recipe = load_recipe(config, overrides)
     dataset = open_recipe_dataset(recipe)
-    from ftcli.model.backbones import outline_network  # imports torch, which a wrong recipe must not wait for
+    from ftcli.model.backbones import check_image_size, outline_network  # imports torch, which a wrong recipe must not wait for
     from ftcli.model.freezing import batchnorm_mode
 
     outline = outline_network(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)
+    check_image_size(outline)
     groups = [group.name for group in outline.groups]
     plan = make_plan(recipe.strategy, groups, epochs=recipe.total_epochs, patience=recipe.patience)
     check_warmup(plan, recipe.schedule.warmup_epochs)

@@ -44,8 +44,8 @@ class Transform:
 class _ResizeAndCrop:
     """Resize the shorter side and crop the centre, in one step that computes only the pixels that stay.
 
-    Equal to torchvision's Resize and CenterCrop on PIL images up to one grey level, at two thirds of their
-    time, and a panorama costs no more than a square.
+    Equal to torchvision's Resize and CenterCrop on PIL images up to rounding (one grey level in 255, seldom two),
+    at two thirds of their time; and a panorama costs no more than a square.
     """
 
     spec: InputSpec

@@ -48,7 +48,7 @@ def _pick_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    if not available[name]:
+    if not available.get(name, False):
         there = [kind for kind, is_there in available.items() if is_there]
         raise UsageError(
             f"{name} is not available on this machine",

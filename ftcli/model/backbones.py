@@ -22,6 +22,7 @@ __all__ = [
     "Network",
     "SourceWeights",
     "build_network",
+    "check_image_size",
     "default_spec",
     "model_names",
     "outline_network",
@@ -114,6 +115,28 @@ def outline_network(name: str, *, classes: Sequence[str], image_size: int | None
     with seeded(0), torch.device("meta"):
         module = library.blank(name, image_size=spec.image_size)
     return _headed(library, name, module, classes=classes, seed=0, spec=spec)
+
+
+def check_image_size(outline: Network) -> None:
+    """Raise ModelError where images of the outline's size do not pass through it, though those of its default do."""
+    size, usual = outline.spec.image_size, default_spec(outline.name).image_size
+    reason = _why_not(outline.module, size)
+    if reason is not None and _why_not(outline.module, usual) is None:
+        raise ModelError(
+            f"{outline.name} does not take images of {size} px: {reason}",
+            where="data.image_size",
+            hint=f"Its weights were trained with {usual} px.",
+        )
+
+
+def _why_not(outline: nn.Module, size: int) -> str | None:
+    """Return why a batch of images does not pass; None where it does."""
+    outline.eval()
+    try:
+        outline(torch.empty(2, 3, size, size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        return str(error).partition("\n")[0]
+    return None
 
 
 def restore_network(name: str, *, classes: Sequence[str], spec: InputSpec, state_dict: Mapping[str, Tensor]) -> Network:

@@ -15,14 +15,16 @@ from ftcli.data.class_folders import Sample
 
 @pytest.fixture
 def touch(tmp_path: Path) -> Callable[..., Path]:
-    """Make files without content below the temporary folder; for what never opens an image."""
+    """Make files without content below one folder, and return it; for what never opens an image."""
+    root = tmp_path / "root"
+    root.mkdir()
 
     def make(*names: str) -> Path:
         for name in names:
-            path = tmp_path / name
+            path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        return tmp_path
+        return root
 
     return make
 
@@ -30,12 +32,14 @@ def touch(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Callable[[int], list[Sample]]:
     """Write that many different smooth JPEG photos, 60 x 40 pixels, of two classes in turn."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
 
     def make(count: int) -> list[Sample]:
         samples = []
         for number in range(count):
             noise = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-            path = tmp_path / f"{number:03d}.jpg"
+            path = folder / f"{number:03d}.jpg"
             Image.fromarray(noise).resize((60, 40), Image.Resampling.BICUBIC).save(path, quality=95)
             samples.append(Sample(path, path.name, number % 2))
         return samples

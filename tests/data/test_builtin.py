@@ -39,15 +39,15 @@ def test_a_killed_writer_leaves_no_dataset_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtin, "_write_digits", write_half)
     with pytest.raises(KeyboardInterrupt):
-        digits_folder(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        digits_folder(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_two_writers_at_once_both_succeed(tmp_path):
     with get_context("fork").Pool(2) as pool:
-        folders = pool.map(digits_folder, [tmp_path] * 2, chunksize=1)
-    assert folders == [tmp_path / "digits"] * 2
-    assert [entry.name for entry in tmp_path.iterdir()] == ["digits"]
+        folders = pool.map(digits_folder, [tmp_path / "data"] * 2, chunksize=1)
+    assert folders == [tmp_path / "data" / "digits"] * 2
+    assert [entry.name for entry in (tmp_path / "data").iterdir()] == ["digits"]
     assert len(list(folders[0].rglob("*.png"))) == 1797
 
 

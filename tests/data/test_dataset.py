@@ -94,7 +94,7 @@ def test_even_tiny_classes_are_in_train_and_in_val(touch):
 
 
 def test_a_class_with_a_single_image_cannot_be_cut_and_is_named(touch):
-    with pytest.raises(DatasetError, match="'rare' has a single image, rare/00.jpg"):
+    with pytest.raises(DatasetError, match=r"'rare' has a single image, rare/00\.jpg"):
         open_dataset(touch(*numbered("a", 5), *numbered("rare", 1)))
 
 
@@ -171,8 +171,8 @@ def test_images_in_deeper_folders_belong_to_the_class(touch):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_a_loop_of_links_ends_and_linked_folders_count(touch):
     root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "elsewhere/9.jpg")
-    os.symlink(root / "train", root / "train/a/loop")
-    os.symlink(root / "elsewhere", root / "train/b/linked")
+    (root / "train/a/loop").symlink_to(root / "train")
+    (root / "train/b/linked").symlink_to(root / "elsewhere")
     train = names(open_dataset(root).splits["train"])
     assert "train/b/linked/9.jpg" in train
     assert len(train) < 12
@@ -180,7 +180,7 @@ def test_a_loop_of_links_ends_and_linked_folders_count(touch):
 
 def test_a_broken_link_to_an_image_stays_a_sample_so_that_it_is_reported_later(touch):
     root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg")
-    os.symlink(root / "gone.jpg", root / "train/a/2.jpg")
+    (root / "train/a/2.jpg").symlink_to(root / "gone.jpg")
     assert "train/a/2.jpg" in names(open_dataset(root).splits["train"])
 
 
@@ -220,7 +220,7 @@ def test_a_class_may_be_called_valid(touch):
     assert open_dataset(touch(*numbered("valid", 3), *numbered("invalid", 3))).classes == ("invalid", "valid")
 
 
-def test_sixty_thousand_files_open_in_seconds(tmp_path):
+def test_twenty_thousand_files_open_in_two_seconds(tmp_path):
     for label in range(10):
         folder = tmp_path / "train" / str(label)
         folder.mkdir(parents=True)
@@ -261,7 +261,7 @@ def test_a_split_of_a_folder_of_classes_is_an_error(touch):
 
 
 def test_a_scored_class_that_the_checkpoint_lacks_is_an_error(touch):
-    with pytest.raises(DatasetError, match="unknown class beez .*'bees'"):
+    with pytest.raises(DatasetError, match=r"unknown class beez .*'bees'"):
         open_scored_folder(touch("beez/1.jpg"), classes=("ants", "bees"))
 
 

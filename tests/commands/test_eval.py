@@ -1,0 +1,92 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+from support import Ftcli, write_images
+from torch import zeros
+
+from ftcli.run.predictions_file import read_predictions
+
+
+@pytest.fixture
+def run(ftcli: Ftcli, tiny: Path) -> Path:
+    Path("recipe.yaml").write_text(
+        f"data: {{root: {tiny}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        "strategy: {kind: from-scratch, lr: 1e-2}\nepochs: 2\n"
+    )
+    ftcli("train", "recipe.yaml", "--name", "a")
+    return Path("runs/a")
+
+
+def test_eval_reproduces_the_run_s_own_predictions_from_a_copy_of_the_checkpoint_alone(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone/model.safetensors"
+    alone.parent.mkdir()
+    shutil.copy(run / "checkpoints/best.safetensors", alone)
+    trained = read_predictions(run / "predictions/val.csv")
+    shutil.rmtree(run)
+    result = ftcli("eval", alone, "--data", tiny / "val", "--predictions", "out/again.csv", "--json").json
+    again = read_predictions(Path("out/again.csv"))
+    assert again.sha256 == trained.sha256
+    np.testing.assert_allclose(again.probabilities, trained.probabilities, atol=1e-5)
+    assert result["images"] == 12
+    assert result["classes"] == ["blue", "red"]
+    assert sum(map(sum, result["confusion"])) == 12
+    assert [entry["name"] for entry in result["per_class"]] == ["blue", "red"]
+
+
+def test_eval_of_a_run_scores_its_own_split_and_agrees_with_its_summary(ftcli: Ftcli, run: Path) -> None:
+    result = ftcli("eval", run, "--json").json
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("accuracy", "macro_f1", "log_loss", "ece"):
+        assert result["metrics"][name]["value"] == pytest.approx(summary["metrics"][name]["value"], abs=1e-5)
+    assert ftcli("eval", run, "--split", "train", "--json").json["images"] == 18
+
+
+def test_eval_shows_intervals_classes_and_the_warning_about_val(ftcli: Ftcli, run: Path) -> None:
+    shown = ftcli("eval", run).out
+    for words in ("95 % interval", "accuracy", "log loss", "precision", "recall", "blue", "flatters"):
+        assert words in shown
+    assert "flatters" not in ftcli("eval", run, "--split", "train").out
+
+
+def test_classes_are_matched_by_name_and_not_by_order(ftcli: Ftcli, run: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "only/red", count=4, colour=(180, 90, 70))
+    result = ftcli("eval", run, "--data", tmp_path / "only", "--json").json
+    assert [entry["images"] for entry in result["per_class"]] == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--data", "missing"), 3, "missing"),
+        (("--split", "test"), 3, "has no test split"),
+        (("--split", "vla"), 3, "vla"),
+        (("--device", "gpu"), 2, "gpu"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    ftcli: Ftcli, run: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    assert words in ftcli("eval", run, *arguments, code=code).err
+
+
+def test_a_class_that_the_checkpoint_does_not_know_is_refused(ftcli: Ftcli, run: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "more/rde", count=1, colour=(180, 90, 70))
+    outcome = ftcli("eval", run, "--data", tmp_path / "more", code=3)
+    assert "rde" in outcome.err
+
+
+def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> None:
+    best = run / "checkpoints/best.safetensors"
+    whole = best.read_bytes()
+    Path("short.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "short.safetensors: is not a readable checkpoint" in ftcli("eval", "short.safetensors", code=2).err
+    save_file({"a": zeros(1)}, "plain.safetensors")
+    assert "not ftcli's description" in ftcli("eval", "plain.safetensors", code=2).err
+    best.unlink()
+    assert "no finished epoch" in ftcli("eval", run, code=2).err

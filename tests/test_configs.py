@@ -1,0 +1,62 @@
+"""Every recipe in configs/ is trained, shortened by overrides and without weights that would be downloaded."""
+
+from pathlib import Path
+
+import pytest
+from support import Ftcli, write_images
+
+from ftcli.recipe_loading import load_recipe
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RECIPES = sorted(CONFIGS.rglob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+def small_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with train/ and test/ alone, as CIFAR-10 has them, and one with train/ and val/."""
+    root = tmp_path_factory.mktemp("small")
+    for folder in ("cifar10/train", "cifar10/test", "hymenoptera/train", "hymenoptera/val"):
+        write_images(root / folder / "ants", count=6, colour=(120, 90, 70))
+        write_images(root / folder / "bees", count=6, colour=(180, 150, 70))
+    return root
+
+
+def shortened(recipe_file: Path, images: Path) -> list[str]:
+    recipe = load_recipe(recipe_file)
+    overrides = ["data.image_size=64", "data.workers=0"]
+    if recipe.data.root != "digits":
+        overrides.append(f"data.root={images / Path(recipe.data.root).name}")
+    if recipe.strategy.kind == "phases":
+        overrides += [f"strategy.phases.{number}.epochs=1" for number in range(len(recipe.strategy.phases))]
+    elif recipe.strategy.kind == "gradual":
+        overrides += ["epochs=8", "strategy.epochs_per_phase=1"]
+    else:
+        overrides.append("epochs=3")
+    if recipe.model.name != "efficientnet_lite0" and recipe.model.weights == "default":
+        overrides.append("model.weights=none")
+    return overrides
+
+
+@pytest.mark.parametrize("recipe_file", RECIPES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_the_recipe_trains(ftcli: Ftcli, recipe_file: Path, small_images: Path) -> None:
+    overrides = shortened(recipe_file, small_images)
+    if load_recipe(recipe_file).model.weights == "runs/ants-bees-head":
+        head = recipe_file.with_name("5_ants_bees_head.yaml")
+        ftcli("train", head, *shortened(head, small_images), "--name", "ants-bees-head")
+    if recipe_file.stem == "quickstart":
+        overrides[0], overrides[-1] = "data.image_size=32", "epochs=1"
+    result = ftcli("train", recipe_file, *overrides, "--name", "a", "--json").json
+    assert 0 <= result["metrics"]["accuracy"]["value"] <= 1
+    assert ftcli("eval", "runs/a", "--json").json["images"] == result_images()
+
+
+def result_images() -> int:
+    return len(Path("runs/a/predictions/val.csv").read_text().splitlines()) - 1
+
+
+def test_every_recipe_begins_by_saying_what_it_is_for() -> None:
+    assert all(path.read_text().startswith("# ") for path in RECIPES)
+
+
+def test_every_tutorial_has_a_recipe() -> None:
+    assert {path.name[0] for path in RECIPES if path.parent.name == "tutorials"} == set("12345")

@@ -1,0 +1,42 @@
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["recipe.md", "commands.md"])
+def test_generated_pages_are_fresh(generate: ModuleType, name: str) -> None:
+    assert (REPOSITORY / "docs" / name).read_text() == generate.PAGES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in REPOSITORY.glob("docs/*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    file = REPOSITORY / page
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
+        assert (file.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_every_make_target_that_the_pages_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for page in ("README.md", "CONTRIBUTING.md"):
+        named = set(re.findall(r"`?make ([a-z]+)", (REPOSITORY / page).read_text()))
+        assert named <= targets
+
+
+def test_every_recipe_that_the_readme_names_exists() -> None:
+    for path in re.findall(r"configs/[\w/]+\.yaml", (REPOSITORY / "README.md").read_text()):
+        assert (REPOSITORY / path).is_file()
