@@ -22,7 +22,9 @@ NOTE = "<!-- Written by `make docs` from the code; do not edit. -->\n"
 def recipe_page() -> str:
     """Return the page of every key of the recipe."""
     intro = (
-        "# The recipe\n\n" + NOTE + "\nA recipe is a YAML file (YAML 1.2: `1e-3` is a number, `no` and `007` are text). "
+        "# The recipe\n\n"
+        + NOTE
+        + "\nA recipe is a YAML file (YAML 1.2: `1e-3` is a number, `no` and `007` are text). "
         "Unknown keys are errors. Any key can be overridden on the command line: "
         "`ftcli train config.yaml epochs=3 strategy.lr.head=0.01`. "
         "`ftcli schema > recipe.schema.json` gives editors what they need to complete it.\n"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+
 @dataclass(frozen=True)
 class Outcome:
     """How one call of the command line ended."""

@@ -41,9 +41,7 @@ def test_python_m_ftcli_is_the_same_program() -> None:
         (("compare", "a"), "two"),
     ],
 )
-def test_wrong_usage_is_told_in_a_sentence_and_exits_2(
-    ftcli: Ftcli, arguments: tuple[str, ...], words: str
-) -> None:
+def test_wrong_usage_is_told_in_a_sentence_and_exits_2(ftcli: Ftcli, arguments: tuple[str, ...], words: str) -> None:
     outcome = ftcli(*arguments, code=2)
     assert words in outcome.err
     assert outcome.out == ""

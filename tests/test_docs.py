@@ -23,7 +23,9 @@ def test_generated_pages_are_fresh(generate: ModuleType, name: str) -> None:
     assert (REPOSITORY / "docs" / name).read_text() == generate.PAGES[name](), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in REPOSITORY.glob("docs/*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in REPOSITORY.glob("docs/*.md"))]
+)
 def test_links_lead_somewhere(page: str) -> None:
     file = REPOSITORY / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):

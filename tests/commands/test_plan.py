@@ -18,7 +18,9 @@ def test_the_plan_is_shown_as_phases_by_groups(ftcli: Ftcli, recipe: Path) -> No
     shown = ftcli("plan", recipe)
     assert "strategy gradual: 3 phases, 5 epochs, 11,177,538 parameters" in shown.out
     assert "1. head: 1 epoch, 1,026 trainable" in shown.out
-    rows = {line.split()[0]: line.split()[1:] for line in shown.out.splitlines() if line.startswith("  ") and line.strip()}
+    rows = {
+        line.split()[0]: line.split()[1:] for line in shown.out.splitlines() if line.startswith("  ") and line.strip()
+    }
     assert rows["layer4"] == ["8,393,728", "frozen", "0.001", "bn", "0.001", "bn"]
     assert rows["head"] == ["1,026", "0.01", "0.01", "0.01"]
     assert "no phase trains: stem, layer1, layer2" in shown.err

@@ -54,9 +54,7 @@ def test_the_recipe_s_settings_reach_the_optimizer(
 
 
 def factors(schedule: Schedule, *, epochs: int, steps: int = 4) -> list[float]:
-    return [
-        rate_factor(schedule, step=step, steps_per_epoch=steps, epochs=epochs) for step in range(epochs * steps)
-    ]
+    return [rate_factor(schedule, step=step, steps_per_epoch=steps, epochs=epochs) for step in range(epochs * steps)]
 
 
 def test_cosine_falls_from_one_to_nearly_nothing() -> None:

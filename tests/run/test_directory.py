@@ -34,7 +34,12 @@ def test_overwriting_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
     write_text(run.path / "old", "old")
     create(run, FILES, overwrite=True)
     assert not (run.path / "old").exists()
-    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoints", "plan.json", "predictions", "recipe.yaml"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoints",
+        "plan.json",
+        "predictions",
+        "recipe.yaml",
+    ]
 
 
 def test_records_read_back_and_damage_is_located(tmp_path: Path) -> None:
