@@ -65,7 +65,7 @@ def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str], monkeypatc
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m ftcli schema | head -c 10"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
 

@@ -38,7 +38,8 @@ def prepare(config: Path, overrides: Sequence[str] = ()) -> Preparation:
     """
     recipe = load_recipe(config, overrides)
     dataset = open_recipe_dataset(recipe)
-    from ftcli.model.backbones import check_image_size, outline_network  # imports torch, which a wrong recipe must not wait for
+    # These import torch, which a wrong recipe must not wait for.
+    from ftcli.model.backbones import check_image_size, outline_network
     from ftcli.model.freezing import batchnorm_mode
 
     outline = outline_network(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)

@@ -41,7 +41,7 @@ class Source(Protocol):
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch."""
 
-    def training(self, epoch: int) -> Iterable[Batch]:
+    def training(self, epoch: int, /) -> Iterable[Batch]:
         """Yield the training batches of an epoch, in its order."""
 
     def validation(self) -> Iterable[Batch]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Ftcli, write_images
 from safetensors.torch import load_file
+from support import Ftcli, write_images
 
 from ftcli.run.checkpoint import load_checkpoint
 from ftcli.run.predictions_file import read_predictions
@@ -26,7 +26,8 @@ STRATEGIES = {
     "fine-tune": "{kind: fine-tune, lr: 1e-2, unfreeze: 2}",
     "fine-tune after the head": "{kind: fine-tune, lr: {head: 1e-2, features.11: 1e-3}, head_epochs: 1}",
     "gradual": "{kind: gradual, epochs_per_phase: 1, unfreeze: 1}",
-    "phases": "{kind: phases, phases: [{epochs: 1, lr: {classifier: 1e-2, head: 1e-2}}, {epochs: 1, lr: {features.3: 1e-3}}]}",
+    "phases": "{kind: phases, phases: [{epochs: 1, lr: {classifier: 1e-2, head: 1e-2}}, "
+    "{epochs: 1, lr: {features.3: 1e-3}}]}",
 }
 
 
@@ -250,7 +251,7 @@ def test_a_signal_stops_after_the_batch_and_says_what_is_kept(recipe: Path, numb
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
     wait_for_epochs(Path("runs/a/metrics.jsonl"), process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "are kept in runs/a" in err
     assert "Traceback" not in err
