@@ -78,6 +78,10 @@ class DataSection(Section):
         description="Fixed augmented versions of each training image that the epochs take in turn, or `fresh` for a "
         "new one each epoch. Phases that train every group always draw fresh ones.",
     )
+    cache: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: the frozen part is computed once for each view and kept on disk; off: in every epoch.",
+    )
     workers: Workers = Field(default="auto", description="Processes that decode images. Results do not depend on it.")
 
 

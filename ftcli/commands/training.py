@@ -24,7 +24,7 @@ from ftcli.run.predictions_file import write_predictions
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
     from ftcli.data.inspection import ImageFacts
     from ftcli.engine.device import Compute
-    from ftcli.engine.sources import Sources
+    from ftcli.engine.opening import Sources
     from ftcli.engine.stopping import StopRequest
     from ftcli.engine.training import Epoch, Training
     from ftcli.model.backbones import Network
@@ -41,6 +41,9 @@ class Progress(Protocol):
 
     def started(self, run: Path, plan: Plan) -> None:
         """Hear that the run directory is there."""
+
+    def features(self, done: int, total: int) -> None:
+        """Hear how many views of images the frozen part has been computed for, of how many."""
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         """Hear that a training batch is done."""
@@ -130,7 +133,7 @@ def _make_job(preparation: Preparation, run: RunDirectory, progress: Progress) -
     from ftcli.data.cores import available_cores
     from ftcli.data.inspection import inspect_images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.sources import Sources
+    from ftcli.engine.opening import Images, Listeners, Setting, Sources
 
     recipe, dataset = preparation.recipe, preparation.dataset
     compute = pick_compute(recipe.device, recipe.precision)
@@ -142,7 +145,13 @@ def _make_job(preparation: Preparation, run: RunDirectory, progress: Progress) -
     cores = available_cores()
     facts = {split: inspect_images(dataset.splits[split], workers=cores) for split in ("train", "val")}
     compute.place(network.module)
-    sources = Sources(network, dataset, facts, recipe.data, seed=recipe.seed, compute=compute)
+    listeners = Listeners(notice=progress.notice, rows=progress.features)
+    setting = Setting(network, recipe.data, seed=recipe.seed, compute=compute, listeners=listeners)
+    images = {
+        split: Images(dataset.splits[split], tuple(fact.sha256 for fact in of_split))
+        for split, of_split in facts.items()
+    }
+    sources = Sources(setting, images)
     notices = (*preparation.notices, *network.notices)
     return _Job(preparation, run, network, sources, facts, compute, progress, notices)
 
@@ -178,8 +187,8 @@ def _train_phases(job: _Job, request: StopRequest) -> tuple[_Best, list[EpochRec
     watch, best, records = Watch(job.recipe.monitor), None, list[EpochRecord]()
     training = _training(job, request, records)
     for index, phase in enumerate(job.preparation.plan.phases):
-        source = job.sources.open(phase)
         first = len(records) + 1
+        source = job.sources.open(phase, first_epoch=first)
         for epoch in run_phase(job.network, phase, source, index=index, first_epoch=first, training=training):
             watch = watch.after(epoch.record)
             records.append(epoch.record)

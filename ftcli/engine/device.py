@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ftcli.engine.allocator import tune_allocator
 from ftcli.errors import UsageError
 
 
@@ -33,7 +34,7 @@ class Compute:
 def pick_compute(device: str, precision: str) -> Compute:
     """Choose device and precision; `auto` is CUDA, else Apple's MPS, else the CPU, and bf16 on CUDA where it has it.
 
-    Raises UsageError where the device that was asked for is not there.
+    Where the CPU computes, the process's allocator is tuned for it. Raises UsageError where the device that was asked for is not there.
     """
     chosen = _pick_device(device)
     if precision == "auto":
@@ -41,6 +42,8 @@ def pick_compute(device: str, precision: str) -> Compute:
         precision = "bf16" if fast else "fp32"
     if precision == "bf16" and chosen.type == "mps":
         raise UsageError("bf16 is not offered on Apple's GPU", where="precision", hint="Set precision to auto or fp32.")
+    if chosen.type == "cpu":
+        tune_allocator()
     return Compute(chosen, precision)
 
 

@@ -1,81 +1,121 @@
-"""Owns computing features once: what the frozen prefix makes of each view of each image, kept in the cache."""
+"""Owns computing features once: what the frozen prefix makes of the views of images, kept in the cache."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import metadata
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ftcli.cache.store import Collection, Features
-from ftcli.data.loading import Batch, ViewLoader
+from ftcli.cache.collection import Collection
+from ftcli.data.streams import Batch, Key
+from ftcli.data.views import view_seed
+from ftcli.engine.device import Compute
+from ftcli.model.cutting import Cut
 
-Prefix = Callable[[Tensor], tuple[Tensor, ...]]
-"""From uint8 images (N, 3, S, S) to what crosses the cut, on the CPU, as it is stored."""
+
+class Prefix(Protocol):
+    """From uint8 images (N, 3, S, S) to what crosses the cut, in the memory of the CPU, as `dtype`."""
+
+    dtype: torch.dtype
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return one tensor (N, ...) for each that crosses."""
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureBatch:
-    """Features of a batch with their labels: `indices` (N,) int64, `labels` (N,) int64, each feature (N, ...)."""
-
-    indices: Tensor
-    labels: Tensor
-    features: tuple[Tensor, ...]
+_VERSIONS = ("torch", "torchvision", "timm", "pillow")
+_CODE = ("ftcli.data.decoding", "ftcli.data.transforms", "ftcli.data.views", "ftcli.model.fast_forward", __name__)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The views of images that a phase needs: image `index` of the samples in each of `views`."""
+    """The views of images that a phase needs: each of `views` of every image, by the content of the images."""
 
     sha256s: tuple[str, ...]
     views: tuple[int, ...]
 
-    def name(self, index: int, view: int) -> str:
-        """Return the name under which the features of a view are stored."""
-        return f"{self.sha256s[index]}-{view}"
-
     @property
     def names(self) -> list[str]:
-        """The names of all views of the first image, then those of the second, and so on."""
-        return [self.name(index, view) for index in range(len(self.sha256s)) for view in self.views]
+        """The names of the views of the first image, then of the second, and so on."""
+        return [view_name(sha256, view) for sha256 in self.sha256s for view in self.views]
+
+    def __len__(self) -> int:
+        """Return the number of views of all images."""
+        return len(self.sha256s) * len(self.views)
 
 
-def row_bytes(row_shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> int:
-    """Return the bytes that one view of one image takes."""
-    return sum(math.prod(shape) for shape in row_shapes) * dtype.itemsize
+def view_name(sha256: str, view: int) -> str:
+    """Return the name under which the cache keeps the features of one view: a hash again."""
+    return hashlib.sha256(f"{sha256} {view}".encode()).hexdigest()
+
+
+def describe(cut: Cut, transform: str, *, dtype: torch.dtype, compute: Compute) -> dict[str, Any]:
+    """Return all that features depend on besides the images: prefix, preprocessing, precision, code and versions."""
+    tensors = cut.network.module.state_dict()
+    weights = hashlib.sha256()
+    for name in cut.reads:
+        weights.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    code = "".join(inspect.getsource(importlib.import_module(name)) for name in _CODE)
+    return {
+        "model": cut.network.name,
+        "prefix": hashlib.sha256(cut.description.encode()).hexdigest(),
+        "weights": weights.hexdigest(),
+        "input": cut.network.spec.to_json(),
+        "transform": transform,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": compute.device.type,
+        "precision": compute.precision,
+        "code": hashlib.sha256(code.encode()).hexdigest(),
+        "versions": {name: metadata.version(name) for name in _VERSIONS},
+    }
+
+
+def row_bytes(cut: Cut, dtype: torch.dtype) -> int:
+    """Return the bytes that the features of one view of one image take."""
+    return sum(math.prod(shape) for shape in cut.row_shapes) * dtype.itemsize
 
 
 def fill(
     collection: Collection,
     wanted: Wanted,
     *,
-    load: Callable[[Sequence[tuple[int, tuple[int, ...]]]], ViewLoader],
+    load: Callable[[Sequence[Key]], Iterator[Batch]],
     prefix: Prefix,
-    on_batch: Callable[[int, int], None] | None,
-) -> int:
-    """Compute and store the features that are not there yet; return how many views were computed.
+    on_rows: Callable[[int, int], None] | None,
+) -> None:
+    """Compute and store the features that are not there yet, each image decoded once for all its missing views.
 
-    Each image is decoded once for all its missing views. `on_batch` hears of (views done, views in all).
+    `on_rows` hears of (views done, views to do), also before the first.
     """
-    views = len(wanted.views)
-    missing: dict[int, list[int]] = {}
-    for position in collection.missing(wanted.names):
-        missing.setdefault(position // views, []).append(wanted.views[position % views])
+    missing = _missing(collection, wanted)
+    total, done = sum(len(views) for _, views in missing), 0
     if not missing:
-        return 0
-    jobs = [(index, tuple(of_image)) for index, of_image in missing.items()]
-    total, done = sum(len(of_image) for _, of_image in jobs), 0
-    with load(jobs) as loader, collection.writer() as writer:
-        names = (wanted.name(index, view) for index, of_image in jobs for view in of_image)
-        for batch in loader:
+        return
+    if on_rows is not None:
+        on_rows(done, total)
+    names = (view_name(wanted.sha256s[index], view) for index, views in missing for view in views)
+    jobs = [(i, tuple(view_seed(wanted.sha256s[i], view=view) for view in views)) for i, views in missing]
+    with collection.writer(dtype=prefix.dtype) as writer:
+        for batch in load(jobs):
             features = prefix(batch.images)
             for row in range(len(batch.labels)):
-                writer.add(next(names), tuple(feature[row] for feature in features))
+                writer.add(next(names), tuple(feature[row : row + 1] for feature in features))
             done += len(batch.labels)
-            if on_batch is not None:
-                on_batch(done, total)
-    return total
+            if on_rows is not None:
+                on_rows(done, total)
+
+
+def _missing(collection: Collection, wanted: Wanted) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the images whose features are missing, each with the views that are."""
+    views = len(wanted.views)
+    of_image: dict[int, list[int]] = {}
+    for position in collection.missing(wanted.names):
+        of_image.setdefault(position // views, []).append(wanted.views[position % views])
+    return [(index, tuple(missing)) for index, missing in of_image.items()]

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ftcli.data.loading import Batch
 from ftcli.engine.device import Compute
 from ftcli.model.backbones import Network
 from ftcli.model.freezing import evaluating
 
 
+class Labelled(Protocol):
+    """A batch, of images or of features."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels (N,) int64."""
+
+
+BatchT = TypeVar("BatchT", bound=Labelled)
+
+
 def score_batches(
-    network: Network, batches: Iterable[Batch], logits_of: Callable[[Batch], Tensor], compute: Compute
+    network: Network, batches: Iterable[BatchT], logits_of: Callable[[BatchT], Tensor], compute: Compute
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return labels (N,) and probabilities (N, classes) in the order of the batches.
 

@@ -1,119 +1,162 @@
-"""Owns what each phase learns from: images in batches, and the way from a batch to logits."""
+"""Owns what a phase learns from: images through the whole network, or features through its suffix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ftcli.cache.encoding import decode
+from ftcli.cache.features import Features
 from ftcli.data.class_folders import Sample
 from ftcli.data.cores import default_workers
-from ftcli.data.dataset import Dataset
-from ftcli.data.inspection import ImageFacts
 from ftcli.data.loading import Batch, EvaluationLoader, TrainingLoader, batch_indices
-from ftcli.data.transforms import evaluation_transform, normalise, training_transform
-from ftcli.data.views import FixedViews, FreshViews, Views
+from ftcli.data.transforms import evaluation_transform, normalise
+from ftcli.data.views import Views
 from ftcli.engine.device import Compute
 from ftcli.engine.scoring import score_batches
-from ftcli.engine.training import Source
 from ftcli.model.backbones import Network
-from ftcli.plan import Phase
-from ftcli.recipe import DataSection
+from ftcli.model.cutting import Cut
 
 
-class Sources:
-    """Opens the source of each phase of one run; a context that ends its worker processes."""
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """Features of a batch with their labels: `indices` (N,) int64, `labels` (N,) int64, each feature (N, ...)."""
 
-    def __init__(
-        self,
-        network: Network,
-        dataset: Dataset,
-        facts: Mapping[str, Sequence[ImageFacts]],
-        section: DataSection,
-        *,
-        seed: int,
-        compute: Compute,
-    ) -> None:
-        self._network = network
-        self._compute = compute
-        self._views: Views = FreshViews(seed) if section.views == "fresh" else FixedViews(section.views)
-        self._fresh = FreshViews(seed)
-        train, val = dataset.splits["train"], dataset.splits["val"]
-        self._steps = len(batch_indices(range(len(train)), section.batch_size))
-        self._training = TrainingLoader(
-            train,
-            [image.sha256 for image in facts["train"]],
-            transform=training_transform(network.spec, section.augment),
-            batch_size=section.batch_size,
-            workers=_workers(section, len(train)),
-            seed=seed,
-        )
-        self._validation = EvaluationLoader(
-            val,
-            transform=evaluation_transform(network.spec),
-            batch_size=section.batch_size,
-            workers=_workers(section, len(val)),
-        )
-        self._open = ExitStack()
-
-    def open(self, phase: Phase) -> Source:
-        """Return the source of a phase; one that trains every group draws fresh views."""
-        views = self._views if phase.frozen else self._fresh
-        return _Images(self._network, self._training, self._validation, views, self._steps, self._compute)
-
-    def __enter__(self) -> Self:
-        self._open.enter_context(self._training)
-        self._open.enter_context(self._validation)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+    indices: Tensor
+    labels: Tensor
+    features: tuple[Tensor, ...]
 
 
-class _Images:
-    """Decodes and augments in every epoch, and runs the whole network."""
+class Batches(Protocol):
+    """One side of a source: the batches of train in an epoch, or those of val."""
 
-    cached = False
+    @property
+    def cached(self) -> bool:
+        """Whether they are features that were computed beforehand."""
 
-    def __init__(
-        self,
-        network: Network,
-        training: TrainingLoader,
-        validation: EvaluationLoader,
-        views: Views,
-        steps: int,
-        compute: Compute,
-    ) -> None:
-        self._network = network
-        self._training = training
-        self._validation = validation
-        self._views = views
-        self._compute = compute
-        self.steps_per_epoch = steps
-
-    def training(self, epoch: int) -> Iterable[Batch]:
-        return self._training.epoch(epoch, self._views)
-
-    def validation(self) -> Iterable[Batch]:
-        return self._validation
-
-    def logits(self, batch: Batch) -> Tensor:
-        return image_logits(self._network, batch, self._compute)
+    def of(self, epoch: int) -> Iterable[Batch | FeatureBatch]:
+        """Yield the batches of an epoch."""
 
 
-def image_logits(network: Network, batch: Batch, compute: Compute) -> Tensor:
-    """Return (N, classes) for uint8 images; normalisation happens on the device."""
-    images = normalise(batch.images.to(compute.device, non_blocking=True), network.spec)
-    logits: Tensor = network.module(images.contiguous(memory_format=torch.channels_last))
-    return logits
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """Decodes and augments the training images in every epoch."""
+
+    loader: TrainingLoader
+    views: Views
+    cached: bool = field(default=False, init=False)
+
+    def of(self, epoch: int) -> Iterable[Batch]:
+        """Yield the batches of an epoch."""
+        return self.loader.epoch(epoch, self.views)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationImages:
+    """Decodes the val images in every epoch."""
+
+    loader: EvaluationLoader
+    cached: bool = field(default=False, init=False)
+
+    def of(self, _epoch: int) -> Iterable[Batch]:
+        """Yield every image once, in order."""
+        return self.loader
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFeatures:
+    """Takes features of images from the cache: row `index * views + v` holds the v-th of the views.
+
+    `order` gives the order of the images in an epoch, and `view_of` which of the views it uses.
+    """
+
+    features: Features
+    labels: Tensor
+    batch_size: int
+    views: int
+    order: Callable[[int], Sequence[int]]
+    view_of: Callable[[int], int]
+    cached: bool = field(default=True, init=False)
+
+    def of(self, epoch: int) -> Iterator[FeatureBatch]:
+        """Yield the batches of an epoch, in the order in which images would come."""
+        view = self.view_of(epoch)
+        for batch in batch_indices(self.order(epoch), self.batch_size):
+            indices = np.asarray(batch, dtype=np.int64)
+            features = self.features.rows(indices * self.views + view, view=0)
+            chosen = torch.from_numpy(indices)
+            yield FeatureBatch(chosen, self.labels[chosen], features)
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseSource:
+    """The source of one phase: train and val, and the way from a batch to logits."""
+
+    train: Batches
+    val: Batches
+    steps_per_epoch: int
+    logits_of: Callable[[Batch | FeatureBatch], Tensor]
+
+    @property
+    def cached(self) -> bool:
+        """Whether the training features were computed beforehand."""
+        return self.train.cached
+
+    def training(self, epoch: int, /) -> Iterable[Batch | FeatureBatch]:
+        """Yield the training batches of an epoch, in its order."""
+        return self.train.of(epoch)
+
+    def validation(self) -> Iterable[Batch | FeatureBatch]:
+        """Yield every val image once, in order."""
+        return self.val.of(0)
+
+    def logits(self, batch: Batch | FeatureBatch) -> Tensor:
+        """Return (N, classes) on the device."""
+        return self.logits_of(batch)
+
+
+@dataclass(frozen=True, eq=False)
+class CutLogits:
+    """Logits by way of a cut: images pass the prefix and are rounded as stored features are, then the suffix."""
+
+    cut: Cut
+    prefix: Callable[[Tensor], tuple[Tensor, ...]]
+    compute: Compute
+
+    def __call__(self, batch: Batch | FeatureBatch) -> Tensor:
+        """Return (N, classes) on the device."""
+        features = batch.features if isinstance(batch, FeatureBatch) else self.prefix(batch.images)
+        return self.cut.suffix(tuple(self._ready(feature) for feature in features))
+
+    def _ready(self, feature: Tensor) -> Tensor:
+        on_device = decode(feature.to(self.compute.device, non_blocking=True))
+        return on_device.contiguous(memory_format=torch.channels_last) if on_device.ndim == 4 else on_device
+
+
+@dataclass(frozen=True, eq=False)
+class WholeLogits:
+    """Logits of images by the whole network; normalisation happens on the device."""
+
+    network: Network
+    compute: Compute
+
+    def __call__(self, batch: Batch | FeatureBatch) -> Tensor:
+        """Return (N, classes) on the device."""
+        assert isinstance(batch, Batch), "features need a cut"
+        logits: Tensor = self.network.module(to_input(batch.images, self.network, self.compute))
+        return logits
+
+
+def to_input(images: Tensor, network: Network, compute: Compute) -> Tensor:
+    """Return the network's input for uint8 images (N, 3, S, S): on the device, normalised, channels-last."""
+    on_device = images.to(compute.device, non_blocking=True)
+    return normalise(on_device, network.spec).contiguous(memory_format=torch.channels_last)
 
 
 def score_images(
@@ -123,8 +166,4 @@ def score_images(
     workers = default_workers(len(samples))
     transform = evaluation_transform(network.spec)
     with EvaluationLoader(samples, transform=transform, batch_size=batch_size, workers=workers) as loader:
-        return score_batches(network, loader, lambda batch: image_logits(network, batch, compute), compute)
-
-
-def _workers(section: DataSection, images: int) -> int:
-    return default_workers(images) if section.workers == "auto" else section.workers
+        return score_batches(network, loader, WholeLogits(network, compute), compute)

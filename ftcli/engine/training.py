@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ftcli.data.loading import Batch
 from ftcli.engine.device import Compute
 from ftcli.engine.optimizers import make_optimizer, rate_factor, set_rates
-from ftcli.engine.scoring import score_batches
+from ftcli.engine.scoring import BatchT, score_batches
 from ftcli.errors import NonFiniteLossError
 from ftcli.evaluation.metrics import quick_metrics
 from ftcli.model.backbones import Network
@@ -30,7 +29,7 @@ from ftcli.records import EpochRecord
 from ftcli.seeds import stable_seed
 
 
-class Source(Protocol):
+class Source(Protocol[BatchT]):
     """What a phase learns from: batches, and how a batch becomes logits."""
 
     @property
@@ -41,13 +40,13 @@ class Source(Protocol):
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch."""
 
-    def training(self, epoch: int, /) -> Iterable[Batch]:
+    def training(self, epoch: int, /) -> Iterable[BatchT]:
         """Yield the training batches of an epoch, in its order."""
 
-    def validation(self) -> Iterable[Batch]:
+    def validation(self) -> Iterable[BatchT]:
         """Yield every validation image once, in order."""
 
-    def logits(self, batch: Batch) -> Tensor:
+    def logits(self, batch: BatchT, /) -> Tensor:
         """Return (N, classes) on the device."""
 
 
@@ -83,7 +82,7 @@ class _Sums:
 
 
 def run_phase(
-    network: Network, phase: Phase, source: Source, *, index: int, first_epoch: int, training: Training
+    network: Network, phase: Phase, source: Source[BatchT], *, index: int, first_epoch: int, training: Training
 ) -> Iterator[Epoch]:
     """Train one phase from its first epoch on; `first_epoch` counts from 1 over the whole run.
 
@@ -126,7 +125,9 @@ class _Place:
     offset: int
 
 
-def _train_epoch(source: Source, optimizer: torch.optim.Optimizer, *, place: _Place, training: Training) -> _Sums:
+def _train_epoch(
+    source: Source[BatchT], optimizer: torch.optim.Optimizer, *, place: _Place, training: Training
+) -> _Sums:
     loss_sum, correct, images = 0.0, 0, 0
     steps = source.steps_per_epoch
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]

@@ -1,4 +1,4 @@
-"""Owns the cut: a network as a frozen prefix, a pure function of the images, and a suffix, the live modules after it."""
+"""Owns the cut: a network as a frozen prefix, a pure function of the images, and a suffix of live modules."""
 
 from __future__ import annotations
 
@@ -85,21 +85,20 @@ def cut_network(network: Network, lr: Mapping[str, float | None]) -> Cut | NotCu
     except UntraceableError as error:
         return NotCut(f"the forward of {network.name} cannot be traced: {error}")
     split = Split(network, lr, graph, values)
-    crossing = split.crossing
     reason = _obstacle(split, values, others)
     if reason is not None:
         return NotCut(reason)
-    prefix, suffix = split.prefix(), split.suffix()
+    prefix = split.prefix()
     reads = tuple(_tensor_names(network.module, prefix))
     if not reads:
         return NotCut("the first layers train")
     return Cut(
         network=network,
         frozen=fx.GraphModule(network.module, prefix, "Prefix"),
-        live=fx.GraphModule(network.module, suffix, "Suffix"),
+        live=fx.GraphModule(network.module, split.suffix(), "Suffix"),
         reads=reads,
         description=_describe(network, prefix),
-        row_shapes=tuple(tuple(values[node].shape[1:]) for node in crossing),
+        row_shapes=tuple(tuple(values[node].shape[1:]) for node in split.crossing),
     )
 
 

@@ -25,7 +25,7 @@ def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None
     The twin's modes are spoilt. Raises UntraceableError.
     """
     for path, module in twin.named_modules():
-        module.training = _AskedMode(path) if mode_moves(network, lr, path) else False  # type: ignore[assignment]
+        module.training = _AskedMode(path) if mode_moves(network, lr, path) else False
     leaves = {path for group in network.groups for path in group.modules}
     return trace(twin, leaves)
 
@@ -112,7 +112,10 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(
-        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: FBT001 - torch's signature
+        concrete_args: Any = None,
     ) -> tuple[Callable[..., Any], list[Any]]:
         # Other arguments keep their defaults: `mask is None` would be false of a stand-in.
         del is_module, concrete_args
@@ -139,9 +142,10 @@ class _Recorder(fx.Interpreter):
 
 def _timm_leaves() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
     """Return the modules and functions that timm registers as not to be traced into."""
-    from timm.models import _features_fx
+    from timm.models import _features_fx  # importing the models registers theirs
 
-    return tuple(_features_fx.get_notrace_modules()), tuple(_features_fx.get_notrace_functions())
+    registry: Any = _features_fx
+    return tuple(registry.get_notrace_modules()), tuple(registry.get_notrace_functions())
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

@@ -38,6 +38,9 @@ class QuietProgress:
         """Remember the plan, for the number of epochs."""
         self.plan = plan
 
+    def features(self, done: int, total: int) -> None:
+        """Say for how many views the frozen part has been computed."""
+
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         """Say how far the epoch is."""
 
@@ -59,6 +62,11 @@ class LineProgress(QuietProgress):
         """Say where the run goes."""
         super().started(run, plan)
         self._print(f"training into {run}")
+
+    def features(self, done: int, total: int) -> None:
+        """Say that the frozen part is being computed."""
+        if done == 0:
+            self._print(f"computing the frozen part once, for {total} views of images")
 
     def epoch(self, record: EpochRecord, *, best: bool) -> None:
         """Print the epoch's line."""
@@ -97,11 +105,18 @@ class LiveProgress(LineProgress):
         """Take the bar off the screen."""
         self.bar.stop()
 
+    def features(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._move("features", done, total)
+
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         """Move the bar."""
+        self._move(f"epoch {epoch}", batch, batches)
+
+    def _move(self, what: str, done: int, total: int) -> None:
         if self.task is None:
-            self.task = self.bar.add_task(f"epoch {epoch}", total=batches)
-        self.bar.update(self.task, completed=batch, total=batches, description=f"epoch {epoch}")
+            self.task = self.bar.add_task(what, total=total)
+        self.bar.update(self.task, completed=done, total=total, description=what)
 
 
 def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:

@@ -12,7 +12,7 @@ import torch
 from ftcli.data import cores
 from ftcli.data.decoding import decode
 from ftcli.data.inspection import hash_images
-from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, default_workers
+from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, default_workers, load_views
 from ftcli.data.transforms import draw, evaluation_transform, training_transform
 from ftcli.data.views import FixedViews, FreshViews, view_seed
 from ftcli.errors import ImageError
@@ -115,17 +115,19 @@ def test_a_view_follows_the_content_and_not_the_place(photos):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_all_views_of_an_image_are_those_that_the_epochs_use(photos, workers):
+def test_views_that_are_loaded_on_their_own_are_those_that_the_epochs_use(photos, workers):
     samples = photos(5)
-    with training(samples, workers=workers, batch_size=6) as loader:
-        batches = list(loader.all_views(3))
-        assert [len(batch.indices) for batch in batches] == [6, 6, 3]
-        indices, images = joined(batches)
-        assert indices == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
-        assert batches[0].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    sha256s = hash_images(samples, workers=1)
+    jobs = [(index, tuple(view_seed(sha256s[index], view=view) for view in range(3))) for index in (4, 0, 2)]
+    transform = training_transform(SPEC, "strong")
+    batches = list(load_views(samples, jobs, transform=transform, batch_size=6, workers=workers))
+    assert [len(batch.indices) for batch in batches] == [6, 3]
+    indices, images = joined(batches)
+    assert indices == [4, 4, 4, 0, 0, 0, 2, 2, 2]
+    with training(samples, workers=workers) as loader:
         for epoch in range(3):
             used = by_index(loader.epoch(epoch, FixedViews(3)))
-            assert all(torch.equal(images[3 * index + epoch], used[index]) for index in range(5))
+            assert all(torch.equal(images[3 * row + epoch], used[index]) for row, index in enumerate((4, 0, 2)))
 
 
 def test_a_view_is_the_draw_with_its_seed(photos):

@@ -1,0 +1,34 @@
+"""Owns the numbers of a stored feature: how they are narrowed for the disk and widened for training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ftcli.cache.errors import HalfPrecisionError
+
+STORAGE_DTYPES = (torch.float16, torch.float32)
+
+
+def encode(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor as it is stored: floating point as `dtype`, anything else as it is.
+
+    Raises HalfPrecisionError when a finite value would become infinite; what is not finite already stays so.
+    """
+    assert dtype in STORAGE_DTYPES, "features are stored as float16 or float32"
+    if not tensor.is_floating_point():
+        return tensor
+    encoded = tensor.to(dtype)
+    if tensor.dtype != dtype and not _all_finite(encoded) and not torch.equal(encoded.isfinite(), tensor.isfinite()):
+        largest = float(tensor[tensor.isfinite()].abs().max())
+        raise HalfPrecisionError(f"a feature of {largest:.6g} does not fit into {str(dtype).removeprefix('torch.')}")
+    return encoded
+
+
+def decode(tensor: Tensor) -> Tensor:
+    """Return a stored tensor as training reads it: floating point as float32, anything else as it is."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())

@@ -1,0 +1,121 @@
+"""Owns the worker processes: images read key by key, batches in order, and errors handed over as values."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ftcli.data.class_folders import Sample
+from ftcli.data.decoding import decode
+from ftcli.data.transforms import Transform, draw
+from ftcli.errors import ImageError
+
+Key = tuple[int, tuple[int, ...]]
+"""What a worker is asked for: the index of a sample, and the seed of each view of it."""
+
+_Item = tuple[Key, Tensor, int] | ImageError
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images with their labels; the images' memory is in channels-last order.
+
+    `indices` (N,) int64 into the samples, `images` (N, 3, S, S) uint8, `labels` (N,) int64.
+    """
+
+    indices: Tensor
+    images: Tensor
+    labels: Tensor
+
+
+class Stream:
+    """A torch DataLoader whose workers are told what to read key by key, and so need not know of epochs."""
+
+    def __init__(self, samples: Sequence[Sample], transform: Transform, *, workers: int) -> None:
+        self._keys = _Keys()
+        with _without_advice():
+            self._loader: DataLoader[_Item] | None = DataLoader(
+                _Images(samples, transform),
+                batch_sampler=self._keys,
+                num_workers=workers,
+                collate_fn=_collate,
+                worker_init_fn=_start_worker if workers else None,
+                persistent_workers=workers > 0,
+                # The loader draws a number per epoch, which must not move the global generator.
+                generator=torch.Generator().manual_seed(0),
+            )
+
+    def batches(self, keys: Iterable[list[Key]]) -> Iterator[Batch]:
+        """Yield a batch for each list of keys, in order; raise ImageError for an image that cannot be decoded."""
+        assert self._loader is not None, "the loader was closed"
+        self._keys.batches = keys
+        with _without_advice():
+            results = iter(self._loader)
+        for result in results:
+            if isinstance(result, ImageError):
+                raise result
+            yield result
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._loader = None
+
+
+class _Keys:
+    """The batch sampler: whatever batches were put here last."""
+
+    batches: Iterable[list[Key]] = ()
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+
+class _Images(Dataset[_Item]):
+    """Decodes and transforms in the workers; hands over an ImageError as a value, for the main process to raise."""
+
+    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
+        self._paths = [str(sample.path) for sample in samples]
+        self._labels = [sample.label for sample in samples]
+        self._transform = transform
+
+    def __getitem__(self, key: Key) -> _Item:
+        index, seeds = key
+        try:
+            image = decode(Path(self._paths[index]), minimum_side=self._transform.minimum_side)
+        except ImageError as error:
+            return error
+        # Stacked as (H, W, 3), which is how the pixels lie in memory.
+        views = torch.stack([draw(self._transform, image, seed).permute(1, 2, 0) for seed in seeds])
+        return key, views, self._labels[index]
+
+
+def _collate(items: Sequence[_Item]) -> Batch | ImageError:
+    good: list[tuple[Key, Tensor, int]] = []
+    for item in items:
+        if isinstance(item, ImageError):
+            return item
+        good.append(item)
+    repeats = [len(seeds) for (_, seeds), _, _ in good]
+    return Batch(
+        indices=torch.tensor([key[0] for key, _, _ in good]).repeat_interleave(torch.tensor(repeats)),
+        images=torch.cat([views for _, views, _ in good]).permute(0, 3, 1, 2),
+        labels=torch.tensor([label for _, _, label in good]).repeat_interleave(torch.tensor(repeats)),
+    )
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    # Ctrl-C reaches the whole group; the main process decides, saves, and stops the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _without_advice() -> warnings.catch_warnings[None]:
+    """Silence torch's advice on the number of workers: the number was chosen."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)

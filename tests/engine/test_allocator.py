@@ -1,0 +1,87 @@
+"""The allocator: large blocks that are freed stay with the process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from ftcli.engine import allocator
+
+ON_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+
+FAULTS = """
+import resource, torch
+from ftcli.engine.allocator import tune_allocator
+{tune}
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def work():
+    for _ in range(10):
+        torch.ones(16 << 20)  # 64 MiB
+work()
+before = faults()
+work()
+print(faults() - before)
+"""
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in allocator._OWN_SETTINGS}
+
+
+def faults_after(tune: str) -> int:
+    """Return how many pages the kernel had to provide for tensors of a size that had been freed before."""
+    code = FAULTS.format(tune=tune)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean_environment()
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not ON_GLIBC, reason="only glibc is tuned")
+def test_freed_activations_are_used_again_without_the_kernel():
+    assert faults_after("assert tune_allocator()") * 20 < faults_after("")
+
+
+def test_an_allocator_that_the_user_has_set_up_is_left_alone(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert allocator.tune_allocator() is False
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_other_systems_are_left_alone(monkeypatch, system):
+    monkeypatch.setattr(sys, "platform", system)
+    assert allocator.tune_allocator() is False
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    class Musl:
+        """Has neither mallopt nor a glibc version."""
+
+    for name in allocator._OWN_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: Musl())
+    assert allocator.tune_allocator() is False
+
+
+def test_an_older_glibc_gets_the_largest_threshold_that_it_takes(monkeypatch):
+    asked: list[tuple[int, int]] = []
+
+    class OldGlibc:
+        gnu_get_libc_version = None
+
+        def mallopt(self, option: int, value: int) -> int:
+            asked.append((option, value))
+            return int(option != -3 or value <= 32 << 20)
+
+    for name in allocator._OWN_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: OldGlibc())
+    assert allocator.tune_allocator() is True
+    assert asked == [(-3, (1 << 31) - 1), (-3, 32 << 20), (-1, (1 << 31) - 1)]
