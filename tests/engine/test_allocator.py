@@ -65,7 +65,7 @@ def test_other_c_libraries_are_left_alone(monkeypatch):
     for name in allocator._OWN_SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: Musl())
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: Musl())
     assert allocator.tune_allocator() is False
 
 
@@ -82,6 +82,6 @@ def test_an_older_glibc_gets_the_largest_threshold_that_it_takes(monkeypatch):
     for name in allocator._OWN_SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: OldGlibc())
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: OldGlibc())
     assert allocator.tune_allocator() is True
     assert asked == [(-3, (1 << 31) - 1), (-3, 32 << 20), (-1, (1 << 31) - 1)]
