@@ -84,7 +84,7 @@ def plan(
     for sentence in result.preparation.notices:
         choose_progress(_stderr(), quiet=quiet).notice(sentence)
     shown = result.preparation
-    text = plan_text(shown.plan, shown.parameters, shown.batchnorm, width=_width())
+    text = plan_text(shown.plan, shown.parameters, shown.batchnorm, result.forecasts, width=_width())
     _show(result.to_json() if as_json else text)
 
 

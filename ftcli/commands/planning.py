@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.preparing import Preparation, prepare
+
+if TYPE_CHECKING:  # torch, which a wrong recipe must not wait for
+    from ftcli.engine.forecasting import Forecast
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class PlanResult:
     """What would be trained, without training it."""
 
     preparation: Preparation
+    forecasts: tuple[Forecast, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan's JSON."""
@@ -22,9 +26,23 @@ class PlanResult:
         value = preparation.plan.to_json(preparation.parameters)
         for group in value["groups"]:
             group["batchnorm"] = preparation.batchnorm[group["name"]]
+        for phase, forecast in zip(value["phases"], self.forecasts, strict=True):
+            phase.update(forecast.to_json())
         return {**value, "notices": list(preparation.notices)}
 
 
 def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
-    """Return the plan of a recipe."""
-    return PlanResult(prepare(config, overrides))
+    """Return the plan of a recipe with a forecast of each phase, for which a few images are tried on this machine."""
+    preparation = prepare(config, overrides)
+    from ftcli.engine.device import pick_compute
+    from ftcli.engine.forecasting import forecast_phases
+    from ftcli.model.backbones import build_network
+
+    recipe, dataset = preparation.recipe, preparation.dataset
+    compute = pick_compute(recipe.device, recipe.precision)
+    network = build_network(
+        recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size
+    )
+    compute.place(network.module)
+    forecasts = forecast_phases(network, preparation.plan, recipe.data, samples=dataset.splits, compute=compute)
+    return PlanResult(preparation, forecasts)

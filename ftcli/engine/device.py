@@ -32,9 +32,10 @@ class Compute:
 
 
 def pick_compute(device: str, precision: str) -> Compute:
-    """Choose device and precision; `auto` is CUDA, else Apple's MPS, else the CPU, and bf16 on CUDA where it has it.
+    """Choose device and precision, and tune the allocator where the CPU computes.
 
-    Where the CPU computes, the process's allocator is tuned for it. Raises UsageError where the device that was asked for is not there.
+    `auto` is CUDA, else Apple's MPS, else the CPU, and bf16 on CUDA where it has it. Raises UsageError where the device
+    that was asked for is not there.
     """
     chosen = _pick_device(device)
     if precision == "auto":

@@ -19,6 +19,10 @@ from ftcli.data.streams import Batch, Key
 from ftcli.data.views import view_seed
 from ftcli.engine.device import Compute
 from ftcli.model.cutting import Cut
+from ftcli.recipe import DataSection
+
+STORED_DTYPE = torch.float16
+"""What features are stored in; where one does not fit into it, float32 for all."""
 
 
 class Prefix(Protocol):
@@ -75,6 +79,12 @@ def describe(cut: Cut, transform: str, *, dtype: torch.dtype, compute: Compute) 
         "code": hashlib.sha256(code.encode()).hexdigest(),
         "versions": {name: metadata.version(name) for name in _VERSIONS},
     }
+
+
+def views_of_epochs(section: DataSection, epochs: range) -> tuple[int, ...]:
+    """Return the fixed views that these epochs use, in order; without augmentation all are the same one."""
+    assert section.views != "fresh", "fresh views are not fixed"
+    return (0,) if section.augment == "none" else tuple(sorted({epoch % section.views for epoch in epochs}))
 
 
 def row_bytes(cut: Cut, dtype: torch.dtype) -> int:

@@ -23,7 +23,7 @@ from ftcli.data.streams import Batch, Key
 from ftcli.data.transforms import Transform, evaluation_transform, training_transform
 from ftcli.data.views import FixedViews, FreshViews, Views
 from ftcli.engine.device import Compute
-from ftcli.engine.features import Wanted, describe, fill, row_bytes
+from ftcli.engine.features import STORED_DTYPE, Wanted, describe, fill, row_bytes, views_of_epochs
 from ftcli.engine.sources import (
     Batches,
     CutLogits,
@@ -39,9 +39,6 @@ from ftcli.model.cutting import Cut, cut_network
 from ftcli.model.fast_forward import fast_prefix
 from ftcli.plan import Phase
 from ftcli.recipe import DataSection
-
-STORED_DTYPE = torch.float16
-"""What features are stored in; where one does not fit into it, float32 for all."""
 
 EXTRACTION_BATCH = 32
 """Views that pass the prefix together."""
@@ -144,9 +141,7 @@ class Sources:
     def _stored_training(self, cut: Cut, prefix: _Prefix, views: Views, epochs: range) -> Batches | None:
         if isinstance(views, FreshViews):
             return None
-        wanted = tuple(sorted({epoch % views.count for epoch in epochs}))
-        if self._setting.section.augment == "none":
-            wanted = (0,)
+        wanted = views_of_epochs(self._setting.section, epochs)
         place = {view: position for position, view in enumerate(wanted)}
         features = self._features(cut, prefix, self._train, wanted, self._augmentation)
         if features is None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,40 @@ def test_the_plan_as_json_keeps_its_shape(ftcli: Ftcli, recipe: Path) -> None:
 
 
 def test_a_dry_run_shows_the_plan_and_makes_no_run(ftcli: Ftcli, recipe: Path) -> None:
-    assert ftcli("train", recipe, "--dry-run").out == ftcli("plan", recipe).out
-    assert ftcli("train", recipe, "--dry-run", "--json").json == ftcli("plan", recipe, "--json").json
+    def without_times(text: str) -> str:
+        return re.sub(r"about [\d.]+ (s|min|h)|\"seconds\": [\d.]+", "", text)
+
+    for extra in ([], ["--json"]):
+        dry, plan = (ftcli(*command, recipe, *extra).out for command in (("train", "--dry-run"), ("plan",)))
+        assert without_times(dry) == without_times(plan)
     assert not Path("runs").exists()
+
+
+def test_the_plan_says_what_will_be_cached(ftcli: Ftcli, recipe: Path) -> None:
+    phases = ftcli("plan", recipe, "--json").json["phases"]
+    assert [phase["cached"] for phase in phases] == [True, True, True]
+    assert [phase["cache_views"] for phase in phases] == [18 + 12, 18 + 12, 3 * 18 + 12]
+    assert phases[0]["cache_bytes"] == 30 * 512 * 2
+    assert all(phase["seconds"] > 0 for phase in phases)
+    assert "frozen part computed once, for 30 views of images" in ftcli("plan", recipe).out
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.cache=off", "frozen part computed in every epoch: cache: off"),
+        ("data.views=fresh", "frozen part computed in every epoch: data.views: fresh"),
+        ("strategy={kind: from-scratch}", "nothing frozen, nothing to cache"),
+    ],
+)
+def test_the_plan_says_why_nothing_is_cached(ftcli: Ftcli, recipe: Path, override: str, words: str) -> None:
+    assert words in ftcli("plan", recipe, override).out
+
+
+def test_the_forecast_of_views_is_what_training_computes(ftcli: Ftcli, recipe: Path) -> None:
+    phases = ftcli("plan", recipe, "--json").json["phases"]
+    computed = re.findall(r"once, for (\d+) views", ftcli("train", recipe, "--name", "a").err)
+    assert sum(map(int, computed)) == sum(phase["cache_views"] for phase in phases)
 
 
 @pytest.mark.parametrize(
