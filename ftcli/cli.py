@@ -55,7 +55,8 @@ def train(
     if dry_run:
         plan(config, overrides, as_json=as_json, quiet=quiet, debug=debug)
         return
-    from ftcli.commands.training import RunPlace, train_recipe
+    from ftcli.commands.jobs import RunPlace
+    from ftcli.commands.training import train_recipe
     from ftcli.report.progress import choose_progress
     from ftcli.report.runs import run_text
 

@@ -95,15 +95,15 @@ class Collection:
         self.close()
 
     def _store(self, names: Sequence[str], tensors: tuple[Tensor, ...]) -> None:
-        """Write one shard with those of the entries that no other process has stored meanwhile: the first one counts."""
+        """Write a shard of those entries that no other process has stored meanwhile: the first one counts."""
         with locked(self._room.directory), reported("write", self.path):
             self._refresh()
             self._check_likeness(tensors)
-            new = np.flatnonzero(find(keys_of(names), self._keys()) < 0)
-            if not len(new):
+            new = np.flatnonzero(find(keys_of(names), self._keys()) < 0).tolist()
+            if not new:
                 return
             if len(new) < len(names):
-                tensors = tuple(tensor[torch.from_numpy(new)] for tensor in tensors)
+                tensors = tuple(tensor[new] for tensor in tensors)
             content = to_bytes([names[position] for position in new], tensors)
             self._room.make(len(content))
             write(content, self._lease.temporary())
@@ -125,21 +125,24 @@ class Collection:
         if not paths:
             return
         with ThreadPoolExecutor(min(len(paths), available_cores(), MOST_THREADS)) as pool:
-            for path, shard in zip(paths, pool.map(_read, paths), strict=True):
-                if shard is not None:
-                    self._shards[path.name] = shard
+            for path, result in zip(paths, pool.map(_read, paths), strict=True):
+                if isinstance(result, Shard):
+                    self._shards[path.name] = result
                 else:
-                    self._reject(path)
+                    self._reject(path, result)
 
-    def _reject(self, path: Path) -> None:
-        self.damaged += 1
+    def _reject(self, path: Path, error: DamagedShardError | OSError) -> None:
         self._rejected.add(path.name)
-        with suppress(OSError):  # left where it is, it is not used either
-            path.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError):  # another process was faster to remove it
+            return
+        self.damaged += 1
+        if isinstance(error, DamagedShardError):
+            with suppress(OSError):  # left where it is, it is not used either
+                path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Shard | None:
+def _read(path: Path) -> Shard | DamagedShardError | OSError:
     try:
         return read(path)
-    except (DamagedShardError, OSError):
-        return None
+    except (DamagedShardError, OSError) as error:
+        return error

@@ -19,7 +19,7 @@ def encode(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     encoded = tensor.to(dtype)
-    if tensor.dtype != dtype and not _all_finite(encoded) and not torch.equal(encoded.isfinite(), tensor.isfinite()):
+    if tensor.dtype != dtype and not _surely_finite(encoded) and not torch.equal(encoded.isfinite(), tensor.isfinite()):
         largest = float(tensor[tensor.isfinite()].abs().max())
         raise HalfPrecisionError(f"a feature of {largest:.6g} does not fit into {str(dtype).removeprefix('torch.')}")
     return encoded
@@ -30,5 +30,6 @@ def decode(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _all_finite(tensor: Tensor) -> bool:
-    return bool(tensor.isfinite().all())
+def _surely_finite(tensor: Tensor) -> bool:
+    """Return whether all values are finite, from their sum, which is quick; a sum of finite values may overflow too."""
+    return bool(tensor.sum(dtype=torch.float32).isfinite())

@@ -44,6 +44,7 @@ class Features:
     def rows(self, positions: Positions, view: int) -> tuple[Tensor, ...]:
         """Return copies of the tensors (n, ...) of one view of the images at these positions, dtype as stored."""
         assert 0 <= view < self.views, "a view that is stored"
+        assert positions.min(initial=0) >= 0, "positions count from the first image"
         rows = self._entry_of[positions] * self.views + view
         return _gather(self._blocks, self._block_of[positions], rows)
 
@@ -82,13 +83,16 @@ def default_memory_limit() -> int:
 
 
 def _gather(blocks: Sequence[_Block], block_of: Positions, row_of: Positions) -> _Block:
-    """Return row `row_of[i]` of block `block_of[i]` as row i of each tensor."""
+    """Return row `row_of[i]` of block `block_of[i]` as row i of each tensor.
+
+    By numpy, in one thread: copying rows gains little from more, and torch's threads wait for each other on busy cores.
+    """
     if len(blocks) == 1:
-        return tuple(tensor.index_select(0, torch.from_numpy(row_of)) for tensor in blocks[0])
+        return tuple(torch.from_numpy(np.take(tensor.numpy(), row_of, axis=0)) for tensor in blocks[0])
     results = tuple(tensor.new_empty((len(row_of), *tensor.shape[1:])) for tensor in blocks[0])
     for number in np.unique(block_of):
         targets = np.flatnonzero(block_of == number)
-        rows = torch.from_numpy(row_of[targets])
+        rows = row_of[targets]
         for result, tensor in zip(results, blocks[number], strict=True):
-            result[torch.from_numpy(targets)] = tensor.index_select(0, rows)
+            result.numpy()[targets] = tensor.numpy()[rows]
     return results

@@ -1,8 +1,8 @@
-"""Owns who is using which collection: lock files that the operating system releases when a process dies, however it dies.
+"""Owns who is using which collection: lock files, which the operating system releases however a process dies.
 
 A lease is a file `<random>.lease` in the collection's directory, locked as long as the process lives, and a process
-writes to temporary files named after its lease. So whatever belongs to no live lease is rubbish, whatever its age. Leases
-are taken and looked at only under the store's own lock, so that nobody sees one between its creation and its locking.
+writes to temporary files named after its lease. So whatever belongs to no live lease is rubbish, whatever its age.
+Leases are taken and looked at only under the store's own lock, so that nobody sees one that is not locked yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60.0
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the store's lock. Raises CacheError when the directory cannot be used, or another process does not let go."""
+    """Hold the store's lock. Raises CacheError when there is none to be had."""
     lock = FileLock(directory / "lock", timeout=PATIENCE_SECONDS, thread_local=False)
     try:
         with reported("lock", directory):
@@ -52,7 +52,9 @@ class Lease:
         return self._collection / f"{self._name}.{secrets.token_hex(4)}.tmp"
 
     def release(self) -> None:
-        """Stop using the collection."""
+        """Stop using the collection; in a process forked from the one that uses it, do nothing."""
+        if not self._lock.is_locked:
+            return
         self._lock.release()
         with suppress(OSError):
             (self._collection / f"{self._name}.lease").unlink(missing_ok=True)

@@ -108,6 +108,8 @@ def read(path: Path) -> Shard:
             tensors = [file.get_tensor(name) for name in sorted(file.keys()) if name != "names"]
     except SafetensorError as error:
         raise DamagedShardError(path.name) from error
+    except RuntimeError as error:  # what torch makes of a file that the system will not map
+        raise OSError(str(error)) from error
     return Shard(np.frombuffer(keys, dtype="S32"), tuple(tensors))
 
 

@@ -39,7 +39,7 @@ def cache_directory() -> Path:
 
 
 def collection_key(description: Mapping[str, Any]) -> str:
-    """Return the SHA-256, in hexadecimal, of a description made of JSON values; the order of its keys does not matter."""
+    """Return the SHA-256, in hexadecimal, of a description made of JSON values, whatever the order of its keys."""
     text = json.dumps(_described(description), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -66,7 +66,7 @@ class FeatureStore:
             return str(error)
 
     def collection(self, description: Mapping[str, Any]) -> Collection:
-        """Begin to use the collection of a description, until it is closed. Raises CacheError when it cannot be used."""
+        """Begin to use the collection of a description, until it is closed. Raises CacheError when it cannot."""
         path = self.directory / collection_key(description)
         with self._ready():
             path.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ class FeatureStore:
 
 
 def _described(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {"format": FORMAT, **description}
+    return {"format": FORMAT, "description": dict(description)}
 
 
 def _describe(path: Path, description: Mapping[str, Any], temporary: Path) -> None:

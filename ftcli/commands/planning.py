@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.preparing import Preparation, prepare
+from ftcli.recipe_loading import load_recipe
 
 if TYPE_CHECKING:  # torch, which a wrong recipe must not wait for
     from ftcli.engine.forecasting import Forecast
@@ -33,7 +34,7 @@ class PlanResult:
 
 def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
     """Return the plan of a recipe with a forecast of each phase, for which a few images are tried on this machine."""
-    preparation = prepare(config, overrides)
+    preparation = prepare(load_recipe(config, overrides))
     from ftcli.engine.device import pick_compute
     from ftcli.engine.forecasting import forecast_phases
     from ftcli.model.backbones import build_network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from ftcli.data.dataset import Dataset, open_dataset
 from ftcli.errors import UsageError
 from ftcli.plan import Plan
 from ftcli.recipe import DEFAULT_VAL_FRACTION, FromScratch, Recipe
-from ftcli.recipe_loading import load_recipe
 from ftcli.strategies import HEAD, check_warmup, make_plan
 
 DATA_DIR = Path("data")
@@ -30,13 +28,12 @@ class Preparation:
     notices: tuple[str, ...]
 
 
-def prepare(config: Path, overrides: Sequence[str] = ()) -> Preparation:
-    """Load a recipe, find its images and make its plan.
+def prepare(recipe: Recipe) -> Preparation:
+    """Find the images of a recipe and make its plan.
 
-    Raises RecipeError, DatasetError, ModelError or PlanError; nothing has been written then, except the built-in
-    dataset if the recipe names it.
+    Raises DatasetError, ModelError or PlanError; nothing has been written then, except the built-in dataset if the
+    recipe names it.
     """
-    recipe = load_recipe(config, overrides)
     dataset = open_recipe_dataset(recipe)
     # These import torch, which a wrong recipe must not wait for.
     from ftcli.model.backbones import check_image_size, outline_network

@@ -57,7 +57,8 @@ def plan_text(
     if any(batchnorm.values()):
         parts.append(prose(_LEGEND, width))
     total_seconds = sum(outlook.seconds for outlook in outlooks)
-    parts.append(prose(f"In all {_duration(total_seconds)}, judged by a few images on this machine and with an empty cache.", width))
+    judged = "judged by a few images on this machine and with an empty cache"
+    parts.append(prose(f"In all {_duration(total_seconds)}, {judged}.", width))
     return "\n\n".join(parts)
 
 

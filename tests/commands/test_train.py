@@ -260,6 +260,22 @@ def test_a_signal_stops_after_the_batch_and_says_what_is_kept(recipe: Path, numb
     assert len(read_predictions(Path("runs/a/predictions/val.csv"))) == 12
 
 
+def test_a_signal_while_features_are_computed_stops_soon(ftcli: Ftcli, recipe: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "many/train/a", count=300, colour=(200, 0, 0), side=8)
+    write_images(tmp_path / "many/train/b", count=300, colour=(0, 0, 200), side=8)
+    overrides = [f"data.root={tmp_path / 'many'}", "data.image_size=224", "data.views=64", "epochs=64"]
+    command = [sys.executable, "-m", "ftcli", "train", str(recipe), "--name", "a", *overrides]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "computing the frozen part once" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "no epoch was finished in runs/a" in err
+
+
 def wait_for_epochs(metrics: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not metrics.exists() or not metrics.read_text():
