@@ -6,12 +6,18 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # from glibc's malloc.h
 _OLD_LIMIT = 32 << 20
 """The largest threshold for mmap that older glibc takes: half of a heap of 64 MiB."""
 
 _NEVER = (1 << 31) - 1
-_OWN_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+_OWN_SETTINGS = (
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_ARENA_MAX",
+    "GLIBC_TUNABLES",
+)
 
 
 def tune_allocator() -> bool:
@@ -27,4 +33,5 @@ def tune_allocator() -> bool:
     if not (hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt")):
         return False
     mmap = library.mallopt(_M_MMAP_THRESHOLD, _NEVER) or library.mallopt(_M_MMAP_THRESHOLD, _OLD_LIMIT)
-    return bool(mmap and library.mallopt(_M_TRIM_THRESHOLD, _NEVER))
+    # Only the first heap grows without limit: with heaps of their own, other threads would go on mapping anew.
+    return bool(mmap and library.mallopt(_M_TRIM_THRESHOLD, _NEVER) and library.mallopt(_M_ARENA_MAX, 1))

@@ -64,7 +64,8 @@ def test_cached_and_uncached_training_agree_with_real_weights_on_photographs(ftc
             target.mkdir(parents=True)
             for path in sorted((hymenoptera / split / name).glob("*.jpg"))[:count]:
                 shutil.copy(path, target)
-    Path("photos.yaml").write_text("data: {root: some, batch_size: 8, views: 2}\nstrategy: {kind: fine-tune}\nepochs: 3\n")
+    recipe = "data: {root: some, batch_size: 8, views: 2}\nstrategy: {kind: fine-tune}\nepochs: 3\n"
+    Path("photos.yaml").write_text(recipe)
     for cache in ("auto", "off"):
         ftcli("train", "photos.yaml", "--name", cache, f"data.cache={cache}")
     assert moved_apart(weights_of("auto"), weights_of("off")) < 1e-3
@@ -112,7 +113,7 @@ def test_features_of_other_weights_or_preprocessing_are_never_used(
     assert computed(ftcli("train", recipe, "--name", "b", override, *extra).err) == views
 
 
-def test_features_of_an_image_that_changed_are_never_used(ftcli: Ftcli, recipe: Path, tiny: Path, tmp_path: Path) -> None:
+def test_features_of_a_changed_image_are_never_used(ftcli: Ftcli, recipe: Path, tiny: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(tiny, root)
     ftcli("train", recipe, "--name", "a", f"data.root={root}", "--quiet")

@@ -14,7 +14,7 @@ from ftcli.engine import allocator
 ON_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 FAULTS = """
-import resource, torch
+import resource, threading, torch
 from ftcli.engine.allocator import tune_allocator
 {tune}
 def faults():
@@ -22,10 +22,12 @@ def faults():
 def work():
     for _ in range(10):
         torch.ones(16 << 20)  # 64 MiB
-work()
-before = faults()
-work()
-print(faults() - before)
+def count():
+    work()
+    before = faults()
+    work()
+    print(faults() - before)
+{run}
 """
 
 
@@ -33,9 +35,9 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in allocator._OWN_SETTINGS}
 
 
-def faults_after(tune: str) -> int:
+def faults_after(tune: str, run: str) -> int:
     """Return how many pages the kernel had to provide for tensors of a size that had been freed before."""
-    code = FAULTS.format(tune=tune)
+    code = FAULTS.format(tune=tune, run=run)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean_environment()
     )
@@ -43,8 +45,9 @@ def faults_after(tune: str) -> int:
 
 
 @pytest.mark.skipif(not ON_GLIBC, reason="only glibc is tuned")
-def test_freed_activations_are_used_again_without_the_kernel():
-    assert faults_after("assert tune_allocator()") * 20 < faults_after("")
+@pytest.mark.parametrize("run", ["count()", "threading.Thread(target=count).start()"], ids=["main", "thread"])
+def test_freed_activations_are_used_again_without_the_kernel(run):
+    assert faults_after("assert tune_allocator()", run) * 20 < faults_after("", run)
 
 
 def test_an_allocator_that_the_user_has_set_up_is_left_alone(monkeypatch):
@@ -84,4 +87,4 @@ def test_an_older_glibc_gets_the_largest_threshold_that_it_takes(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: OldGlibc())
     assert allocator.tune_allocator() is True
-    assert asked == [(-3, (1 << 31) - 1), (-3, 32 << 20), (-1, (1 << 31) - 1)]
+    assert asked == [(-3, (1 << 31) - 1), (-3, 32 << 20), (-1, (1 << 31) - 1), (-8, 1)]
