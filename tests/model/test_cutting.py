@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -15,7 +14,6 @@ from torch.nn import functional as F
 from ftcli.model.backbones import Network, build_network, outline_network
 from ftcli.model.cutting import Cut, NotCut, cut_network, deviation
 from ftcli.model.freezing import apply_phase, evaluating, fingerprint
-from ftcli.model.groups import group_network
 
 CLASSES = ("ants", "bees", "wasps")
 EVERY_BOUNDARY = "FTCLI_EVERY_BOUNDARY" in os.environ
@@ -205,89 +203,3 @@ def test_nothing_is_cut_where_nothing_useful_is_frozen():
     assert cut_network(network, frozen_below(network, 0)) == NotCut("every group trains")
     later = {group.name: 0.1 if n == 0 else None for n, group in enumerate(network.groups)}
     assert cut_network(network, later) == NotCut("the first layers train")
-
-
-class Odd(nn.Module):
-    """A network of two layers around one piece of code in its own forward."""
-
-    def __init__(self, between: Callable[[Odd, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
-        self.tail = nn.Module()
-        self.tail.scale = nn.Linear(4, 4)
-        self.tail.fc = nn.Linear(4, 3)
-        self._between = between
-
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        assert mask is None
-        features = self._between(self, self.body(images).mean((2, 3)))
-        return self.tail.fc(self.tail.scale(features))
-
-
-def odd_network(between: Callable[[Odd, Tensor], Tensor]) -> Network:
-    torch.manual_seed(0)
-    module = Odd(between)
-    spec = replace(outline_network("resnet18", classes=CLASSES).spec, image_size=8)
-    return Network("odd", module, group_network(module, "tail.fc"), spec, CLASSES, "tail.fc")
-
-
-def reason(network: Network) -> str:
-    lr = {group.name: None if group.name.startswith(("body", "stem")) else 0.1 for group in network.groups}
-    made = cut_network(network, lr)
-    if isinstance(made, Cut):
-        checked = made.check(images_for(network, 3))
-        return checked.reason if checked else "equal"
-    return made.reason
-
-
-def double_when_positive(module: Odd, x: Tensor) -> Tensor:
-    return x * 2 if x.sum() > 0 else x
-
-
-@pytest.mark.parametrize(
-    ("between", "expected"),
-    [
-        (lambda _, x: x, "equal"),
-        (double_when_positive, "cannot be traced"),
-        (lambda _, x: x.reshape(2, -1) if x.shape[0] == 2 else x.reshape(-1, 4), "cannot be traced"),
-        (lambda _, x: x + torch.ones(int(x.shape[0]), 1), "cannot be traced"),
-        (lambda module, x: F.dropout(x, 0.5, training=module.training), "equal"),
-        (lambda module, x: F.dropout(x, 0.5, training=module.tail.training), "equal"),
-        (lambda module, x: x * 2 if module.tail.training else x, "branches on its mode"),
-        (lambda module, x: module.tail.scale(x).add_(x.sub_(1)), "deviates"),
-        (lambda module, x: x.add_(module.tail.scale(x)), "writes into what crosses"),
-        (lambda module, x: module.tail.scale(x.t().contiguous()[:, :].t()), "equal"),
-    ],
-)
-def test_odd_forwards_are_cut_rightly_or_not_at_all(between, expected):
-    assert expected in reason(odd_network(between))
-
-
-def test_functional_dropout_of_a_trainable_part_follows_the_mode():
-    network = odd_network(lambda module, x: F.dropout(x, 0.5, training=module.tail.training))
-    lr = {group.name: None if group.name.startswith(("body", "stem")) else 0.1 for group in network.groups}
-    made = cut(network, lr)
-    apply_phase(network, lr)
-    features = made.prefix(images_for(network, 4))
-    assert not torch.equal(made.suffix(features), made.suffix(features))
-    with evaluating(network):
-        assert torch.equal(made.suffix(features), made.suffix(features))
-
-
-def test_what_has_no_row_for_each_image_does_not_cross():
-    network = odd_network(lambda module, x: module.tail.scale(x.t().reshape(4, -1)[:, :].t()))
-    lr = {group.name: None if group.name.startswith(("body", "stem")) else 0.1 for group in network.groups}
-    cut(network, lr)
-    crossed = odd_network(lambda module, x: module.tail.scale(x.sum(0, keepdim=True)) + x)
-    assert cut_network(crossed, lr) == NotCut("something crosses the cut that has no row for each image")
-
-
-def test_a_deviating_cut_is_refused():
-    network = odd_network(lambda _, x: x)
-    lr = {group.name: None if group.name.startswith(("body", "stem")) else 0.1 for group in network.groups}
-    made = cut(network, lr)
-    handle = made.live.register_forward_hook(lambda *arguments: arguments[-1] * 1.01)
-    refused = made.check(images_for(network, 2))
-    handle.remove()
-    assert isinstance(refused, NotCut)
-    assert "deviates" in refused.reason
