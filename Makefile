@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test check format docs clean
+.PHONY: install quickstart test check format docs bench clean
 
 install: $(INSTALLED)  ## virtual environment, ftcli and the tools of its developers
 
@@ -30,6 +30,9 @@ format: $(INSTALLED)  ## bring the code into form
 
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python docs/generate.py
+
+bench: $(INSTALLED)  ## time ftcli against the tutorials' loop, half an hour; FTCLI_HYMENOPTERA names the photographs
+	$(BIN)/python benchmarks/run.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
