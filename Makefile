@@ -31,7 +31,7 @@ format: $(INSTALLED)  ## bring the code into form
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 
-bench: $(INSTALLED)  ## time ftcli against the tutorials' loop, half an hour; FTCLI_HYMENOPTERA names the photographs
+bench: $(INSTALLED)  ## time ftcli against the tutorials' loop, 40 minutes; FTCLI_HYMENOPTERA names the photographs
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## remove the virtual environment and caches

@@ -60,8 +60,10 @@ def accuracy(settings: Settings) -> list[dict[str, Any]]:
 
 def extract(root: Path, *, epochs: int) -> Features:
     """Compute what the frozen network, BatchNorm in eval mode, makes of a fresh view for each epoch; in plain torch."""
+    from ftcli.engine.allocator import tune_allocator
     from ftcli.model import efficientnet_lite0
 
+    tune_allocator()  # changes the time alone
     network = efficientnet_lite0.pretrained(MODEL, image_size=224)
     network.classifier = nn.Identity()
     network.eval()
@@ -120,4 +122,4 @@ def train_with_ftcli(recipe: str, seed: int) -> float:
             if left.code:
                 raise RuntimeError(f"ftcli train left with exit code {left.code}") from left
         lines = Path(folder, "run", "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return max(json.loads(line)["val"]["accuracy"] for line in lines)
+    return max(float(json.loads(line)["val"]["accuracy"]) for line in lines)

@@ -17,19 +17,18 @@ HEAD_EPOCHS = 2
 
 
 def memory(settings: Settings) -> list[dict[str, Any]]:
-    """Measure head training cold and warm, two groups cold, everything, and the loop's head and everything."""
-    rows = []
+    """Measure, with the first of the models, trainings of ftcli and of the loop, each once."""
+    rows, model = list[dict[str, Any]](), settings.models[0]
     epochs = (settings.epochs or (HEAD_EPOCHS,))[0]
-    for model in settings.models:
-        text = partial(recipe_text, model=model, root=settings.root)
-        with fresh_cache() as cache:
-            rows.append(_ours(model, "ftcli, head, cold", text("head", epochs=epochs), cache))
-            rows.append(_ours(model, "ftcli, head, warm", text("head", epochs=epochs), cache))
-            rows.append(_ours(model, "ftcli, two groups and head, cold", text("finetune", epochs=epochs), cache))
-            rows.append(_ours(model, "ftcli, everything", text("full", epochs=1), cache))
-        for groups, name in (("1", "head"), ("3", "two groups and head"), ("all", "everything")):
-            finished, peak = run_watched(command(Loop(model, groups), settings.root, epochs=1))
-            rows.append(_row(model, f"loop, {name}", finished, peak))
+    text = partial(recipe_text, model=model, root=settings.root)
+    with fresh_cache() as cache:
+        rows.append(_ours(model, "ftcli, head, cold", text("head", epochs=epochs), cache))
+        rows.append(_ours(model, "ftcli, head, warm", text("head", epochs=epochs), cache))
+        rows.append(_ours(model, "ftcli, two groups and head, cold", text("finetune", epochs=epochs), cache))
+        rows.append(_ours(model, "ftcli, everything", text("full", epochs=1), cache))
+    for groups, name in (("1", "head"), ("3", "two groups and head"), ("all", "everything")):
+        finished, peak = run_watched(command(Loop(model, groups), settings.root, epochs=1))
+        rows.append(_row(model, f"loop, {name}", finished, peak))
     finished, peak = run_watched([sys.executable, "-c", "import torch, torchvision, timm"])
     rows.append(_row("none", "importing torch, torchvision and timm", finished, peak))
     return rows

@@ -32,9 +32,9 @@ def decode(rows: Rows) -> str:
         "From the file to the network's input",
         f"Milliseconds for one photograph in one process with one thread, {len(rows[0]['ftcli'])} repeats over all "
         "photographs after one that does not count: decoding and the transform, in ftcli up to uint8 (it "
-        "normalises whole batches later), in the tutorials up to the normalised tensor; for several views ftcli decodes once, "
-        "the tutorials each time. Those of 12 megapixels are the same ones enlarged to 4000 x 3000, with the fine "
-        "texture of their own pixels laid over them.",
+        "normalises whole batches later), in the tutorials up to the normalised tensor; for several views ftcli "
+        "decodes once, the tutorials each time. Those of 12 megapixels are the same ones enlarged to 4000 x 3000, "
+        "with the fine texture of their own pixels laid over them.",
         table(["photographs", "work", "ftcli, ms", "PIL and torchvision, ms", "ratio"], body),
     )
 
@@ -45,7 +45,8 @@ def memory(rows: Rows) -> str:
     return section(
         "Memory",
         "Peak in MiB, measured once: of all processes together (proportional set size, sampled every 0.1 s, which "
-        "counts shared pages once), and of the largest process (resident set size, from the kernel's own count).",
+        "divides a page among the programs that share it), and of the largest process (resident set size, from the "
+        "kernel's own count).",
         table(["what", "network", "all processes", "largest process"], body),
     )
 

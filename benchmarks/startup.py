@@ -34,6 +34,6 @@ def startup(settings: Settings) -> list[dict[str, Any]]:
         rows = []
         for name, (command, code) in commands.items():
             run(command, code=code)
-            seconds = [run(command, code=code).seconds for _ in range(settings.repeats or 5)]
+            seconds = [run(command, code=code).seconds for _ in range(settings.repeats or 3)]
             rows.append({"what": name, "seconds": seconds})
     return rows

@@ -22,7 +22,7 @@ from ftcli.engine.scoring import BatchT, score_batches
 from ftcli.errors import NonFiniteLossError
 from ftcli.evaluation.metrics import quick_metrics
 from ftcli.model.backbones import Network
-from ftcli.model.freezing import apply_phase, fingerprint
+from ftcli.model.freezing import apply_phase, standing_still
 from ftcli.plan import Phase
 from ftcli.recipe import Optimizer, Schedule
 from ftcli.records import EpochRecord
@@ -86,34 +86,34 @@ def run_phase(
 ) -> Iterator[Epoch]:
     """Train one phase from its first epoch on; `first_epoch` counts from 1 over the whole run.
 
-    Raises NonFiniteLossError, before any weight has moved by it, when the loss is NaN or infinite.
+    Raises NonFiniteLossError, before any weight has moved by it, when the loss is NaN or infinite. The frozen groups
+    are hashed before the phase and after it, also after one that is left early.
     """
     optimizer = make_optimizer(network, phase.lr, training.optimizer)
-    frozen = fingerprint(network, phase.frozen)
-    for offset in range(phase.epochs):
-        epoch, started = first_epoch + offset, time.perf_counter()
-        torch.manual_seed(stable_seed(training.seed, "epoch", epoch))
-        apply_phase(network, phase.lr)
-        rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
-        place = _Place(phase, epoch, offset)
-        sums = _train_epoch(source, optimizer, place=place, training=training)
-        assert fingerprint(network, phase.frozen) == frozen, f"frozen groups moved in phase {phase.name}"
-        labels, probabilities = score_batches(network, source.validation(), source.logits, training.compute)
-        val = quick_metrics(labels, probabilities)
-        if not math.isfinite(val["loss"]):
-            raise _non_finite(val["loss"], optimizer, place, "validation")
-        record = EpochRecord(
-            phase=phase.name,
-            phase_index=index,
-            epoch=epoch,
-            lr=rates,
-            train_loss=sums.loss / sums.images,
-            train_accuracy=sums.correct / sums.images,
-            val=val,
-            seconds=time.perf_counter() - started,
-            cached=source.cached,
-        )
-        yield Epoch(record, labels, probabilities)
+    with standing_still(network, phase.frozen):
+        for offset in range(phase.epochs):
+            epoch, started = first_epoch + offset, time.perf_counter()
+            torch.manual_seed(stable_seed(training.seed, "epoch", epoch))
+            apply_phase(network, phase.lr)
+            rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
+            place = _Place(phase, epoch, offset)
+            sums = _train_epoch(source, optimizer, place=place, training=training)
+            labels, probabilities = score_batches(network, source.validation(), source.logits, training.compute)
+            val = quick_metrics(labels, probabilities)
+            if not math.isfinite(val["loss"]):
+                raise _non_finite(val["loss"], optimizer, place, "validation")
+            record = EpochRecord(
+                phase=phase.name,
+                phase_index=index,
+                epoch=epoch,
+                lr=rates,
+                train_loss=sums.loss / sums.images,
+                train_accuracy=sums.correct / sums.images,
+                val=val,
+                seconds=time.perf_counter() - started,
+                cached=source.cached,
+            )
+            yield Epoch(record, labels, probabilities)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,18 @@ def fingerprint(network: Network, groups: Sequence[str]) -> dict[str, str]:
     }
 
 
+@contextmanager
+def standing_still(network: Network, groups: Sequence[str]) -> Iterator[None]:
+    """Assert that not a bit of these groups moves meanwhile, also when a generator is closed inside."""
+    before = fingerprint(network, groups)
+    try:
+        yield
+    except GeneratorExit:
+        assert fingerprint(network, groups) == before, "frozen groups moved"
+        raise
+    assert fingerprint(network, groups) == before, "frozen groups moved"
+
+
 def _hash(tensors: Iterator[Tensor]) -> str:
     digest = hashlib.sha1(usedforsecurity=False)  # the fastest here, and nobody forges weights
     for tensor in tensors:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ftcli.model.backbones import Network, build_network
-from ftcli.model.freezing import apply_phase, batchnorm_mode, evaluating, fingerprint, has_training_batchnorm
+from ftcli.model.freezing import (
+    apply_phase,
+    batchnorm_mode,
+    evaluating,
+    fingerprint,
+    has_training_batchnorm,
+    standing_still,
+)
 
 CLASSES = ("ants", "bees")
 
@@ -151,3 +160,24 @@ def test_a_fingerprint_reads_every_kind_of_tensor():
     network.module.get_submodule("layer1").to(memory_format=torch.channels_last)
     assert isinstance(network.module, nn.Module)
     assert len(set(fingerprint(network, [group.name for group in network.groups]).values())) == 6
+
+
+def test_a_frozen_group_that_moves_is_noticed_also_when_a_generator_is_left_early() -> None:
+    network = built("mobilenet_v3_small", 32)
+
+    def training() -> Iterator[int]:
+        with standing_still(network, ["features.0"]):
+            for step in range(9):
+                with torch.no_grad():
+                    network.module.get_parameter("features.0.0.weight").add_(step)
+                yield step
+
+    for left_early in (True, False):
+        steps = training()
+        assert next(steps) == 0
+        if left_early:
+            steps.close()  # nothing has moved yet
+        else:
+            next(steps)
+            with pytest.raises(AssertionError, match="frozen groups moved"):
+                steps.close()
