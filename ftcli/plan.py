@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ftcli.records import SCHEMA
 
@@ -14,12 +14,14 @@ class Phase:
     """For a number of epochs, every group at a learning rate or (None) frozen.
 
     `patience` is the number of epochs without a better monitor after which the phase ends; None means never.
+    With the solver lbfgs, the head is fitted to convergence in the phase's one epoch.
     """
 
     name: str
     epochs: int
     lr: Mapping[str, float | None]
     patience: int | None = None
+    solver: Literal["sgd", "lbfgs"] = "sgd"
 
     @property
     def trainable(self) -> tuple[str, ...]:
@@ -58,6 +60,7 @@ class Plan:
             "strategy": self.strategy,
             "groups": [{"name": group, "parameters": parameters[group]} for group in self.groups],
             "phases": [
-                {"name": p.name, "epochs": p.epochs, "patience": p.patience, "lr": dict(p.lr)} for p in self.phases
+                {"name": p.name, "epochs": p.epochs, "patience": p.patience, "solver": p.solver, "lr": dict(p.lr)}
+                for p in self.phases
             ],
         }

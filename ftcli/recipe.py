@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ftcli.recipe_types import Betas, Fraction, GroupCount, Rate, RateOrRates, Rates, Share, Views, WeightDecay, Workers
 
@@ -16,6 +23,18 @@ DEFAULT_EPOCHS = 10
 DEFAULT_UNFREEZE = 1
 DEFAULT_LR_DECAY = 0.3
 """The values of `epochs`, and of fine-tune's `unfreeze` and `lr_decay`, where null stands in the recipe."""
+
+VOID_WITH_LBFGS: Mapping[tuple[str, ...], str] = {
+    ("strategy", "lr"): "finds the length of its steps itself",
+    ("optimizer",): "is the optimizer, and picks its own L2 penalty",
+    ("schedule",): "finds the length of its steps itself",
+    ("epochs",): "runs until it has converged",
+    ("patience",): "runs until it has converged",
+    ("monitor",): "leaves no epochs to choose from",
+    ("label_smoothing",): "fits the labels as they are",
+    ("clip_grad_norm",): "needs no limit on its steps",
+}
+"""The keys that `strategy.solver: lbfgs` makes void, each with the reason: not to be given, and never written out."""
 
 
 class Section(BaseModel):
@@ -77,7 +96,12 @@ class FeatureExtract(Section):
     """Train the head alone."""
 
     kind: Literal["feature-extract"]
-    lr: Rate = Field(default=1e-2, description="Rate of the head.")
+    lr: Rate = Field(default=1e-2, description="Rate of the head. Not with lbfgs.")
+    solver: Literal["sgd", "lbfgs"] = Field(
+        default="sgd",
+        description="sgd: `optimizer` takes steps for `epochs`; lbfgs: logistic regression on all views at once, to "
+        "convergence, with the L2 strength that cross-validation on train prefers.",
+    )
 
 
 class FineTune(Section):
@@ -283,5 +307,18 @@ class Recipe(Section):
 
     @property
     def total_epochs(self) -> int | None:
-        """The epochs of all phases; None where the phases have their own."""
-        return None if isinstance(self.strategy, Phases) else self.epochs or DEFAULT_EPOCHS
+        """The epochs of all phases; None where the strategy knows them itself."""
+        return None if isinstance(self.strategy, Phases) or self.uses_lbfgs else self.epochs or DEFAULT_EPOCHS
+
+    @property
+    def uses_lbfgs(self) -> bool:
+        """Whether the head is fitted to convergence, so that there are no epochs to choose from."""
+        return isinstance(self.strategy, FeatureExtract) and self.strategy.solver == "lbfgs"
+
+    @model_serializer(mode="wrap")
+    def _without_void_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what has no effect and would be refused when it is read back."""
+        values: dict[str, Any] = write(self)
+        for *home, key in VOID_WITH_LBFGS if self.uses_lbfgs else ():
+            (values[home[0]] if home else values).pop(key)
+        return values

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ftcli.errors import Problem, RecipeError, UsageError
-from ftcli.recipe import Recipe
+from ftcli.recipe import VOID_WITH_LBFGS, Recipe
 from ftcli.recipe_keys import keys_by_home, section_at
 from ftcli.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
 
@@ -120,6 +120,28 @@ def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[Key
     if kind == "from-scratch" and weights not in {None, "none"}:
         message = "would have no effect beside strategy.kind: from-scratch; remove it or write none"
         yield _placed(("model", "weights"), message, document, places)
+    if kind == "feature-extract" and strategy is not None and strategy.get("solver") == "lbfgs":
+        yield from _void_with_lbfgs(value, document, places)
+
+
+def _void_with_lbfgs(
+    value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]
+) -> Iterable[Problem]:
+    for path, reason in VOID_WITH_LBFGS.items():
+        if _given(value, path) is not None:
+            message = f"would have no effect beside strategy.solver: lbfgs, which {reason}; remove it"
+            # An override may have set something inside of it.
+            place = next((place for place in places if place[: len(path)] == path), path)
+            yield _placed(place, message, document, places)
+    if _given(value, ("data", "views")) == "fresh":
+        message = "would give lbfgs, which fits all views at once, one of each image; give their number"
+        yield _placed(("data", "views"), message, document, places)
+
+
+def _given(value: Any, path: KeyPath) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _problems(

@@ -66,6 +66,35 @@ def metrics_to_json(metrics: Metrics) -> dict[str, dict[str, float]]:
 
 
 @dataclass(frozen=True)
+class StrengthTrial:
+    """An L2 strength and its log loss on held-out train images, in nats."""
+
+    strength: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """How a head was fitted to convergence.
+
+    It has the least mean log loss plus strength / 2 times the sum of its squared weights, for features divided by
+    their root mean square about their means. `trials` are what cross-validation over `folds` of train chose from, and
+    `slope` is the largest partial derivative that was left.
+    """
+
+    strength: float
+    folds: int
+    trials: tuple[StrengthTrial, ...]
+    iterations: int
+    slope: float
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ProbeRecord:
+        """Read what became of it in the JSON of an epoch."""
+        return cls(**{**value, "trials": tuple(StrengthTrial(**trial) for trial in value["trials"])})
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """What one epoch did. `epoch` counts from 1 over the whole run; a rate of None is a frozen group."""
 
@@ -78,6 +107,7 @@ class EpochRecord:
     val: Mapping[str, float]
     seconds: float
     cached: bool = False
+    probe: ProbeRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return one line of metrics.jsonl."""
@@ -86,7 +116,8 @@ class EpochRecord:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EpochRecord:
         """Read what `to_json` wrote."""
-        return cls(**value)
+        probe = value.get("probe")
+        return cls(**{**value, "probe": None if probe is None else ProbeRecord.from_json(probe)})
 
 
 @dataclass(frozen=True)

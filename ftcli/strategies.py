@@ -22,6 +22,9 @@ from ftcli.recipe import (
 
 HEAD = "head"
 
+LBFGS_RATE = 1.0
+"""Stands for the rate of a head that L-BFGS fits, which has none: the step that its line search tries first."""
+
 
 def make_plan(strategy: Strategy, groups: Sequence[str], *, epochs: int | None, patience: int | None) -> Plan:
     """Return the plan of a strategy over `groups`, ordered from the input to the head.
@@ -61,6 +64,8 @@ def _phases(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: 
 
 @_phases.register
 def _(strategy: FeatureExtract, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+    if strategy.solver == "lbfgs":
+        return [Phase("head", 1, _thawed(groups, 0, LBFGS_RATE, 1.0), solver="lbfgs")]
     return [Phase("head", epochs, _thawed(groups, 0, strategy.lr, 1.0), patience)]
 
 

@@ -30,7 +30,7 @@ def shortened(recipe_file: Path, images: Path) -> list[str]:
         overrides += [f"strategy.phases.{number}.epochs=1" for number in range(len(recipe.strategy.phases))]
     elif recipe.strategy.kind == "gradual":
         overrides += ["epochs=8", "strategy.epochs_per_phase=1"]
-    else:
+    elif recipe.total_epochs is not None:
         overrides.append("epochs=3")
     if recipe.model.name != "efficientnet_lite0" and recipe.model.weights == "default":
         overrides.append("model.weights=none")

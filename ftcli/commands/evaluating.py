@@ -56,7 +56,7 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     if scoring.predictions is not None:
         scoring.predictions.parent.mkdir(parents=True, exist_ok=True)
         write_predictions(scoring.predictions, predictions)
-    chose_epoch = scoring.data is None and (scoring.split or "val") == "val"
+    chose_epoch = scoring.data is None and (scoring.split or "val") == "val" and not recipe.uses_lbfgs
     return EvalResult(checkpoint.path, source, chose_epoch, evaluate(predictions))
 
 

@@ -91,7 +91,9 @@ def make_job(preparation: Preparation, run: RunDirectory, progress: Progress) ->
     from ftcli.data.cores import available_cores
     from ftcli.data.inspection import inspect_images
     from ftcli.engine.device import pick_compute
+    from ftcli.engine.features import fixed_views
     from ftcli.engine.opening import Images, Listeners, Setting, Sources
+    from ftcli.engine.probing import check_probe
     from ftcli.engine.stopping import StopRequest
 
     recipe, dataset = preparation.recipe, preparation.dataset
@@ -104,6 +106,9 @@ def make_job(preparation: Preparation, run: RunDirectory, progress: Progress) ->
     cores = available_cores()
     facts = {split: inspect_images(dataset.splits[split], workers=cores) for split in ("train", "val")}
     compute.place(network.module)
+    for phase in preparation.plan.phases:
+        if phase.solver == "lbfgs":
+            check_probe(network, phase, rows=len(dataset.splits["train"]) * fixed_views(recipe.data))
     request, records = StopRequest(), list[EpochRecord]()
 
     def on_rows(done: int, total: int) -> None:

@@ -76,6 +76,7 @@ class _Best:
 def _train_phases(job: Job) -> _Best:
     """Run every phase, writing each epoch down as it ends."""
     from ftcli.engine.monitor import Watch
+    from ftcli.engine.probing import run_probe
     from ftcli.engine.training import run_phase
 
     watch, best = Watch(job.recipe.monitor), None
@@ -83,7 +84,8 @@ def _train_phases(job: Job) -> _Best:
     for index, phase in enumerate(job.preparation.plan.phases):
         first = len(job.records) + 1
         source = job.sources.open(phase, first_epoch=first)
-        for epoch in run_phase(job.network, phase, source, index=index, first_epoch=first, training=training):
+        run = run_phase if phase.solver == "sgd" else run_probe
+        for epoch in run(job.network, phase, source, index=index, first_epoch=first, training=training):
             watch = watch.after(epoch.record)
             job.records.append(epoch.record)
             is_best = watch.best_epoch == epoch.record.epoch

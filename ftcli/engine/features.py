@@ -19,6 +19,7 @@ from ftcli.data.streams import Batch, Key
 from ftcli.data.views import view_seed
 from ftcli.engine.device import Compute
 from ftcli.model.cutting import Cut
+from ftcli.plan import Phase
 from ftcli.recipe import DataSection
 
 STORED_DTYPE = torch.float16
@@ -85,6 +86,16 @@ def views_of_epochs(section: DataSection, epochs: range) -> tuple[int, ...]:
     """Return the fixed views that these epochs use, in order; without augmentation all are the same one."""
     assert section.views != "fresh", "fresh views are not fixed"
     return (0,) if section.augment == "none" else tuple(sorted({epoch % section.views for epoch in epochs}))
+
+
+def fixed_views(section: DataSection) -> int:
+    """Return how many fixed views of a training image differ; 1 where every epoch draws a new one."""
+    return 1 if section.views == "fresh" or section.augment == "none" else section.views
+
+
+def epochs_shown(phase: Phase, section: DataSection, *, first_epoch: int) -> range:
+    """Return the epochs whose views a phase learns from: its own, or for L-BFGS as many as there are views."""
+    return range(fixed_views(section)) if phase.solver == "lbfgs" else range(first_epoch, first_epoch + phase.epochs)
 
 
 def row_bytes(cut: Cut, dtype: torch.dtype) -> int:

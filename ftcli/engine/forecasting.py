@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from ftcli.data.cores import available_cores
 from ftcli.data.decoding import decode
 from ftcli.data.transforms import draw, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
-from ftcli.engine.features import STORED_DTYPE, row_bytes, views_of_epochs
+from ftcli.engine.features import STORED_DTYPE, fixed_views, row_bytes, views_of_epochs
+from ftcli.engine.logistic import fitting_seconds
+from ftcli.engine.probing import check_probe
 from ftcli.engine.sources import to_input
 from ftcli.model.backbones import Network
 from ftcli.model.cutting import Cut, cut_network
@@ -61,6 +64,9 @@ def forecast_phases(
     known: set[str] = set()
     first_epoch = 1
     for phase in plan.phases:
+        if phase.solver == "lbfgs":
+            forecasts.append(_forecast_probe(clock, phase))
+            continue
         forecasts.append(_forecast(clock, phase, range(first_epoch, first_epoch + phase.epochs), known))
         first_epoch += phase.epochs
     return tuple(forecasts)
@@ -90,6 +96,23 @@ def _forecast(clock: _Clock, phase: Phase, epochs: range, known: set[str]) -> Fo
         bytes=views * row_bytes(cut, STORED_DTYPE),
         seconds=seconds,
         reason="data.views: fresh" if fresh else None,
+    )
+
+
+def _forecast_probe(clock: _Clock, phase: Phase) -> Forecast:
+    """Forecast a phase that fits the head: the features of all views once, even where they are not kept."""
+    rows, val = len(clock.samples["train"]) * fixed_views(clock.section), len(clock.samples["val"])
+    cut = check_probe(clock.network, phase, rows=rows)
+    per_view, _, _ = clock.cut(phase, cut)
+    (inputs,) = (math.prod(shape) for shape in cut.row_shapes)
+    cached = clock.section.cache != "off"
+    views = rows + val if cached else 0
+    return Forecast(
+        cached=cached,
+        views=views,
+        bytes=views * row_bytes(cut, STORED_DTYPE),
+        seconds=(rows + val) * per_view + fitting_seconds(rows, inputs=inputs, classes=len(clock.network.classes)),
+        reason=None if cached else "cache: off",
     )
 
 

@@ -23,7 +23,17 @@ from ftcli.data.streams import Batch, Key
 from ftcli.data.transforms import Transform, evaluation_transform, training_transform
 from ftcli.data.views import FixedViews, FreshViews, Views
 from ftcli.engine.device import Compute
-from ftcli.engine.features import STORED_DTYPE, Wanted, describe, fill, row_bytes, views_of_epochs
+from ftcli.engine.features import (
+    STORED_DTYPE,
+    Wanted,
+    describe,
+    epochs_shown,
+    fill,
+    fixed_views,
+    row_bytes,
+    views_of_epochs,
+)
+from ftcli.engine.probing import cannot_probe
 from ftcli.engine.sources import (
     Batches,
     CutLogits,
@@ -101,16 +111,17 @@ class Sources:
     def open(self, phase: Phase, *, first_epoch: int) -> PhaseSource:
         """Return the source of a phase; what it needs of the cache is computed now."""
         cut = self._cut(phase)
-        epochs = range(first_epoch, first_epoch + phase.epochs)
         views = self._views(phase)
+        epochs = epochs_shown(phase, self._setting.section, first_epoch=first_epoch)
         steps = len(batch_indices(range(len(self._train.samples)), self._setting.section.batch_size))
         if cut is None:
-            logits = WholeLogits(self._setting.network, self._setting.compute)
-            return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, logits)
+            whole = WholeLogits(self._setting.network, self._setting.compute)
+            return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, whole)
         prefix = _Prefix(cut, self._setting)
         train = self._stored_training(cut, prefix, views, epochs) or TrainingImages(self._training, views)
         val = self._stored_validation(cut, prefix) or self._validation_images
-        return PhaseSource(train, val, steps, CutLogits(cut, prefix.widening, self._setting.compute))
+        logits = CutLogits(cut, prefix.widening, self._setting.compute)
+        return PhaseSource(train, val, steps, logits, self._train.sha256s, fixed_views(self._setting.section))
 
     def __enter__(self) -> Self:
         return self
@@ -125,8 +136,11 @@ class Sources:
         return FixedViews(views) if views != "fresh" and phase.frozen else FreshViews(self._setting.seed)
 
     def _cut(self, phase: Phase) -> Cut | None:
-        """Return the cut of a phase, or None, having said why, where it trains the whole network."""
-        if self._setting.section.cache == "off" or not phase.frozen:
+        """Return the cut of a phase, or None, having said why, where it trains the whole network.
+
+        L-BFGS needs the cut even where nothing is cached. Raises ModelError where there is none.
+        """
+        if (self._setting.section.cache == "off" and phase.solver == "sgd") or not phase.frozen:
             return None
         cut = cut_network(self._setting.network, phase.lr)
         if isinstance(cut, Cut):
@@ -135,6 +149,8 @@ class Sources:
             if inexact is None:
                 return cut
             cut = inexact
+        if phase.solver == "lbfgs":
+            raise cannot_probe(self._setting.network, cut.reason)
         self._tell(f"phase {phase.name!r} computes the frozen part in every epoch: {cut.reason}")
         return None
 
@@ -172,6 +188,8 @@ class Sources:
         self, cut: Cut, prefix: _Prefix, images: Images, views: tuple[int, ...], how: _Preprocessing
     ) -> Features | None:
         """Return the features of views of images, computing what is missing; None, having said why, without a cache."""
+        if self._setting.section.cache == "off":
+            return None
         wanted = Wanted(images.sha256s, views)
         try:
             try:

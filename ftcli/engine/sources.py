@@ -96,12 +96,17 @@ class StoredFeatures:
 
 @dataclass(frozen=True, eq=False)
 class PhaseSource:
-    """The source of one phase: train and val, and the way from a batch to logits."""
+    """The source of one phase: train and val, and the way from a batch to logits.
+
+    `sha256s` are the hashes of the training images; epochs 0 to `views` - 1 show each of their fixed views once.
+    """
 
     train: Batches
     val: Batches
     steps_per_epoch: int
     logits_of: Callable[[Batch | FeatureBatch], Tensor]
+    sha256s: tuple[str, ...] = ()
+    views: int = 1
 
     @property
     def cached(self) -> bool:
@@ -131,8 +136,12 @@ class CutLogits:
 
     def __call__(self, batch: Batch | FeatureBatch) -> Tensor:
         """Return (N, classes) on the device."""
+        return self.cut.suffix(self.features(batch))
+
+    def features(self, batch: Batch | FeatureBatch) -> tuple[Tensor, ...]:
+        """Return what crosses the cut, on the device."""
         features = batch.features if isinstance(batch, FeatureBatch) else self.prefix(batch.images)
-        return self.cut.suffix(tuple(self._ready(feature) for feature in features))
+        return tuple(self._ready(feature) for feature in features)
 
     def _ready(self, feature: Tensor) -> Tensor:
         on_device = decode(feature.to(self.compute.device, non_blocking=True))

@@ -65,7 +65,10 @@ def plan_text(
 def _phase_line(number: int, phase: Phase, parameters: Mapping[str, int]) -> str:
     trained = sum(parameters[group] for group in phase.trainable)
     patience = "" if phase.patience is None else f", ends after {count(phase.patience, 'epoch')} without a better one"
-    return f"  {number}. {printable(phase.name)}: {count(phase.epochs, 'epoch')}, {trained:,} trainable{patience}"
+    solver = "" if phase.solver == "sgd" else ", fitted to convergence"
+    return (
+        f"  {number}. {printable(phase.name)}: {count(phase.epochs, 'epoch')}, {trained:,} trainable{solver}{patience}"
+    )
 
 
 def _outlook_line(outlook: Outlook) -> str:
@@ -96,14 +99,17 @@ def _table(plan: Plan, parameters: Mapping[str, int], batchnorm: Mapping[str, bo
         [
             printable(group),
             f"{parameters[group]:,}",
-            *(_cell(phase.lr[group], bn=batchnorm[group]) for phase in plan.phases),
+            *(_cell(phase, group, bn=batchnorm[group]) for phase in plan.phases),
         ]
         for group in plan.groups
     ]
     return table(header, rows, width)
 
 
-def _cell(rate: float | None, *, bn: bool) -> str:
+def _cell(phase: Phase, group: str, *, bn: bool) -> str:
+    rate = phase.lr[group]
     if rate is None:
         return "frozen"
+    if phase.solver == "lbfgs":
+        return "lbfgs"
     return f"{rate:.3g} bn" if bn else f"{rate:.3g}"

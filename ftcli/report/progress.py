@@ -78,6 +78,11 @@ class LineProgress(QuietProgress):
             f"val loss {record.val['loss']:.4f} accuracy {record.val['accuracy']:.4f}, "
             f"{record.seconds:.1f} s{' *' if best else ''}"
         )
+        if record.probe is not None:
+            self._print(
+                f"L2 strength {record.probe.strength:.2g}, the best of {len(record.probe.trials)} in cross-validation "
+                f"over {record.probe.folds} folds of train"
+            )
 
 
 class LiveProgress(LineProgress):
