@@ -169,7 +169,7 @@ class FromScratch(Section):
 class PhaseSection(Section):
     """One phase of the explicit list."""
 
-    epochs: Annotated[int, Field(ge=1)] = Field(description="Epochs of this phase.")
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Epochs of this phase.")
     lr: Rates = Field(description="One rate per group, glob or module; a group that is not named stays frozen.")
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
@@ -271,7 +271,7 @@ class Recipe(Section):
     )
     optimizer: Optimizer = Field(default=Sgd(kind="sgd"), description="How gradients become steps.")
     schedule: Schedule = Field(default=Cosine(kind="cosine"), description="How rates move within a phase.")
-    epochs: Annotated[int, Field(ge=1)] | None = Field(
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
         description=f"Epochs of all phases together (null means {DEFAULT_EPOCHS}; "
         "an error beside `strategy.kind: phases`).",
