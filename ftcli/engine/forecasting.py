@@ -50,7 +50,7 @@ class Forecast:
             "cached": self.cached,
             "cache_views": self.views,
             "cache_bytes": self.bytes,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 4),
             "uncached_because": self.reason,
         }
 
