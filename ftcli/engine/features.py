@@ -85,7 +85,9 @@ def describe(cut: Cut, transform: str, *, dtype: torch.dtype, compute: Compute) 
 def views_of_epochs(section: DataSection, epochs: range) -> tuple[int, ...]:
     """Return the fixed views that these epochs use, in order; without augmentation all are the same one."""
     assert section.views != "fresh", "fresh views are not fixed"
-    return (0,) if section.augment == "none" else tuple(sorted({epoch % section.views for epoch in epochs}))
+    if section.augment == "none":
+        return (0,)
+    return tuple(sorted({epoch % section.views for epoch in epochs[: section.views]}))
 
 
 def fixed_views(section: DataSection) -> int:

@@ -152,6 +152,14 @@ def test_a_finite_value_too_large_for_float16_is_refused(store, given) -> None:
         assert collection.missing([given.name_of(0)]) == []
 
 
+def test_features_that_are_all_too_small_for_float16_are_refused() -> None:
+    with pytest.raises(HalfPrecisionError, match="features of at most 1e-05 lose digits in float16"):
+        encode(torch.tensor([0.0, -1e-5]), torch.float16)
+    assert encode(torch.tensor([0.0, -1e-5]), torch.float32)[1] == torch.tensor(-1e-5)
+    for kept in (torch.zeros(3), torch.tensor([1e-5, 1.0])):
+        assert torch.equal(encode(kept, torch.float16), kept.half())
+
+
 def test_what_is_not_finite_already_is_no_overflow() -> None:
     encoded = encode(torch.tensor([float("inf"), float("nan"), 1.0]), torch.float16)
     assert encoded.dtype == torch.float16

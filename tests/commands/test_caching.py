@@ -18,8 +18,8 @@ def recipe(tiny: Path) -> Path:
     path = Path("recipe.yaml")
     path.write_text(
         f"data: {{root: {tiny}, image_size: 32, batch_size: 5, workers: 0, views: 2}}\n"
-        "model: {name: mobilenet_v3_small, weights: none}\n"
-        "strategy: {kind: fine-tune, lr: {head: 1e-2, classifier: 1e-2, features.12: 1e-3}}\nepochs: 3\n"
+        "model: {name: squeezenet1_1, weights: none}\n"
+        "strategy: {kind: fine-tune, lr: {head: 1e-2, features.12: 1e-3}}\nepochs: 3\n"
     )
     return path
 
@@ -34,9 +34,9 @@ def computed(err: str) -> list[int]:
 
 
 def moved_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
-    """Return the largest difference of any tensor, relative to its norm, or absolute where that is nearly zero."""
+    """Return the largest difference of any tensor, relative to its norm, or to 0.1 for a bias that began as zeros."""
     return max(
-        float((a[name] - b[name]).norm() / b[name].norm().clamp(min=1e-4)) for name in b if b[name].is_floating_point()
+        float((a[name] - b[name]).norm() / b[name].norm().clamp(min=0.1)) for name in b if b[name].is_floating_point()
     )
 
 
@@ -44,7 +44,7 @@ def moved_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float
     "strategy",
     [
         "{kind: feature-extract, lr: 1e-2}",
-        "{kind: fine-tune, lr: {head: 1e-2, classifier: 1e-2, features.12: 1e-3}}",
+        "{kind: fine-tune, lr: {head: 1e-2, features.12: 1e-3}}",
         "{kind: gradual, epochs_per_phase: 1, unfreeze: 2}",
     ],
     ids=["feature-extract", "fine-tune", "gradual"],
@@ -101,7 +101,7 @@ def test_only_the_views_that_the_epochs_use_are_computed(ftcli: Ftcli, recipe: P
         ("data.image_size=40", [36, 12]),
         ("data.augment=strong", [36]),
         ("strategy={kind: feature-extract}", [36, 12]),
-        ("model.name=mobilenet_v3_large", [36, 12]),
+        ("model.name=squeezenet1_0", [36, 12]),
         ("data.augment=none", [18]),
     ],
 )
@@ -109,7 +109,7 @@ def test_features_of_other_weights_or_preprocessing_are_never_used(
     ftcli: Ftcli, recipe: Path, override: str, views: list[int]
 ) -> None:
     ftcli("train", recipe, "--name", "a", "--quiet")
-    extra = ["strategy={kind: feature-extract}"] if "large" in override else []
+    extra = ["strategy={kind: feature-extract}"] if "1_0" in override else []
     assert computed(ftcli("train", recipe, "--name", "b", override, *extra).err) == views
 
 
