@@ -107,7 +107,8 @@ def evaluate(
     It needs nothing but the checkpoint and the images.
     """
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
-    from ftcli.report.tables import VAL_CHOSE_THE_EPOCH, evaluation_text
+    from ftcli.report.tables import evaluation_text
+    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
     scoring = Scoring(data=data, split=split, batch_size=batch_size, device=device, predictions=predictions)
     result = evaluate_checkpoint(checkpoint, scoring)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.plan import Plan
 from ftcli.records import RunSummary
-from ftcli.report.tables import VAL_CHOSE_THE_EPOCH, metrics_text
+from ftcli.report.tables import metrics_text
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
 
 def run_text(summary: RunSummary, evaluation: Evaluation, plan: Plan, *, width: int = 80) -> str:

@@ -6,7 +6,6 @@ and a terminal show the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,15 +15,12 @@ from ftcli.evaluation.comparison import Comparison, Difference, Flip
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.records import Interval
 from ftcli.report.text import count, printable, prose, table
-
-VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, figure, metric_name, p_value, setting, share, signed
 
 _CLASS_ROWS = 30
 _MATRIX_CLASSES = 20
 _PAIRS = 10
 _FLIPS = 10
-_LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
-_NOT_A_SHARE = frozenset({"log_loss"})
 
 
 def evaluation_text(evaluation: Evaluation, *, notes: Sequence[str] = (), width: int = 80) -> str:
@@ -63,7 +59,7 @@ def verdict(comparison: Comparison) -> str:
     conclusion = f"{better} on these images" if test.resolved else "the data cannot tell them apart"
     return (
         f"B is right on {count(test.b_better, 'image')} that A gets wrong, "
-        f"A on {test.a_better} that B gets wrong; {_p_value(test.p_value)}: {conclusion}."
+        f"A on {test.a_better} that B gets wrong; {p_value(test.p_value)}: {conclusion}."
     )
 
 
@@ -81,7 +77,7 @@ def _heading(comparison: Comparison) -> str:
 def metrics_text(metrics: Mapping[str, Interval], width: int) -> str:
     """Return a table of figures with their 95 % intervals."""
     rows = [
-        (_metric(name), _figure(name, each.value), f"{_figure(name, each.low)} to {_figure(name, each.high)}")
+        (metric_name(name), figure(name, each.value), f"{figure(name, each.low)} to {figure(name, each.high)}")
         for name, each in metrics.items()
     ]
     return table(("metric", "value", "95 % interval"), rows, width)
@@ -90,11 +86,11 @@ def metrics_text(metrics: Mapping[str, Interval], width: int) -> str:
 def _difference_table(metrics: Mapping[str, Difference], width: int) -> str:
     rows = [
         (
-            _metric(name),
-            _figure(name, each.a),
-            _figure(name, each.b),
-            _signed(name, each.difference),
-            f"{_signed(name, each.low)} to {_signed(name, each.high)}",
+            metric_name(name),
+            figure(name, each.a),
+            figure(name, each.b),
+            signed(name, each.difference),
+            f"{signed(name, each.low)} to {signed(name, each.high)}",
         )
         for name, each in metrics.items()
     ]
@@ -104,7 +100,7 @@ def _difference_table(metrics: Mapping[str, Difference], width: int) -> str:
 def _class_table(evaluation: Evaluation, width: int) -> str:
     shown = evaluation.per_class[:_CLASS_ROWS]
     rows = [
-        (printable(each.name), str(each.images), *(_share(v) for v in (each.precision, each.recall, each.f1)))
+        (printable(each.name), str(each.images), *(share(v) for v in (each.precision, each.recall, each.f1)))
         for each in shown
     ]
     shown_classes = table(("class", "images", "precision", "recall", "F1"), rows, width)
@@ -149,9 +145,7 @@ def _most_confused(evaluation: Evaluation, width: int) -> str:
 def _changes(changes: Mapping[str, Mapping[str, Any]]) -> str:
     if not changes:
         return "The recipes are the same."
-    lines = [
-        f"  {printable(key)}: {_setting(change['a'])} -> {_setting(change['b'])}" for key, change in changes.items()
-    ]
+    lines = [f"  {printable(key)}: {setting(change['a'])} -> {setting(change['b'])}" for key, change in changes.items()]
     return "\n".join(["Recipe, A -> B", *lines])
 
 
@@ -167,28 +161,3 @@ def _flips(title: str, flips: Sequence[Flip]) -> str:
     more = len(flips) - len(lines)
     tail = [f"  and {more} more; --json has them all"] if more else []
     return "\n".join([f"{title}: {count(len(flips), 'image')}", *lines, *tail])
-
-
-def _setting(value: Any) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _metric(name: str) -> str:
-    words = name.replace("_", " ").replace("ece", "ECE").replace("macro f1", "macro F1").replace("top5", "top-5")
-    return f"{words} (lower is better)" if name in _LOWER_IS_BETTER else words
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.3f}" if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
-
-
-def _signed(name: str, value: float) -> str:
-    return f"{value:+.3f}" if name in _NOT_A_SHARE else f"{100 * value:+.1f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _p_value(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

@@ -6,7 +6,9 @@ import pytest
 from ftcli.evaluation.comparison import compare_predictions
 from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.predictions import Predictions
-from ftcli.report.tables import VAL_CHOSE_THE_EPOCH, comparison_text, evaluation_text, printable, verdict
+from ftcli.report.tables import comparison_text, evaluation_text, verdict
+from ftcli.report.text import printable
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
 
 def _predictions(wrong, *, images=153, classes=("ants", "bees"), folder="val"):

@@ -1,0 +1,44 @@
+"""Owns how figures and settings read, wherever they are shown: names of metrics, shares, differences, p-values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ftcli.report.text import printable
+
+VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
+
+_LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
+_NOT_A_SHARE = frozenset({"log_loss"})
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name in words, saying which ones are better when they are lower."""
+    words = name.replace("_", " ").replace("ece", "ECE").replace("macro f1", "macro F1").replace("top5", "top-5")
+    return f"{words} (lower is better)" if name in _LOWER_IS_BETTER else words
+
+
+def figure(name: str, value: float) -> str:
+    """Return a metric's value: a percentage, or a plain number for what is no share."""
+    return f"{value:.3f}" if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+
+
+def signed(name: str, value: float) -> str:
+    """Return a difference of a metric: points, or a plain number for what is no share."""
+    return f"{value:+.3f}" if name in _NOT_A_SHARE else f"{100 * value:+.1f}"
+
+
+def share(value: float | None) -> str:
+    """Return a share as a percentage; a dash where it is undefined."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value with two digits."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def setting(value: Any) -> str:
+    """Return a value of a recipe on one line."""
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
