@@ -1,0 +1,25 @@
+"""Owns what reaches the screen: results on stdout, and where progress goes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+
+def show(result: dict[str, Any] | str) -> None:
+    """Print a result on stdout: text, or one JSON object on one line."""
+    text = result if isinstance(result, str) else json.dumps(result, allow_nan=False)
+    print(text.encode("utf-8", "backslashreplace").decode())  # noqa: T201 - results go to stdout
+
+
+def stderr() -> Any:
+    """Return the console for progress."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def width() -> int:
+    """Return how many columns text may take."""
+    return min(shutil.get_terminal_size().columns, 120)

@@ -1,0 +1,102 @@
+"""Owns the command line: its commands, the one boundary that shows errors, and the exit code."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from ftcli import __version__
+from ftcli.cli.output import show
+from ftcli.cli.scoring import compare, evaluate
+from ftcli.cli.training import plan, schema, train
+from ftcli.errors import FtcliError, InterruptedRunError, UsageError
+from ftcli.records import SCHEMA
+
+app = typer.Typer(
+    name="ftcli",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train an image classifier you can trust: one YAML recipe, one command, and the evidence beside the result.",
+    epilog="Exit codes: 0 done, 1 the run failed, 2 recipe or usage, 3 data, 4 a gate failed, "
+    "130 or 143 interrupted after saving.",
+)
+
+app.command()(train)
+app.command()(plan)
+app.command("eval")(evaluate)
+app.command()(compare)
+app.command()(schema)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Handle what stands before any command."""
+    if version:
+        show(f"ftcli {__version__}")
+    elif context.invoked_subcommand is None:
+        show(context.get_help())
+
+
+def main() -> NoReturn:
+    """Run the command line; every error becomes a sentence on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    gc.set_threshold(100_000, 50, 100)  # imports make much that stays: collecting as often as by default costs a second
+    debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - the one boundary where errors are shown
+        if debug:
+            traceback.print_exc()
+        code = _report(_known(error), as_json=as_json)
+    except KeyboardInterrupt:
+        code = _report(InterruptedRunError("interrupted", signal_number=signal.SIGINT), as_json=as_json)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _known(error: Exception) -> FtcliError:
+    """Return an error of ours for whatever was raised."""
+    if isinstance(error, FtcliError):
+        return error
+    if isinstance(error, TyperException):
+        return UsageError(error.format_message(), hint="See ftcli --help, or ftcli COMMAND --help.")
+    if isinstance(error, Abort):
+        return InterruptedRunError("interrupted", signal_number=signal.SIGINT)
+    hint = "This is a bug in ftcli. Run the command again with --debug and report what it prints."
+    return FtcliError(f"{type(error).__name__}: {error}", hint=hint)
+
+
+def _report(error: FtcliError, *, as_json: bool) -> int:
+    if as_json:
+        message = f"{error.message}\n{error.hint}" if error.hint else error.message
+        shown = {"kind": error.kind, "message": message, "where": error.where}
+        text = json.dumps({"schema": SCHEMA, "error": shown})
+    else:
+        text = f"error: {error}"
+    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)  # noqa: T201 - the boundary
+    return error.exit_code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit, and do not complain when nobody reads the output any more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise InterruptedRunError("stopped by SIGTERM", signal_number=number)
