@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from typing import Any
+
+from ftcli.report.streams import encodable, marks_for
 
 
 def show(result: dict[str, Any] | str) -> None:
     """Print a result on stdout: text, or one JSON object on one line."""
     text = result if isinstance(result, str) else json.dumps(result, allow_nan=False)
-    print(text.encode("utf-8", "backslashreplace").decode())  # noqa: T201 - results go to stdout
+    print(encodable(text, sys.stdout))  # noqa: T201 - results go to stdout
 
 
 def stderr() -> Any:
@@ -23,3 +27,8 @@ def stderr() -> Any:
 def width() -> int:
     """Return how many columns text may take."""
     return min(shutil.get_terminal_size().columns, 120)
+
+
+def marks() -> str:
+    """Return what sparklines on stdout are drawn with, if anything."""
+    return marks_for(sys.stdout, os.environ)

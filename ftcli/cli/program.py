@@ -20,6 +20,7 @@ from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
 from ftcli.errors import FtcliError, InterruptedRunError, UsageError
 from ftcli.records import SCHEMA
+from ftcli.report.streams import encodable
 
 app = typer.Typer(
     name="ftcli",
@@ -85,7 +86,7 @@ def _report(error: FtcliError, *, as_json: bool) -> int:
         text = json.dumps({"schema": SCHEMA, "error": shown})
     else:
         text = f"error: {error}"
-    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)  # noqa: T201 - the boundary
+    print(encodable(text, sys.stderr), file=sys.stderr)  # noqa: T201 - the boundary
     return error.exit_code
 
 

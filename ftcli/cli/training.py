@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Config, Debug, Json, Overrides, Quiet
-from ftcli.cli.output import show, stderr, width
+from ftcli.cli.output import marks, show, stderr, width
 
 
 def train(
@@ -36,7 +36,7 @@ def train(
     with choose_progress(stderr(), quiet=quiet) as progress:
         place = RunPlace(name=name, runs=runs, overwrite=overwrite)
         result = train_recipe(config, overrides or [], place=place, progress=progress)
-    text = run_text(result.summary, result.evaluation, result.plan, width=width())
+    text = run_text(result.summary, result.evaluation, result.plan, result.records, marks=marks(), width=width())
     show(result.to_json() if as_json else f"{text}\n{result.run}")
 
 

@@ -29,6 +29,7 @@ class TrainResult:
 
     run: Path
     plan: Plan
+    records: tuple[EpochRecord, ...]
     summary: RunSummary
     evaluation: Evaluation
 
@@ -163,4 +164,4 @@ def _finish(job: Job, best: _Best, *, started: float) -> TrainResult:
         notices=job.notices,
     )
     write_json(job.run.summary, summary.to_json())
-    return TrainResult(job.run.path, job.preparation.plan, summary, evaluation)
+    return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.plan import Plan
-from ftcli.records import RunSummary
+from ftcli.records import EpochRecord, RunSummary
+from ftcli.report.epochs import epochs_text
 from ftcli.report.tables import metrics_text
 from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
 
-def run_text(summary: RunSummary, evaluation: Evaluation, plan: Plan, *, width: int = 80) -> str:
-    """Return how a run ended: the best epoch and its figures with intervals."""
+def run_text(
+    summary: RunSummary,
+    evaluation: Evaluation,
+    plan: Plan,
+    records: Sequence[EpochRecord],
+    *,
+    marks: str = "",
+    width: int = 80,
+) -> str:
+    """Return how a run ended: its epochs, then the best one's figures with intervals.
+
+    `marks` are what sparklines are drawn with, if any are wanted.
+    """
     seconds = f"{summary.images} val images, {summary.seconds:.1f} s"
     stopped = f", stopped early of {plan.epochs}" if summary.epochs < plan.epochs else ""
-    # A run of one epoch had none to choose.
-    notes = [VAL_CHOSE_THE_EPOCH] if summary.epochs > 1 else []
-    return "\n".join(
-        [
-            f"best epoch {summary.best_epoch} of {summary.epochs}{stopped}, by {summary.monitor}; {seconds}",
-            metrics_text(evaluation.metrics, width),
-            *notes,
-        ]
-    )
+    lines = [f"best epoch {summary.best_epoch} of {summary.epochs}{stopped}, by {summary.monitor}; {seconds}"]
+    if summary.epochs > 1:
+        lines += [epochs_text(records, summary.best_epoch, marks=marks, width=width), ""]
+    lines.append(metrics_text(evaluation.metrics, width))
+    if summary.epochs > 1:  # a run of one epoch had none to choose
+        lines.append(VAL_CHOSE_THE_EPOCH)
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""Owns the epochs of a run as plain text: a table of few rows, and a sparkline under each curve."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from ftcli.records import EpochRecord
+from ftcli.report.text import printable, table
+from ftcli.report.wording import share
+
+_ROWS = 12
+_SPARKLINE = 12  # marks: as wide as the widest header above them
+
+
+def epochs_text(records: Sequence[EpochRecord], best_epoch: int, *, marks: str = "", width: int = 80) -> str:
+    """Return at most a dozen epochs, the best one starred, and with `marks` each column's curve over all epochs.
+
+    The first epoch of every phase is among the rows as long as there is room.
+    """
+    rows = [_row(records[index], best_epoch) for index in shown_epochs(records, best_epoch)]
+    if marks:
+        rows.append(("all", "", *(sparkline(values, marks) for values in _curves(records)), ""))
+    return table(("phase", "epoch", "train loss", "val loss", "val accuracy", "seconds"), rows, width)
+
+
+def shown_epochs(records: Sequence[EpochRecord], best_epoch: int) -> list[int]:
+    """Return the indices of the epochs to show: the last, the best, the first of each phase, then evenly spaced."""
+    last = len(records) - 1
+    starts = [i for i in range(last + 1) if i == 0 or records[i].phase_index != records[i - 1].phase_index]
+    even = [round(step * last / (_ROWS - 1)) for step in range(_ROWS)]
+    chosen: set[int] = set()
+    for index in [last, best_epoch - 1, *starts, *even]:
+        if len(chosen) < _ROWS:
+            chosen.add(index)
+    return sorted(chosen)
+
+
+def sparkline(values: Sequence[float], marks: str) -> str:
+    """Return a curve as one mark per value, or per run of neighbouring values where there are many."""
+    cells = min(len(values), _SPARKLINE)
+    bounds = [round(cell * len(values) / cells) for cell in range(cells + 1)]
+    means = [sum(values[low:high]) / (high - low) for low, high in itertools.pairwise(bounds)]
+    low, high = min(means), max(means)
+    if low == high:
+        return marks[0] * cells
+    return "".join(marks[round((mean - low) / (high - low) * (len(marks) - 1))] for mean in means)
+
+
+def _row(record: EpochRecord, best_epoch: int) -> tuple[str, ...]:
+    star = "* " if record.epoch == best_epoch else ""
+    return (
+        printable(record.phase),
+        f"{star}{record.epoch}",
+        f"{record.train_loss:.4f}",
+        f"{record.val['loss']:.4f}",
+        share(record.val["accuracy"]),
+        f"{record.seconds:.1f}",
+    )
+
+
+def _curves(records: Sequence[EpochRecord]) -> tuple[list[float], ...]:
+    return (
+        [record.train_loss for record in records],
+        [record.val["loss"] for record in records],
+        [record.val["accuracy"] for record in records],
+    )

@@ -1,0 +1,62 @@
+import pytest
+
+from ftcli.records import EpochRecord
+from ftcli.report.epochs import epochs_text, shown_epochs, sparkline
+from ftcli.report.streams import BLOCKS
+
+
+def _records(epochs, *, phases=1, name="head"):
+    return [
+        EpochRecord(
+            phase=f"{name}{index * phases // epochs}",
+            phase_index=index * phases // epochs,
+            epoch=index + 1,
+            lr={"head": 0.01},
+            train_loss=2 / (index + 1),
+            train_accuracy=0.5,
+            val={"accuracy": index / epochs, "loss": 1.5, "macro_f1": 0.5},
+            seconds=1.25,
+        )
+        for index in range(epochs)
+    ]
+
+
+def test_every_epoch_of_a_short_run_is_a_row_and_the_best_is_starred():
+    lines = epochs_text(_records(3), 2).splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [["head0", "1"], ["head0", "*"], ["head0", "3"]]
+    assert lines[-1].split() == ["head0", "3", "0.6667", "1.5000", "66.7", "%", "1.2"]
+
+
+def test_a_long_run_shows_a_dozen_epochs_with_first_last_best_and_the_start_of_each_phase():
+    records = _records(300, phases=3)
+    shown = shown_epochs(records, 212)
+    assert len(shown) == 12
+    assert {0, 100, 200, 211, 299} <= set(shown)
+    assert len(epochs_text(records, 212).splitlines()) == 2 + 12
+
+
+def test_more_phases_than_rows_still_leave_the_best_and_the_last_epoch():
+    assert {39, 17} <= set(shown_epochs(_records(40, phases=40), 18))
+
+
+@pytest.mark.parametrize("epochs", [2, 40, 300])
+def test_the_table_fits_80_columns_whatever_phases_are_called(epochs):
+    text = epochs_text(_records(epochs, phases=2, name="unfreeze-" * 15), 2, marks=BLOCKS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_sparkline_has_the_shape_of_the_curve():
+    assert sparkline([0, 1, 2, 7], BLOCKS) == "▁▂▃█"
+    assert sparkline([3, 3], BLOCKS) == "▁▁"
+    assert sparkline(list(range(1200)), BLOCKS)[:: len(BLOCKS) + 3] == "▁█"
+
+
+def test_the_trend_is_the_last_row_and_covers_every_epoch():
+    last = epochs_text(_records(8), 8, marks=BLOCKS).splitlines()[-1]
+    assert last.split() == ["all", "█▄▃▂▂▁▁▁", "▁▁▁▁▁▁▁▁", "▁▂▃▄▅▆▇█"]
+
+
+def test_plain_text_has_ascii_marks_only():
+    text = epochs_text(_records(8), 8)
+    assert "all" not in text
+    assert not set(text) & set(BLOCKS)
