@@ -9,6 +9,9 @@ from typing import Any, Literal
 SCHEMA = 1
 """The version of every JSON object that ftcli writes or prints."""
 
+LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
+"""The metrics that are better when they are lower; of all others more is better."""
+
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 

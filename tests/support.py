@@ -1,13 +1,15 @@
 """What several test files use: how a call of the command line ended, and images that are made on the spot."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from ftcli.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,16 @@ def write_images(folder: Path, *, count: int, colour: tuple[int, int, int], side
         noise = generator.normal(0, 40, (side, side, 3))
         pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:03}.png")
+
+
+def predictions_with(
+    wrong: Iterable[int], *, images: int = 153, classes: tuple[str, ...] = ("ants", "bees"), folder: str = "val"
+) -> Predictions:
+    """Return predictions of images whose labels take turns; the wrong ones are taken for the next class."""
+    count = len(classes)
+    labels = np.arange(images, dtype=np.int64) % count
+    predicted = np.where(np.isin(np.arange(images), list(wrong)), (labels + 1) % count, labels)
+    probabilities = np.full((images, count), 0.1 / (count - 1))
+    probabilities[np.arange(images), predicted] = 0.9
+    paths = tuple(f"{folder}/{classes[label]}/{image}.jpg" for image, label in enumerate(labels))
+    return Predictions(classes, paths, paths, labels, probabilities)

@@ -27,7 +27,7 @@ def evaluate(
     It needs nothing but the checkpoint and the images.
     """
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
-    from ftcli.report.tables import evaluation_text
+    from ftcli.report.evaluations import evaluation_text
     from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
     scoring = Scoring(data=data, split=split, batch_size=batch_size, device=device, predictions=predictions)
@@ -48,7 +48,7 @@ def compare(
 ) -> None:
     """Compare runs on the images that they share."""
     from ftcli.commands.compare import compare_runs
-    from ftcli.report.tables import comparison_text
+    from ftcli.report.comparisons import comparison_text
 
     result = compare_runs(runs)
     texts = [comparison_text(pair.comparison, pair.recipe_changes, width=width()) for pair in result.pairs]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import UsageError
-from ftcli.evaluation.comparison import Comparison, compare_predictions, recipe_changes
+from ftcli.evaluation.changes import recipe_changes
+from ftcli.evaluation.comparison import Comparison, compare_predictions
 from ftcli.records import SCHEMA
 from ftcli.run.directory import open_run
 from ftcli.run.predictions_file import read_predictions

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftcli.evaluation.calibration import CalibrationBin, calibrated_ece, calibration_bins
 from ftcli.evaluation.intervals import at_least_as_wide, mean_of_shares, percentile, wilson
 from ftcli.evaluation.predictions import Predictions
-from ftcli.evaluation.resampling import EPSILON, calibrated_ece, calibration_gaps, in_top5, resampled_metrics
+from ftcli.evaluation.resampling import EPSILON, in_top5, metric_values, resampled_metrics
 from ftcli.records import SCHEMA, Interval, Metrics, metrics_to_json
 
 
@@ -20,9 +21,28 @@ class ClassMetrics:
 
     name: str
     images: int
-    precision: float | None
-    recall: float | None
+    precision: Interval | None
+    recall: Interval | None
     f1: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain figures, the ends of an interval beside its value."""
+        value: dict[str, Any] = {"name": self.name, "images": self.images}
+        for name, interval in (("precision", self.precision), ("recall", self.recall)):
+            value[name] = interval and interval.value
+            value[f"{name}_low"] = interval and interval.low
+            value[f"{name}_high"] = interval and interval.high
+        return {**value, "f1": self.f1}
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Images of one class that were taken for another, and their share of the class's images."""
+
+    true: str
+    predicted: str
+    images: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,24 @@ class Evaluation:
     metrics: Metrics
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration: tuple[CalibrationBin, ...]
+
+    @property
+    def most_confused(self) -> tuple[ConfusedPair, ...]:
+        """Every pair of classes that was confused, the most images first, then in the order of the classes."""
+        pairs = (
+            ConfusedPair(true, predicted, images, images / sum(row))
+            for true, row in zip(self.classes, self.confusion, strict=True)
+            for predicted, images in zip(self.classes, row, strict=True)
+            if images and true != predicted
+        )
+        return tuple(sorted(pairs, key=lambda pair: -pair.images))
+
+    @property
+    def worst_class(self) -> ClassMetrics:
+        """The class with the lowest recall among those with images; of equal ones, the first."""
+        present = [(row.recall.value, row) for row in self.per_class if row.recall is not None]
+        return min(present, key=lambda each: each[0])[1]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `ftcli eval --json` prints."""
@@ -42,8 +80,10 @@ class Evaluation:
             "images": self.images,
             "classes": list(self.classes),
             "metrics": metrics_to_json(self.metrics),
-            "per_class": [asdict(row) for row in self.per_class],
+            "per_class": [row.to_json() for row in self.per_class],
             "confusion": [list(row) for row in self.confusion],
+            "most_confused": [asdict(pair) for pair in self.most_confused],
+            "calibration": [asdict(each) for each in self.calibration],
         }
 
 
@@ -63,30 +103,8 @@ def evaluate(predictions: Predictions, *, seed: int = 0, resamples: int = 1000) 
         metrics=_intervals(predictions, confusion, seed=seed, resamples=resamples),
         per_class=_per_class(predictions.classes, confusion),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        calibration=calibration_bins(predictions),
     )
-
-
-def metric_values(predictions: Predictions) -> dict[str, float]:
-    """Return every metric's value, without intervals.
-
-    Balanced accuracy and macro F1 average over the classes that have images; a class that is never predicted
-    counts with an F1 of zero. Top-5 accuracy exists only with more than five classes.
-    """
-    from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
-
-    labels, predicted = predictions.labels, predictions.predicted
-    averaged = {"labels": np.unique(labels), "average": "macro", "zero_division": 0}
-    values = {"accuracy": float(accuracy_score(labels, predicted))}
-    if len(predictions.classes) > 5:
-        values["top5_accuracy"] = float(in_top5(predictions).mean())
-    bins, gaps = calibration_gaps(predictions)
-    values["balanced_accuracy"] = float(recall_score(labels, predicted, **averaged))
-    values["macro_f1"] = float(f1_score(labels, predicted, **averaged))
-    # scikit-learn clips at the same epsilon; it wants every class named, as some may have no image.
-    every_class = np.arange(len(predictions.classes))
-    values["log_loss"] = float(log_loss(labels, predictions.normalized, labels=every_class))
-    values["ece"] = float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(predictions))
-    return values
 
 
 def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
@@ -131,14 +149,14 @@ def _confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes:
 
 
 def _per_class(classes: tuple[str, ...], confusion: NDArray[np.int64]) -> tuple[ClassMetrics, ...]:
-    """Return each class's precision, recall and F1."""
+    """Return each class's precision and recall with Wilson's intervals, and its F1."""
     rows = zip(classes, confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal(), strict=True)
     return tuple(
         ClassMetrics(
             name,
             int(images),
-            precision=float(hits / predicted) if predicted else None,
-            recall=float(hits / images) if images else None,
+            precision=wilson(int(hits), int(predicted)) if predicted else None,
+            recall=wilson(int(hits), int(images)) if images else None,
             f1=float(2 * hits / (images + predicted)) if images else None,
         )
         for name, images, predicted, hits in rows

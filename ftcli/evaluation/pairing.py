@@ -26,6 +26,10 @@ class Paired:
     only_b: int
     repeats: int
 
+    def reversed(self) -> Paired:
+        """Return the same pair with A and B changed over."""
+        return Paired(self.b, self.a, only_a=self.only_b, only_b=self.only_a, repeats=self.repeats)
+
 
 def pair_by_content(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> Paired:
     """Match two runs' predictions; each content counts once, as its first row says.

@@ -1,4 +1,4 @@
-"""Owns the stratified bootstrap: metrics of resampled images, the same ones for every run compared."""
+"""Owns the metrics as functions of sums over images: their values, and those of resampled images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftcli.evaluation.calibration import ECE_BINS, calibration_gaps
 from ftcli.evaluation.predictions import Predictions
 
-ECE_BINS = 15
 EPSILON = float(np.finfo(np.float64).eps)
 """The smallest probability that the log-loss sees, as in scikit-learn."""
 
@@ -32,15 +32,16 @@ def in_top5(predictions: Predictions) -> NDArray[np.bool_]:
     return ahead < 5
 
 
-def calibration_gaps(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return each image's confidence bin (N,) and its confidence minus its correctness (N,).
+def metric_values(predictions: Predictions) -> dict[str, float]:
+    """Return every metric's value, without intervals.
 
-    Fifteen bins of equal width, closed above, of the predicted class's probability (Guo et al. 2017,
-    arXiv:1706.04599).
+    Balanced accuracy and macro F1 average over the classes that have images; a class that is never predicted
+    counts with an F1 of zero. Top-5 accuracy exists only with more than five classes. The definitions are
+    scikit-learn's, and tests hold them to it; one set of formulas serves values and resamples alike.
     """
-    confidence = predictions.normalized.max(axis=1)
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-    return bins, confidence - predictions.correct
+    images = np.bincount(predictions.labels, minlength=len(predictions.classes))
+    sums = _summands(predictions) @ np.ones((len(predictions), 1))
+    return {name: float(value[0]) for name, value in _metrics_of_sums(sums, images).items()}
 
 
 def resampled_metrics(
@@ -63,26 +64,24 @@ def resampled_metrics(
     return tuple(_metrics_of_sums(each, images) for each in sums)
 
 
-def calibrated_ece(predictions: Predictions, *, seed: int, resamples: int) -> NDArray[np.float64]:
-    """Return the ECE (R,) that a perfectly calibrated model with the same confidences would show by chance.
+def swapped_metrics(a: Predictions, b: Predictions, *, seed: int, resamples: int) -> dict[str, NDArray[np.float64]]:
+    """Return every metric's differences B minus A (R,) after the runs have swapped a random half of the images.
 
-    Consistency resampling (Broecker and Smith 2007, doi:10.1175/WAF993.1): binning makes every ECE positive,
-    so a small one proves nothing.
+    Both must have the same classes and images in the same order.
     """
+    assert np.array_equal(a.labels, b.labels), "runs are paired by image"
+    sums_a, sums_b = _summands(a), _summands(b)
+    gap, whole = (sums_b - sums_a).tocsr(), np.ones((len(a), 1))
     generator = np.random.default_rng(seed)
-    images = len(predictions)
-    confidence = predictions.normalized.max(axis=1)
-    bins, _ = calibration_gaps(predictions)
-    by_bin = np.argsort(bins, kind="stable")
-    confidence = confidence[by_bin]
-    starts = np.flatnonzero(np.diff(bins[by_bin], prepend=-1))
-    chunk = max(1, _CHUNK_CELLS // images)
-    eces = []
-    for first in range(0, resamples, chunk):
-        rows = min(chunk, resamples - first)
-        gaps = confidence - (generator.random((rows, images)) < confidence)
-        eces.append(np.abs(np.add.reduceat(gaps, starts, axis=1)).sum(axis=1) / images)
-    return np.concatenate(eces)
+    rows = max(1, _CHUNK_CELLS // len(a))
+    chunks = []
+    for first in range(0, resamples, rows):
+        swapped = generator.integers(0, 2, (len(a), min(rows, resamples - first))).astype(np.float64)
+        chunks.append(gap @ swapped)
+    moved = np.hstack(chunks)
+    images = np.bincount(a.labels, minlength=len(a.classes))
+    after_a, after_b = (_metrics_of_sums(s, images) for s in (sums_a @ whole + moved, sums_b @ whole - moved))
+    return {name: after_b[name] - after_a[name] for name in after_a}
 
 
 def _weights(labels: NDArray[np.int64], *, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
@@ -132,13 +131,12 @@ def _metrics_of_sums(sums: NDArray[np.float64], images: NDArray[np.int64]) -> di
     present = images > 0
     gaps, hits, predicted = np.split(sums[2:], [ECE_BINS, ECE_BINS + classes])
     size = images[present, None]
-    metrics = {
-        "accuracy": hits.sum(axis=0) / total,
+    metrics = {"accuracy": hits.sum(axis=0) / total}
+    if classes > 5:
+        metrics["top5_accuracy"] = sums[1] / total
+    return metrics | {
         "balanced_accuracy": (hits[present] / size).mean(axis=0),
         "macro_f1": (2 * hits[present] / (size + predicted[present])).mean(axis=0),
         "log_loss": sums[0] / total,
         "ece": np.abs(gaps).sum(axis=0) / total,
     }
-    if classes > 5:
-        metrics["top5_accuracy"] = sums[1] / total
-    return metrics

@@ -8,7 +8,7 @@ from ftcli.evaluation.metrics import Evaluation
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.epochs import epochs_text
-from ftcli.report.tables import metrics_text
+from ftcli.report.evaluations import metrics_text
 from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
 

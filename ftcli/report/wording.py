@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ftcli.records import LOWER_IS_BETTER, Interval
 from ftcli.report.text import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
 
-_LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 _NOT_A_SHARE = frozenset({"log_loss"})
 
 
 def metric_name(name: str) -> str:
     """Return a metric's name in words, saying which ones are better when they are lower."""
     words = name.replace("_", " ").replace("ece", "ECE").replace("macro f1", "macro F1").replace("top5", "top-5")
-    return f"{words} (lower is better)" if name in _LOWER_IS_BETTER else words
+    return f"{words} (lower is better)" if name in LOWER_IS_BETTER else words
 
 
 def figure(name: str, value: float) -> str:
     """Return a metric's value: a percentage, or a plain number for what is no share."""
     return f"{value:.3f}" if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+
+
+def interval_text(name: str, interval: Interval) -> str:
+    """Return the ends of a metric's interval."""
+    return f"{figure(name, interval.low)} to {figure(name, interval.high)}"
 
 
 def signed(name: str, value: float) -> str:

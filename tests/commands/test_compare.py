@@ -94,7 +94,7 @@ def test_comparing_never_imports_torch(make_run):
     a, b = make_run("a", range(11)), make_run("b", [])
     script = (
         "import sys; from pathlib import Path; from ftcli.commands.compare import compare_runs;"
-        "from ftcli.report.tables import comparison_text;"
+        "from ftcli.report.comparisons import comparison_text;"
         "pairs = compare_runs([Path(name) for name in sys.argv[1:]]).pairs;"
         "print(comparison_text(pairs[0].comparison, pairs[0].recipe_changes));"
         "assert not {'torch', 'torchvision', 'timm'} & set(sys.modules)"
