@@ -264,6 +264,9 @@ Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
 class Recipe(Section):
     """What the user asked for. Frozen; never mutated."""
 
+    format: Literal[1] = Field(
+        default=1, description="Version of the recipe's format, which every run writes down; another one is refused."
+    )
     data: DataSection = Field(description="Where the images are and how they reach the network.")
     model: ModelSection = Field(default=ModelSection(), description="The network and its first weights.")
     strategy: Strategy = Field(

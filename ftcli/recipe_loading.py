@@ -44,6 +44,10 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
             value = _overridden(value, override, places)
         except RecipeError as error:
             problems.extend(error.problems)
+    known = Recipe.model_fields["format"].default
+    if value.get("format", known) != known:  # the rest cannot be judged then
+        message = f"is {value['format']!r}; this ftcli reads format {known}: use the version that wrote the recipe"
+        raise RecipeError([_placed(("format",), message, document, places)])
     problems.extend(_conflicts(value, document, places))
     try:
         recipe = Recipe.model_validate(value)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 """The version of every JSON object that ftcli writes or prints."""
 
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 """The metrics that are better when they are lower; of all others more is better."""
+
+_LARGEST_SIDE = 10_000
+"""Pixels beyond which a side is taken for damage: no network wants it, and no memory would hold it."""
+
+_Record = TypeVar("_Record")
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -42,9 +52,13 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> InputSpec:
-        """Read what `to_json` wrote."""
-        known = {**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])}
-        return cls(**known)
+        """Read what `to_json` wrote. Raises ValueError for anything else."""
+        spec = checked(cls, value)
+        if not (0 < spec.image_size <= _LARGEST_SIDE and 0 < spec.resize_size <= _LARGEST_SIDE):
+            raise ValueError(f"images of {spec.image_size} pixels, resized to {spec.resize_size}")
+        if 0 in spec.std:
+            raise ValueError("std: is zero")
+        return spec
 
 
 @dataclass(frozen=True)
@@ -91,11 +105,6 @@ class ProbeRecord:
     iterations: int
     slope: float
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ProbeRecord:
-        """Read what became of it in the JSON of an epoch."""
-        return cls(**{**value, "trials": tuple(StrengthTrial(**trial) for trial in value["trials"])})
-
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -114,13 +123,13 @@ class EpochRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return one line of metrics.jsonl."""
-        return asdict(self)
+        return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> EpochRecord:
-        """Read what `to_json` wrote."""
-        probe = value.get("probe")
-        return cls(**{**value, "probe": None if probe is None else ProbeRecord.from_json(probe)})
+    def from_json(cls, value: object) -> EpochRecord:
+        """Read what `to_json` wrote. Raises ValueError for anything else."""
+        check_schema(value)
+        return checked(cls, value)
 
 
 @dataclass(frozen=True)
@@ -139,3 +148,37 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """Return summary.json."""
         return {"schema": SCHEMA, **asdict(self), "metrics": metrics_to_json(self.metrics)}
+
+
+def check_schema(value: object) -> None:
+    """Raise ValueError where a JSON value is no object, or is one of a version that this ftcli does not read."""
+    if not isinstance(value, Mapping):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - damage to a file, not a bug
+    # The first lines of metrics.jsonl that were ever written name no version.
+    if (version := value.get("schema", SCHEMA)) != SCHEMA:
+        raise ValueError(f"has schema {version}; this ftcli reads schema {SCHEMA}")
+
+
+def checked(kind: type[_Record], value: object) -> _Record:
+    """Return a record of this kind from plain JSON data, every type checked; unknown fields are left out.
+
+    Raises ValueError naming the field that is wrong.
+    """
+    from pydantic import ValidationError
+
+    try:
+        record: _Record = _adapter(kind).validate_json(  # type: ignore[arg-type] # a type can be hashed
+            json.dumps(value, allow_nan=False), strict=True
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
+    return record
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # a tenth of a second, where nothing is read back
+
+    return TypeAdapter(kind)

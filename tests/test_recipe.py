@@ -119,6 +119,14 @@ def test_weights_beside_from_scratch_are_refused(recipe_file: Path) -> None:
     assert "model.weights: would have no effect" in shown[0]
 
 
+@pytest.mark.parametrize("override", ["format=2", "format=x", "format=null"])
+def test_a_recipe_of_another_format_is_refused_before_anything_in_it_is_judged(
+    recipe_file: Path, override: str
+) -> None:
+    (shown,) = problems_of(recipe_file, override, "a_key_of_the_future=1")
+    assert "this ftcli reads format 1" in shown
+
+
 def test_a_missing_recipe_is_named_with_a_near_one(recipe_file: Path) -> None:
     with pytest.raises(UsageError, match=r"Did you mean .*recipe\.yaml"):
         load_recipe(recipe_file.with_name("recipee.yaml"))

@@ -16,7 +16,7 @@ from ftcli.plan import Plan
 from ftcli.recipe_loading import load_recipe
 from ftcli.records import SCHEMA, EpochRecord, RunSummary, metrics_to_json
 from ftcli.run.directory import check_free
-from ftcli.run.files import duplicate, write_json
+from ftcli.run.files import duplicate
 from ftcli.run.predictions_file import write_predictions
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
@@ -163,5 +163,5 @@ def _finish(job: Job, best: _Best, *, started: float) -> TrainResult:
         images_per_second=round(images / training_seconds, 1),
         notices=job.notices,
     )
-    write_json(job.run.summary, summary.to_json())
+    job.run.finish(summary)
     return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation)

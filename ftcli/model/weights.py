@@ -122,11 +122,19 @@ def _require(
         for name in names
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
+    # load_state_dict would turn integers into weights without a word.
+    integers = [
+        f"{name} {str(tensors[name].dtype).removeprefix('torch.')}"
+        for name in names
+        if name in tensors and expected[name].is_floating_point() and not tensors[name].is_floating_point()
+    ]
     problems = []
     if missing:
         problems.append(f"{len(missing)} of {len(names)} tensors are missing: {_first(missing)}")
     if shaped:
         problems.append(f"{len(shaped)} of {len(names)} tensors have another shape: {_first(shaped)}")
+    if integers:
+        problems.append(f"{len(integers)} of {len(names)} tensors are no floating-point numbers: {_first(integers)}")
     if problems:
         raise ModelError("; ".join(problems), where=origin, hint=_HINT)
 

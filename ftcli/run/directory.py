@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunDirectoryError, RunError
-from ftcli.records import EpochRecord
+from ftcli.records import EpochRecord, RunSummary
 from ftcli.run.files import append_line, write_json, write_text
+from ftcli.run.reading import check_hashes, damaged, hashes_of, read_json, read_text
 from ftcli.yaml12 import load_yaml
 
 FORMAT_VERSION = 1
 """The version of the run directory's layout; a reader refuses versions that it does not know."""
+
+_TEXTS = ("recipe.yaml", "plan.json", "dataset.json", "environment.json", "metrics.jsonl", "predictions/val.csv")
+_WEIGHTS = ("checkpoints/best.safetensors", "checkpoints/last.safetensors")
+_HINT = "Give the directory of a run made by ftcli train."
 
 
 @dataclass(frozen=True)
@@ -77,19 +82,39 @@ class RunDirectory:
         append_line(self.metrics, json.dumps(record.to_json(), allow_nan=False))
 
     def records(self) -> Iterator[EpochRecord]:
-        """Read the epochs back. Raises RunDirectoryError naming the line that cannot be read."""
-        for number, line in enumerate(_read(self.metrics).splitlines(), start=1):
+        """Read the epochs back; a last line that was still being written when the process died does not count.
+
+        Raises RunDirectoryError naming the line that cannot be read.
+        """
+        *lines, _ = read_text(self.metrics).split("\n")
+        for number, line in enumerate(lines, start=1):
             try:
-                yield EpochRecord.from_json(json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise RunDirectoryError(f"not an epoch record: {error}", where=f"{self.metrics}:{number}") from error
+                record = EpochRecord.from_json(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise damaged(self.metrics, f"line {number} is not an epoch record: {error}") from error
+            if record.epoch != number:
+                raise damaged(self.metrics, f"line {number} has epoch {record.epoch}, not {number}")
+            yield record
 
     def recipe_values(self) -> dict[str, Any]:
         """Read the resolved recipe as plain data."""
-        value = load_yaml(_read(self.recipe), str(self.recipe)).value
+        value = load_yaml(read_text(self.recipe), str(self.recipe)).value
         if not isinstance(value, dict):
-            raise RunDirectoryError("not a mapping of keys", where=str(self.recipe))
+            raise damaged(self.recipe, "is not a mapping of keys")
         return value
+
+    def finish(self, summary: RunSummary) -> None:
+        """Write summary.json, whose presence says that the run is done, with the hashes of the files it ends with."""
+        write_json(self.summary, {**summary.to_json(), "files": hashes_of(self.path, (*_TEXTS, *_WEIGHTS))})
+
+    def check_unchanged(self, *names: str) -> None:
+        """Raise RunDirectoryError where the run is finished and one of these files is not as it was then."""
+        if not self.summary.exists():
+            return
+        hashes = read_json(self.summary).get("files", {})
+        if not isinstance(hashes, dict):
+            raise damaged(self.summary, "does not name the run's files")
+        check_hashes(self.path, {name: hashes[name] for name in names if name in hashes})
 
 
 def default_name(recipe: Path, seed: int, now: datetime) -> str:
@@ -99,6 +124,7 @@ def default_name(recipe: Path, seed: int, now: datetime) -> str:
 
 def check_free(run: RunDirectory, *, overwrite: bool) -> None:
     """Raise RunDirectoryError when a run may not be made at this place."""
+    _check_parents(run.path)
     if not run.path.exists() and not run.path.is_symlink():
         return
     if not overwrite:
@@ -107,10 +133,18 @@ def check_free(run: RunDirectory, *, overwrite: bool) -> None:
             where=str(run.path),
             hint="Choose another --name, or pass --overwrite to replace it.",
         )
-    if not run.recipe.is_file() or not run.plan.is_file():
-        raise RunDirectoryError(
-            "is not a run directory and is left alone", where=str(run.path), hint="Choose another --name."
-        )
+    if run.path.is_symlink() or not run.recipe.is_file() or not run.plan.is_file():
+        what = "is a link" if run.path.is_symlink() else "is not a run directory"
+        raise RunDirectoryError(f"{what} and is left alone", where=str(run.path), hint="Choose another --name.")
+
+
+def _check_parents(path: Path) -> None:
+    """Raise RunDirectoryError, before anything is computed, where no directory can be made at `path`."""
+    above = next(parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink())
+    if not above.is_dir():
+        raise RunDirectoryError("is not a directory", where=str(above), hint="Choose another folder with --runs.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunDirectoryError("may not be written to", where=str(above), hint="Choose another folder with --runs.")
 
 
 def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> None:
@@ -160,23 +194,24 @@ def _umask() -> int:
 
 
 def open_run(path: Path) -> RunDirectory:
-    """Return the run at `path`. Raises RunDirectoryError where there is none."""
+    """Return the run at `path`, finished or not.
+
+    Raises RunDirectoryError where there is none, where its layout is of another version, and where a file that a
+    finished run had is missing, cut, edited or exchanged; checkpoints are checked when they are loaded.
+    """
     run = RunDirectory(path)
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
-        raise RunDirectoryError(what, where=str(path), hint="Give the directory of a run made by ftcli train.")
-    if not run.recipe.is_file():
+        raise RunDirectoryError(what, where=str(path), hint=_HINT)
+    for file in (run.recipe, run.environment):
+        if not file.is_file():
+            raise RunDirectoryError(f"has no {file.name}", where=str(path), hint=_HINT)
+    found = read_json(run.environment).get("format")
+    if found != FORMAT_VERSION:
         raise RunDirectoryError(
-            f"has no {run.recipe.name}",
-            where=str(path),
-            hint="Give the directory of a run made by ftcli train.",
+            f"has format {found}; this ftcli reads format {FORMAT_VERSION}",
+            where=str(run.environment),
+            hint="Use the version of ftcli that wrote the run.",
         )
+    run.check_unchanged(*_TEXTS)
     return run
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise RunDirectoryError(f"cannot be read: {reason}", where=str(path)) from error

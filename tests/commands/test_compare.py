@@ -8,6 +8,7 @@ import pytest
 from ftcli.commands.compare import compare_runs
 from ftcli.errors import ComparisonError, RunDirectoryError, UsageError
 from ftcli.evaluation.predictions import Predictions
+from ftcli.run.directory import RunDirectory, create
 from ftcli.run.predictions_file import write_predictions
 
 
@@ -19,8 +20,8 @@ def make_run(tmp_path):
         names = tuple(f"val/{image}.jpg" for image in range(images))
         hashes = tuple(f"{image:064x}" for image in range(images))
         run = tmp_path / name
-        (run / "predictions").mkdir(parents=True)
-        (run / "recipe.yaml").write_text(f"strategy: {{kind: fine-tune, lr: {{head: {rate}}}}}\nseed: 0\n")
+        recipe = f"strategy: {{kind: fine-tune, lr: {{head: {rate}}}}}\nseed: 0\n"
+        create(RunDirectory(run), {"recipe.yaml": recipe, "environment.json": {"format": 1}}, overwrite=False)
         scores = np.eye(2)[predicted] * 0.8 + 0.1
         write_predictions(run / "predictions" / "val.csv", Predictions(("no", "007"), names, hashes, labels, scores))
         return run

@@ -18,6 +18,7 @@ from torchvision import models
 
 from ftcli.errors import ModelError, WeightsUnavailableError
 from ftcli.model.backbones import SourceWeights, build_network, default_spec
+from ftcli.model.weights import load_exactly
 
 CLASSES = ("ants", "bees")
 NAME = "mobilenet_v3_small"
@@ -256,3 +257,10 @@ def test_a_checkpoint_keeps_its_image_size_unless_the_recipe_says_another(own):
     assert build_network(NAME, "x", classes=CLASSES, seed=0, source=source).spec.image_size == 160
     smaller = build_network(NAME, "x", classes=CLASSES, seed=0, source=source, image_size=96)
     assert smaller.spec.image_size == 96
+
+
+def test_integers_are_not_taken_for_weights():
+    network = nn.Linear(2, 2)
+    tensors = {"weight": torch.ones(2, 2, dtype=torch.int32), "bias": torch.ones(2, dtype=torch.float16)}
+    with pytest.raises(ModelError, match=r"1 of 2 tensors are no floating-point numbers: weight int32"):
+        load_exactly(network, tensors, origin="file")

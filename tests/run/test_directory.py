@@ -1,14 +1,17 @@
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ftcli.errors import RunDirectoryError, RunError
-from ftcli.records import EpochRecord
-from ftcli.run.directory import RunDirectory, create, default_name, open_run
-from ftcli.run.files import duplicate, write_text, write_with
+from ftcli.records import EpochRecord, ProbeRecord, RunSummary, StrengthTrial
+from ftcli.run.checkpoint import load_checkpoint
+from ftcli.run.directory import RunDirectory, check_free, create, default_name, open_run
+from ftcli.run.files import append_line, duplicate, write_text, write_with
 
-FILES = {"recipe.yaml": "data: {root: x}\n", "plan.json": {"schema": 1}}
+FILES = {"recipe.yaml": "data: {root: x}\n", "plan.json": {"schema": 1}, "environment.json": {"format": 1}}
 
 
 def test_a_run_directory_appears_with_its_first_files_or_not_at_all(tmp_path: Path) -> None:
@@ -36,22 +39,143 @@ def test_overwriting_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
     assert not (run.path / "old").exists()
     assert sorted(path.name for path in run.path.iterdir()) == [
         "checkpoints",
+        "environment.json",
         "plan.json",
         "predictions",
         "recipe.yaml",
     ]
 
 
-def test_records_read_back_and_damage_is_located(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "a")
     create(run, FILES, overwrite=False)
-    record = EpochRecord("p", 0, 1, {"head": 0.1, "stem": None}, 1.0, 0.5, {"loss": 1.0}, 0.1)
-    run.append(record)
-    assert list(run.records()) == [record]
+    return run
+
+
+def record_of(epoch: int) -> EpochRecord:
+    return EpochRecord("p", 0, epoch, {"head": 0.1, "stem": None}, 1.0, 0.5, {"loss": 1.0}, 0.1)
+
+
+def test_records_read_back(run: RunDirectory) -> None:
+    fitted = ProbeRecord(0.1, 5, (StrengthTrial(0.1, 0.7), StrengthTrial(1.0, 0.6)), 12, 1e-7)
+    records = [record_of(1), replace(record_of(2), probe=fitted, cached=True)]
+    for record in records:
+        run.append(record)
+    assert list(run.records()) == records
+    assert all(json.loads(line)["schema"] == 1 for line in run.metrics.read_text().splitlines())
+
+
+def test_a_line_that_was_being_written_when_the_process_died_does_not_count(run: RunDirectory) -> None:
+    run.append(record_of(1))
     with run.metrics.open("a") as file:
-        file.write('{"phase": "p"')
-    with pytest.raises(RunDirectoryError, match=r"metrics\.jsonl:2"):
+        file.write('{"schema": 1, "phase": "p", "pha')
+    assert list(run.records()) == [record_of(1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "Expecting value"),
+        ('{"phase": "p"', "Expecting"),
+        ("[]", "not a JSON object"),
+        ("[" * 10_000, "recursion"),
+        ('{"schema": 2}', "has schema 2; this ftcli reads schema 1"),
+        ('{"schema": 1, "phase": 3}', "phase: Input should be a valid string"),
+        (json.dumps(record_of(1).to_json()).replace("0.5", "NaN"), "not JSON compliant"),
+        (json.dumps(record_of(1).to_json()), "line 2 has epoch 1, not 2"),
+    ],
+)
+def test_damage_to_the_records_is_located(run: RunDirectory, line: str, words: str) -> None:
+    run.append(record_of(1))
+    with run.metrics.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(RunDirectoryError, match=f"line 2 .*{words}|{words}") as caught:
         list(run.records())
+    assert caught.value.where == str(run.metrics)
+
+
+def test_a_field_that_a_later_version_adds_is_left_out(run: RunDirectory) -> None:
+    append_line(run.metrics, json.dumps({**record_of(1).to_json(), "carbon": 3}))
+    assert list(run.records()) == [record_of(1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is not JSON: Expecting value on line 1"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "not a JSON object"),
+        ('{"format": NaN}', "NaN is no number"),
+        ('{"format": 2}', "has format 2; this ftcli reads format 1"),
+        ('{"schema": 9, "format": 1}', "has schema 9; this ftcli reads schema 1"),
+        ("{}", "has format None"),
+    ],
+)
+def test_a_layout_of_another_version_or_none_is_refused_with_a_sentence(
+    run: RunDirectory, content: str, words: str
+) -> None:
+    run.environment.write_text(content)
+    with pytest.raises(RunDirectoryError, match=words) as caught:
+        open_run(run.path)
+    assert caught.value.where == str(run.environment)
+
+
+@pytest.fixture
+def finished(run: RunDirectory) -> RunDirectory:
+    for name in ("dataset.json", "metrics.jsonl", "predictions/val.csv", "checkpoints/best.safetensors"):
+        write_text(run.path / name, name)
+    run.finish(RunSummary(1, 1, "val_accuracy", {}, 1, 1.0, 1.0))
+    return run
+
+
+@pytest.mark.parametrize("name", [*FILES, "dataset.json", "metrics.jsonl", "predictions/val.csv"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "exchanged", "a folder"])
+def test_a_finished_run_with_a_file_that_is_not_its_own_is_refused_by_the_file_s_name(
+    finished: RunDirectory, name: str, damage: str
+) -> None:
+    assert open_run(finished.path) == finished
+    file = finished.path / name
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(content[:-1])
+    elif damage == "exchanged":
+        file.write_bytes((finished.path / ("plan.json" if name != "plan.json" else "environment.json")).read_bytes())
+    elif damage == "a folder":
+        file.mkdir()
+    with pytest.raises(RunDirectoryError) as caught:
+        open_run(finished.path)
+    assert file.name in str(caught.value)
+
+
+def test_checkpoints_are_checked_when_they_are_loaded(finished: RunDirectory) -> None:
+    write_text(finished.best, "of another run")
+    assert open_run(finished.path) == finished
+    with pytest.raises(RunDirectoryError, match="not the file that this run wrote"):
+        load_checkpoint(finished.path)
+
+
+def test_a_summary_that_is_damaged_is_named(finished: RunDirectory) -> None:
+    finished.summary.write_text('{"schema": 1, "files": 3}')
+    with pytest.raises(RunDirectoryError, match=r"summary\.json: does not name the run's files"):
+        open_run(finished.path)
+
+
+def test_where_no_directory_can_be_made_is_known_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunDirectoryError, match="is not a directory") as caught:
+        check_free(RunDirectory(tmp_path / "file" / "runs" / "a"), overwrite=False)
+    assert caught.value.where == str(tmp_path / "file")
+
+
+def test_a_link_is_not_overwritten(run: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(run.path)
+    assert open_run(tmp_path / "link").recipe_values() == {"data": {"root": "x"}}
+    with pytest.raises(RunDirectoryError, match="is a link and is left alone"):
+        create(RunDirectory(tmp_path / "link"), FILES, overwrite=True)
+    assert run.recipe.exists()
 
 
 def test_a_missing_run_says_what_to_give(tmp_path: Path) -> None:
