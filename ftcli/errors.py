@@ -163,6 +163,6 @@ class InterruptedRunError(FtcliError):
 
     kind = "interrupted"
 
-    def __init__(self, message: str, *, signal_number: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number

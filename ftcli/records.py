@@ -149,6 +149,11 @@ class RunSummary:
         """Return summary.json."""
         return {"schema": SCHEMA, **asdict(self), "metrics": metrics_to_json(self.metrics)}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunSummary:
+        """Read what `to_json` wrote. Raises ValueError for anything else."""
+        return checked(cls, value)
+
 
 def check_schema(value: object) -> None:
     """Raise ValueError where a JSON value is no object, or is one of a version that this ftcli does not read."""

@@ -32,7 +32,7 @@ def test_python_m_ftcli_is_the_same_program() -> None:
     ("arguments", "words"),
     [
         (("trian", "x.yaml"), "No such command 'trian'"),
-        (("train",), "Missing argument 'CONFIG'"),
+        (("train",), "give a recipe, or --resume RUN"),
         (("train", "x.yaml", "--nmae", "a"), "No such option: --nmae"),
         (("train", "missing.yaml"), "missing.yaml: cannot read the recipe"),
         (("train", "missing.yaml", "--name", "a/b"), "not a plain directory name"),

@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ftcli.cli.options import Config, Debug, Json, Overrides, Quiet
+from ftcli.cli.options import Config, Debug, Json, OptionalConfig, Overrides, Quiet
 from ftcli.cli.output import marks, show, stderr, width
 
 
 def train(
-    config: Config,
+    config: OptionalConfig = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the run directory. Default: recipe, time, seed.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Where run directories go. Default: the recipe's runs_dir.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with this run; KEY=VALUE may raise epochs and patience."),
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so many minutes, saving, with exit code 0.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train what a recipe asks for. The run directory is the last line of stdout."""
-    if dry_run:
-        plan(config, overrides, as_json=as_json, quiet=quiet, debug=debug)
+    started = time.monotonic()
+    if resume is not None:
+        given = [text for text in (config, *(overrides or ())) if text is not None]
+        _check_resume(given, {"--name": name, "--runs": runs, "--overwrite": overwrite, "--dry-run": dry_run})
+    elif config is None:
+        raise typer.BadParameter("give a recipe, or --resume RUN to go on with a run")
+    elif dry_run:
+        plan(Path(config), overrides, as_json=as_json, quiet=quiet, debug=debug)
         return
-    from ftcli.commands.jobs import RunPlace
-    from ftcli.commands.training import train_recipe
+    _check_name(name)
+    from ftcli.commands.jobs import Clock, RunPlace, Supervision
     from ftcli.report.progress import choose_progress
     from ftcli.report.runs import run_text
 
-    _check_name(name)
+    clock = Clock(started, None if max_minutes is None else 60 * max_minutes)
     with choose_progress(stderr(), quiet=quiet) as progress:
-        place = RunPlace(name=name, runs=runs, overwrite=overwrite)
-        result = train_recipe(config, overrides or [], place=place, progress=progress)
-    text = run_text(result.summary, result.evaluation, result.plan, result.records, marks=marks(), width=width())
-    show(result.to_json() if as_json else f"{text}\n{result.run}")
+        supervision = Supervision(progress, clock)
+        if resume is not None:
+            from ftcli.commands.resuming import resume_run
+
+            result = resume_run(resume, given, supervision=supervision)
+        else:
+            from ftcli.commands.training import train_recipe
+
+            place = RunPlace(name=name, runs=runs, overwrite=overwrite)
+            result = train_recipe(Path(config or ""), overrides or [], place=place, supervision=supervision)
+    if as_json:
+        show(result.to_json())
+        return
+    texts = [] if result.remark is None else [result.remark]
+    if result.summary is not None and result.evaluation is not None:
+        told = run_text(result.summary, result.evaluation, result.plan, result.records, marks=marks(), width=width())
+        texts.append(told)
+    show("\n".join([*texts, str(result.run)]))
 
 
 def plan(
@@ -65,6 +93,16 @@ def schema(as_json: Json = False, quiet: Quiet = False, debug: Debug = False) ->
     from ftcli.commands.schema import recipe_schema
 
     show(recipe_schema() if as_json else json.dumps(recipe_schema(), indent=2))
+
+
+def _check_resume(given: list[str], others: dict[str, object]) -> None:
+    """Raise BadParameter for what cannot stand beside --resume."""
+    for text in given:
+        if "=" not in text:
+            raise typer.BadParameter(f"{text!r}: --resume takes the run's own recipe, and overrides such as epochs=20")
+    for option, value in others.items():
+        if value:
+            raise typer.BadParameter(f"{option} cannot stand beside --resume: the run is there already")
 
 
 def _check_name(name: str | None) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftcli.commands.preparing import Preparation
 from ftcli.errors import InterruptedRunError
+from ftcli.evaluation.predictions import Predictions
 from ftcli.plan import Plan
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_text
@@ -16,8 +24,11 @@ from ftcli.records import EpochRecord
 from ftcli.run.directory import FORMAT_VERSION, RunDirectory, create, default_name
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
+    from torch import Tensor
+
     from ftcli.data.inspection import ImageFacts
     from ftcli.engine.device import Compute
+    from ftcli.engine.monitor import Watch
     from ftcli.engine.opening import Sources
     from ftcli.engine.stopping import StopRequest
     from ftcli.model.backbones import Network
@@ -54,6 +65,49 @@ class RunPlace:
     overwrite: bool = False
 
 
+@dataclass(frozen=True)
+class Clock:
+    """When the command began, in seconds of `time.monotonic`, and how many seconds it may take, if not any number."""
+
+    started: float
+    limit_seconds: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self.started
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has taken as long as it may."""
+        return self.limit_seconds is not None and self.seconds >= self.limit_seconds
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Who hears what happens to a run, and how long it may take."""
+
+    progress: Progress
+    clock: Clock
+
+
+class OutOfTimeError(Exception):
+    """The command has taken as long as it may; no failure."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run that is resumed has done: its epochs, what its optimizer remembers, its wall time and notices."""
+
+    records: tuple[EpochRecord, ...] = ()
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+
+
+_NOTHING = Begun()
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """Everything that one run works with."""
@@ -64,8 +118,9 @@ class Job:
     sources: Sources
     facts: dict[str, tuple[ImageFacts, ...]]
     compute: Compute
-    progress: Progress
+    supervision: Supervision
     request: StopRequest
+    begun: Begun
     records: list[EpochRecord]
     notices: tuple[str, ...]
 
@@ -74,9 +129,29 @@ class Job:
         """The resolved recipe."""
         return self.preparation.recipe
 
+    @property
+    def progress(self) -> Progress:
+        """Who hears what happens."""
+        return self.supervision.progress
+
+    @property
+    def kept(self) -> str:
+        """Which epochs are written down, as part of a sentence."""
+        return _kept(self.records)
+
+    def watch(self) -> Watch:
+        """Return the watch after the epochs so far."""
+        from ftcli.engine.monitor import Watch
+
+        return reduce(lambda watch, record: watch.after(record), self.records, Watch(self.recipe.monitor))
+
+    def seconds(self) -> float:
+        """Return the wall time of the run so far, over all commands that worked on it."""
+        return self.begun.seconds + self.supervision.clock.seconds
+
     def stop_if_asked(self) -> None:
-        """Raise InterruptedRunError when a signal has come; what is written stays valid."""
-        stop_if_asked(self.request, self.run, self.records)
+        """Raise InterruptedRunError when a signal has come, OutOfTimeError when the time is up."""
+        stop_if_asked(self.request, self.supervision.clock, self.records)
 
 
 def run_directory(recipe: Recipe, config: Path, place: RunPlace) -> RunDirectory:
@@ -85,9 +160,15 @@ def run_directory(recipe: Recipe, config: Path, place: RunPlace) -> RunDirectory
     return RunDirectory(runs / (place.name or default_name(config, recipe.seed, datetime.now().astimezone())))
 
 
-def make_job(preparation: Preparation, run: RunDirectory, progress: Progress) -> Job:
-    """Build the network and look at every image; nothing has been written then. Raises FtcliError."""
-    from ftcli.commands.networks import build_recipe_network
+def make_job(
+    preparation: Preparation,
+    run: RunDirectory,
+    network: Network,
+    *,
+    supervision: Supervision,
+    begun: Begun = _NOTHING,
+) -> Job:
+    """Look at every image and get everything ready; nothing has been written then. Raises FtcliError."""
     from ftcli.data.cores import available_cores
     from ftcli.data.inspection import inspect_images
     from ftcli.engine.device import pick_compute
@@ -97,8 +178,8 @@ def make_job(preparation: Preparation, run: RunDirectory, progress: Progress) ->
     from ftcli.engine.stopping import StopRequest
 
     recipe, dataset = preparation.recipe, preparation.dataset
+    clock, progress = supervision.clock, supervision.progress
     compute = pick_compute(recipe.device, recipe.precision)
-    network = build_recipe_network(recipe, dataset.classes)
     for sentence in network.notices:
         progress.stage(sentence)
     count = sum(len(dataset.splits[split]) for split in ("train", "val"))
@@ -109,11 +190,11 @@ def make_job(preparation: Preparation, run: RunDirectory, progress: Progress) ->
     for phase in preparation.plan.phases:
         if phase.solver == "lbfgs":
             check_probe(network, phase, rows=len(dataset.splits["train"]) * fixed_views(recipe.data))
-    request, records = StopRequest(), list[EpochRecord]()
+    request, records = StopRequest(), list(begun.records)
 
     def on_rows(done: int, total: int) -> None:
         progress.features(done, total)
-        stop_if_asked(request, run, records)
+        stop_if_asked(request, clock, records)
 
     listeners = Listeners(notice=progress.notice, rows=on_rows)
     setting = Setting(network, recipe.data, seed=recipe.seed, compute=compute, listeners=listeners)
@@ -122,8 +203,8 @@ def make_job(preparation: Preparation, run: RunDirectory, progress: Progress) ->
         for split, of_split in facts.items()
     }
     sources = Sources(setting, images)
-    notices = (*preparation.notices, *network.notices)
-    return Job(preparation, run, network, sources, facts, compute, progress, request, records, notices)
+    notices = begun.notices or (*preparation.notices, *network.notices)
+    return Job(preparation, run, network, sources, facts, compute, supervision, request, begun, records, notices)
 
 
 def create_directory(job: Job, *, overwrite: bool) -> None:
@@ -142,9 +223,26 @@ def create_directory(job: Job, *, overwrite: bool) -> None:
     create(run, files, overwrite=overwrite)
 
 
-def stop_if_asked(request: StopRequest, run: RunDirectory, records: list[EpochRecord]) -> None:
-    """Raise InterruptedRunError, saying what is kept, when a signal has come."""
-    if request.signal_number is None:
-        return
-    kept = f"epochs 1 to {len(records)} are kept in {run.path}" if records else f"no epoch was finished in {run.path}"
-    raise InterruptedRunError(f"stopped by signal {request.signal_number}; {kept}", signal_number=request.signal_number)
+def stop_if_asked(request: StopRequest, clock: Clock, records: list[EpochRecord]) -> None:
+    """Raise InterruptedRunError, saying what is kept, when a signal has come, OutOfTimeError when the time is up."""
+    if request.signal_number is not None:
+        name = signal.Signals(request.signal_number).name
+        raise InterruptedRunError(f"stopped by {name}; {_kept(records)}", signal_number=request.signal_number)
+    if clock.is_up:
+        raise OutOfTimeError
+
+
+def _kept(records: list[EpochRecord]) -> str:
+    return f"epochs 1 to {len(records)} are kept" if records else "no epoch was finished"
+
+
+def val_predictions(job: Job, probabilities: NDArray[np.float64]) -> Predictions:
+    """Return predictions of the val images from their probabilities (N, classes)."""
+    facts = job.facts["val"]
+    return Predictions(
+        classes=job.preparation.dataset.classes,
+        paths=tuple(fact.name for fact in facts),
+        sha256=tuple(fact.sha256 for fact in facts),
+        labels=np.array([sample.label for sample in job.preparation.dataset.splits["val"]], dtype=np.int64),
+        probabilities=probabilities,
+    )

@@ -269,14 +269,19 @@ class _Prefix:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return what crosses the cut for images (N, 3, S, S)."""
-        with self._setting.compute.autocast():
-            features = self._forward(to_input(images, self._setting.network, self._setting.compute))
-            return tuple(encode(feature, self.dtype).cpu() for feature in features)
+        return self._encoded(images, self.dtype)
 
     def widening(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the same; where a value does not fit, all are float32 from then on."""
+        """Return the same; where a value does not fit, those of this batch are float32.
+
+        It remembers nothing of other batches, so that a resumed run sees what an uninterrupted one saw.
+        """
         try:
-            return self(images)
+            return self._encoded(images, self.dtype)
         except HalfPrecisionError:
-            self.dtype = torch.float32
-            return self(images)
+            return self._encoded(images, torch.float32)
+
+    def _encoded(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        with self._setting.compute.autocast():
+            features = self._forward(to_input(images, self._setting.network, self._setting.compute))
+            return tuple(encode(feature, dtype).cpu() for feature in features)

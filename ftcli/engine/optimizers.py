@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ftcli.errors import RunDirectoryError
 from ftcli.model.backbones import Network
 from ftcli.recipe import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
@@ -33,6 +34,38 @@ def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Op
                     {"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay, "name": group.name}
                 )
     return _OPTIMIZERS[type(section)](entries, section)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network: Network) -> dict[str, Tensor]:
+    """Return what an optimizer remembers, by parameter and quantity: `layer4.0.conv1.weight momentum_buffer`."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in network.module.named_parameters()}
+    return {
+        f"{names[parameter]} {quantity}": value
+        for parameter, remembered in optimizer.state.items()
+        for quantity, value in remembered.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Give a new optimizer back what `optimizer_tensors` returned.
+
+    Raises RunDirectoryError for tensors of parameters that it does not train, or of other shapes.
+    """
+    parameters = dict(network.module.named_parameters())
+    trained = [parameter for entry in optimizer.param_groups for parameter in entry["params"]]
+    positions = {parameter: position for position, parameter in enumerate(trained)}
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        of, _, quantity = name.rpartition(" ")
+        parameter = parameters.get(of)
+        if parameter is None or parameter not in positions or tensor.shape not in {parameter.shape, torch.Size()}:
+            raise RunDirectoryError(
+                f"the state of the optimizer has {name!r} of shape {tuple(tensor.shape)}, which fits no trained weight",
+                hint="The checkpoints of the run do not belong together.",
+            )
+        state.setdefault(positions[parameter], {})[quantity] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int) -> float:

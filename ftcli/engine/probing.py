@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ftcli.engine.scoring import score_batches
 from ftcli.engine.sources import CutLogits, PhaseSource
 from ftcli.engine.strengths import BYTES_PER_FEATURE, Examples, fit_head
-from ftcli.engine.training import Epoch, Training
+from ftcli.engine.training import Epoch, Start, Training
 from ftcli.errors import ModelError, NonFiniteLossError, UsageError
 from ftcli.evaluation.metrics import quick_metrics
 from ftcli.model.backbones import Network
@@ -28,7 +28,7 @@ _TRIED_ROWS = 4
 
 
 def run_probe(
-    network: Network, phase: Phase, source: PhaseSource, *, index: int, first_epoch: int, training: Training
+    network: Network, phase: Phase, source: PhaseSource, *, start: Start, training: Training
 ) -> Iterator[Epoch]:
     """Fit the head to all views of the training images at once, and yield the one epoch that this is.
 
@@ -44,7 +44,7 @@ def run_probe(
         examples,
         biased=head.bias is not None,
         seed=training.seed,
-        on_fit=lambda done, fits: _tell(training, first_epoch, done, fits),
+        on_fit=lambda done, fits: _tell(training, start.first_epoch, done, fits),
     )
     _write(head, linear.weights, linear.bias)
     assert fingerprint(network, phase.frozen) == frozen, f"frozen groups moved in phase {phase.name}"
@@ -55,8 +55,8 @@ def run_probe(
         raise _non_finite(phase, "val")
     record = EpochRecord(
         phase=phase.name,
-        phase_index=index,
-        epoch=first_epoch,
+        phase_index=start.index,
+        epoch=start.first_epoch,
         lr=phase.lr,
         train_loss=train["loss"],
         train_accuracy=train["accuracy"],

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ftcli.engine.device import Compute
-from ftcli.engine.optimizers import make_optimizer, rate_factor, set_rates
+from ftcli.engine.optimizers import (
+    make_optimizer,
+    optimizer_tensors,
+    rate_factor,
+    restore_optimizer,
+    set_rates,
+)
 from ftcli.engine.scoring import BatchT, score_batches
 from ftcli.errors import NonFiniteLossError
 from ftcli.evaluation.metrics import quick_metrics
@@ -64,12 +70,29 @@ class Training:
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """Where in the run a phase starts: `index` counts phases from 0, `first_epoch` epochs from 1 over the whole run.
+
+    A phase that was interrupted starts after `epochs_done` of its epochs, with what its optimizer then remembered.
+    """
+
+    index: int
+    first_epoch: int
+    epochs_done: int = 0
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Epoch:
-    """One finished epoch: its record, and the val probabilities (N, classes) that its val figures come from."""
+    """One finished epoch: its record, and the val probabilities (N, classes) that its val figures come from.
+
+    `optimizer` is what the optimizer remembers; it changes with the next epoch.
+    """
 
     record: EpochRecord
     val_labels: NDArray[np.int64]
     val_probabilities: NDArray[np.float64]
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,17 +105,18 @@ class _Sums:
 
 
 def run_phase(
-    network: Network, phase: Phase, source: Source[BatchT], *, index: int, first_epoch: int, training: Training
+    network: Network, phase: Phase, source: Source[BatchT], *, start: Start, training: Training
 ) -> Iterator[Epoch]:
-    """Train one phase from its first epoch on; `first_epoch` counts from 1 over the whole run.
+    """Train one phase, or what is left of it.
 
     Raises NonFiniteLossError, before any weight has moved by it, when the loss is NaN or infinite. The frozen groups
     are hashed before the phase and after it, also after one that is left early.
     """
     optimizer = make_optimizer(network, phase.lr, training.optimizer)
+    restore_optimizer(optimizer, network, start.optimizer)
     with standing_still(network, phase.frozen):
-        for offset in range(phase.epochs):
-            epoch, started = first_epoch + offset, time.perf_counter()
+        for offset in range(start.epochs_done, phase.epochs):
+            epoch, started = start.first_epoch + offset, time.perf_counter()
             torch.manual_seed(stable_seed(training.seed, "epoch", epoch))
             apply_phase(network, phase.lr)
             rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
@@ -104,7 +128,7 @@ def run_phase(
                 raise _non_finite(val["loss"], optimizer, place, "validation")
             record = EpochRecord(
                 phase=phase.name,
-                phase_index=index,
+                phase_index=start.index,
                 epoch=epoch,
                 lr=rates,
                 train_loss=sums.loss / sums.images,
@@ -113,7 +137,7 @@ def run_phase(
                 seconds=time.perf_counter() - started,
                 cached=source.cached,
             )
-            yield Epoch(record, labels, probabilities)
+            yield Epoch(record, labels, probabilities, optimizer_tensors(optimizer, network))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any
 from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import ImageFacts
 from ftcli.records import SCHEMA
+from ftcli.run.directory import RunDirectory
+from ftcli.run.reading import damaged, read_json
 
 
 def dataset_json(dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]]) -> dict[str, Any]:
@@ -33,6 +35,15 @@ def dataset_json(dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]]) ->
     }
     if dataset.val_fraction is not None:
         value["val_images"] = [sample.name for sample in dataset.splits["val"]]
+    return value
+
+
+def read_dataset_json(run: RunDirectory) -> dict[str, Any]:
+    """Read dataset.json. Raises RunDirectoryError, naming the file, where it does not describe splits."""
+    value = read_json(run.dataset)
+    splits = value.get("splits")
+    if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
+        raise damaged(run.dataset, "does not describe the splits")
     return value
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,14 +64,28 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def checkpoints(self) -> Path:
+        """The folder of all weights."""
+        return self.path / "checkpoints"
+
+    @property
     def best(self) -> Path:
         """The checkpoint of the best epoch."""
-        return self.path / "checkpoints" / "best.safetensors"
+        return self.checkpoints / "best.safetensors"
 
     @property
     def last(self) -> Path:
         """The checkpoint of the last epoch."""
-        return self.path / "checkpoints" / "last.safetensors"
+        return self.checkpoints / "last.safetensors"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains this run, if one does."""
+        return self.path / ".lock"
+
+    def resume(self, epoch: int) -> Path:
+        """Return where the rest of what a resume after an epoch needs stands."""
+        return self.checkpoints / f"resume.{epoch}.safetensors"
 
     def predictions(self, split: str) -> Path:
         """Return where the best checkpoint's predictions of a split stand."""
@@ -79,7 +93,17 @@ class RunDirectory:
 
     def append(self, record: EpochRecord) -> None:
         """Add one epoch to metrics.jsonl."""
-        append_line(self.metrics, json.dumps(record.to_json(), allow_nan=False))
+        append_line(self.metrics, _line(record))
+
+    def cut_back(self, records: Sequence[EpochRecord]) -> None:
+        """Make metrics.jsonl hold these epochs and no other."""
+        text = "".join(f"{_line(record)}\n" for record in records)
+        if not self.metrics.is_file() or self.metrics.read_bytes() != text.encode():
+            write_text(self.metrics, text)
+
+    def reopen(self) -> None:
+        """Take back that the run is finished."""
+        self.summary.unlink(missing_ok=True)
 
     def records(self) -> Iterator[EpochRecord]:
         """Read the epochs back; a last line that was still being written when the process died does not count.
@@ -102,6 +126,13 @@ class RunDirectory:
         if not isinstance(value, dict):
             raise damaged(self.recipe, "is not a mapping of keys")
         return value
+
+    def read_summary(self) -> RunSummary:
+        """Read how the run ended. Raises RunDirectoryError, naming the file, where it is damaged."""
+        try:
+            return RunSummary.from_json(read_json(self.summary))
+        except ValueError as error:
+            raise damaged(self.summary, str(error)) from error
 
     def finish(self, summary: RunSummary) -> None:
         """Write summary.json, whose presence says that the run is done, with the hashes of the files it ends with."""
@@ -215,3 +246,7 @@ def open_run(path: Path) -> RunDirectory:
         )
     run.check_unchanged(*_TEXTS)
     return run
+
+
+def _line(record: EpochRecord) -> str:
+    return json.dumps(record.to_json(), allow_nan=False)

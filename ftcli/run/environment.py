@@ -11,6 +11,8 @@ from importlib import metadata
 from typing import Any
 
 from ftcli.records import SCHEMA
+from ftcli.run.directory import RunDirectory
+from ftcli.run.reading import damaged, read_json
 
 _PACKAGES = ("ftcli", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
 
@@ -29,6 +31,14 @@ def environment(device: str, precision: str) -> dict[str, Any]:
         "argv": sys.argv,
         "git_commit": _git_commit(),
     }
+
+
+def read_environment(run: RunDirectory) -> dict[str, Any]:
+    """Read environment.json. Raises RunDirectoryError, naming the file, where it lacks what `environment` says."""
+    value = read_json(run.environment)
+    if not isinstance(value.get("versions"), dict) or not {"device", "precision"} <= set(value):
+        raise damaged(run.environment, "does not describe the machine")
+    return value
 
 
 def _version(package: str) -> str | None:

@@ -63,6 +63,12 @@ def duplicate(source: Path, target: Path) -> None:
     write_with(target, link_or_copy)
 
 
+def sweep(directory: Path) -> None:
+    """Remove the temporary files that a killed process left below a directory."""
+    for path in directory.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line and flush it to the operating system. Raises RunError when it cannot be written."""
     try:

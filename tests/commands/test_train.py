@@ -47,8 +47,10 @@ def test_a_run_leaves_everything_that_is_promised(ftcli: Ftcli, recipe: Path) ->
     run = Path("runs/a")
     assert outcome.out.splitlines()[-1] == str(run)
     assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
+        ".lock",
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
+        "checkpoints/resume.2.safetensors",
         "dataset.json",
         "environment.json",
         "metrics.jsonl",
@@ -253,7 +255,7 @@ def test_a_signal_stops_after_the_batch_and_says_what_is_kept(recipe: Path, numb
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "are kept in runs/a" in err
+    assert "are kept\nGo on with: ftcli train --resume runs/a" in err
     assert "Traceback" not in err
     epochs = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == epochs
@@ -273,7 +275,7 @@ def test_a_signal_while_features_are_computed_stops_soon(ftcli: Ftcli, recipe: P
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "no epoch was finished in runs/a" in err
+    assert "no epoch was finished\nGo on with: ftcli train --resume runs/a" in err
 
 
 def wait_for_epochs(metrics: Path, process: subprocess.Popen[str]) -> None:

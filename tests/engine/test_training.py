@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ftcli.data.loading import Batch
 from ftcli.engine.device import Compute
-from ftcli.engine.training import Epoch, Training, run_phase
+from ftcli.engine.training import Epoch, Start, Training, run_phase
 from ftcli.errors import NonFiniteLossError
 from ftcli.model.backbones import Network, build_network
 from ftcli.plan import Phase
@@ -55,7 +55,7 @@ def phase_of(network: Network, *trained: str, epochs: int = 1, lr: float = 0.1) 
 
 
 def run(network: Network, phase: Phase, training: Training = TRAINING) -> list[Epoch]:
-    return list(run_phase(network, phase, Fixed(network), index=0, first_epoch=1, training=training))
+    return list(run_phase(network, phase, Fixed(network), start=Start(0, 1), training=training))
 
 
 def test_one_epoch_takes_the_steps_that_plain_torch_takes(network: Network) -> None:
@@ -85,7 +85,7 @@ def test_val_figures_come_from_the_probabilities(network: Network) -> None:
 
 def test_epochs_are_counted_over_the_whole_run(network: Network) -> None:
     phase = phase_of(network, "head", epochs=2)
-    epochs = list(run_phase(network, phase, Fixed(network), index=3, first_epoch=7, training=TRAINING))
+    epochs = list(run_phase(network, phase, Fixed(network), start=Start(3, 7), training=TRAINING))
     assert [(epoch.record.epoch, epoch.record.phase_index) for epoch in epochs] == [(7, 3), (8, 3)]
 
 

@@ -1,0 +1,185 @@
+"""Wires the engine to the run directory: drives it through the plan, writing each epoch down as it ends."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcli.commands.jobs import Job, OutOfTimeError, val_predictions
+from ftcli.errors import InterruptedRunError, NonFiniteLossError, RunError
+from ftcli.evaluation.metrics import Evaluation, evaluate
+from ftcli.plan import Plan
+from ftcli.records import SCHEMA, EpochRecord, RunSummary, metrics_to_json
+from ftcli.run.directory import RunDirectory
+from ftcli.run.files import duplicate
+from ftcli.run.predictions_file import read_predictions, write_predictions
+
+if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
+    from ftcli.engine.training import Epoch, Start, Training
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A run that is finished or, with a `remark` that says why, is not; without any epoch it has no summary."""
+
+    run: Path
+    plan: Plan
+    records: tuple[EpochRecord, ...]
+    summary: RunSummary | None
+    evaluation: Evaluation | None
+    finished: bool = True
+    remark: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `train --json` prints."""
+        summary = self.summary
+        return {
+            "schema": SCHEMA,
+            "run": str(self.run),
+            "finished": self.finished,
+            "best_epoch": None if summary is None else summary.best_epoch,
+            "epochs": 0 if summary is None else summary.epochs,
+            "metrics": {} if summary is None else metrics_to_json(summary.metrics),
+            "seconds": None if summary is None else summary.seconds,
+        }
+
+
+def drive(job: Job) -> TrainResult:
+    """Run what is left of the plan. Raises FtcliError; the run directory is valid at every instant.
+
+    When the time is up, what is written stays, and the result says that the run is not finished.
+    """
+    job.progress.started(job.run.path, job.preparation.plan)
+    try:
+        with job.request.listening(), job.sources:
+            _train_phases(job)
+    except OutOfTimeError:
+        return _unfinished(job)
+    except InterruptedRunError as error:
+        error.hint = resume_hint(job.run)
+        raise
+    except KeyboardInterrupt as error:  # a second Ctrl-C
+        message = f"interrupted at once; {job.kept}"
+        raise InterruptedRunError(message, signal_number=signal.SIGINT, hint=resume_hint(job.run)) from error
+    except RunError as error:
+        if error.hint is None and not isinstance(error, NonFiniteLossError):
+            error.hint = f"Put that right. {resume_hint(job.run)}"
+        raise
+    summary, evaluation = _summary(job)
+    job.run.finish(summary)
+    return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation)
+
+
+def finished_result(run: RunDirectory, plan: Plan) -> TrainResult:
+    """Return the result of a run that is finished already. Raises RunDirectoryError for files that are damaged."""
+    summary = run.read_summary()
+    remark = f"{run.path} is finished; epochs and patience may be raised to go on"
+    evaluation = evaluate(read_predictions(run.predictions("val")))
+    return TrainResult(run.path, plan, tuple(run.records()), summary, evaluation, remark=remark)
+
+
+def resume_hint(run: RunDirectory) -> str:
+    """Say how to go on with a run."""
+    return f"Go on with: ftcli train --resume {shlex.quote(str(run.path))}"
+
+
+def _train_phases(job: Job) -> None:
+    """Run every phase that is not over, from where it stands."""
+    from ftcli.engine.probing import run_probe
+    from ftcli.engine.training import run_phase
+
+    watch, training = job.watch(), _training(job)
+    for index, phase in enumerate(job.preparation.plan.phases):
+        start = _start(job, index)
+        over = watch.phase_index > index or (watch.phase_index == index and watch.is_over(phase.patience))
+        if over or start.epochs_done >= phase.epochs:
+            continue
+        source = job.sources.open(phase, first_epoch=start.first_epoch)
+        run = run_phase if phase.solver == "sgd" else run_probe
+        for epoch in run(job.network, phase, source, start=start, training=training):
+            watch = watch.after(epoch.record)
+            job.records.append(epoch.record)
+            is_best = watch.best_epoch == epoch.record.epoch
+            _write_epoch(job, epoch, is_best=is_best)
+            job.progress.epoch(epoch.record, best=is_best)
+            if watch.is_over(phase.patience):
+                break
+
+
+def _start(job: Job, index: int) -> Start:
+    from ftcli.engine.training import Start
+
+    of_phase = [record.phase_index for record in job.records].count(index)
+    before = sum(record.phase_index < index for record in job.records)
+    return Start(index, before + 1, of_phase, job.begun.optimizer if of_phase else {})
+
+
+def _training(job: Job) -> Training:
+    from ftcli.engine.training import Training
+
+    def on_batch(epoch: int, batch: int, batches: int) -> None:
+        job.progress.batch(epoch, batch, batches)
+        job.stop_if_asked()
+
+    recipe = job.recipe
+    return Training(
+        optimizer=recipe.optimizer,
+        schedule=recipe.schedule,
+        compute=job.compute,
+        seed=recipe.seed,
+        label_smoothing=recipe.label_smoothing,
+        clip_grad_norm=recipe.clip_grad_norm,
+        on_batch=on_batch,
+    )
+
+
+def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
+    """Write one epoch: what a resume needs, its weights, which make it count, and then what follows from them."""
+    from ftcli.run.checkpoint import CheckpointInfo, save_checkpoint
+    from ftcli.run.resume_state import ResumeState, remove_states, save_state
+
+    run, record = job.run, epoch.record
+    info = CheckpointInfo(
+        model=job.network.name,
+        classes=job.network.classes,
+        spec=job.network.spec,
+        recipe=job.recipe.model_dump(mode="json"),
+        epoch=record.epoch,
+        val=dict(record.val),
+    )
+    probabilities = epoch.val_probabilities if is_best else None
+    save_state(run, ResumeState(record, job.seconds(), job.notices, epoch.optimizer, probabilities))
+    save_checkpoint(run.last, job.network.module.state_dict(), info)
+    run.append(record)
+    if is_best:
+        duplicate(run.last, run.best)
+        write_predictions(run.predictions("val"), val_predictions(job, epoch.val_probabilities))
+    remove_states(run, but=record.epoch)
+
+
+def _summary(job: Job) -> tuple[RunSummary, Evaluation]:
+    """Score the best epoch, from its predictions as they were written."""
+    evaluation = evaluate(read_predictions(job.run.predictions("val")))
+    training_seconds = sum(record.seconds for record in job.records)
+    images = len(job.facts["train"]) * len(job.records)
+    summary = RunSummary(
+        best_epoch=job.watch().best_epoch,
+        epochs=len(job.records),
+        monitor=job.recipe.monitor,
+        metrics=evaluation.metrics,
+        images=len(job.facts["val"]),
+        seconds=round(job.seconds(), 3),
+        images_per_second=round(images / training_seconds, 1),
+        notices=job.notices,
+    )
+    return summary, evaluation
+
+
+def _unfinished(job: Job) -> TrainResult:
+    remark = f"the time is up; {job.kept}. {resume_hint(job.run)}"
+    summary, evaluation = _summary(job) if job.records else (None, None)
+    records = tuple(job.records)
+    return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation, finished=False, remark=remark)

@@ -1,0 +1,217 @@
+"""Wires `ftcli train --resume`: a run's own recipe and what it has done so far to the rest of its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcli.commands.driving import TrainResult, drive, finished_result
+from ftcli.commands.jobs import Begun, Job, Supervision, make_job, val_predictions
+from ftcli.commands.preparing import Preparation, prepare
+from ftcli.errors import DatasetError, RunDirectoryError, UsageError
+from ftcli.evaluation.changes import recipe_changes
+from ftcli.recipe import Recipe
+from ftcli.recipe_loading import load_recipe, recipe_text
+from ftcli.records import EpochRecord
+from ftcli.run.directory import RunDirectory, open_run
+from ftcli.run.files import duplicate, sweep, write_json, write_text
+from ftcli.run.locking import exclusive
+from ftcli.run.predictions_file import write_predictions
+from ftcli.strategies import make_plan
+
+if TYPE_CHECKING:  # torch, which a wrong override must not wait for
+    from ftcli.run.checkpoint import Checkpoint
+    from ftcli.run.resume_state import ResumeState
+
+Changes = Mapping[str, Mapping[str, Any]]
+_RAISABLE = {"epochs", "patience"}
+
+
+def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> TrainResult:
+    """Train what is left of a run, from its last finished epoch on, with its own recipe.
+
+    Of that, `overrides` may raise epochs and patience. Raises RunDirectoryError, naming the file, for a run that
+    cannot be read, UsageError for any other override, and DatasetError when the images are not what they were.
+    """
+    run = open_run(path)
+    recipe, raised = load_recipe(run.recipe), load_recipe(run.recipe, overrides)
+    changes = _changes(recipe, raised)
+    with exclusive(run):
+        if run.summary.is_file() and not changes:
+            return finished_result(run, prepare(recipe).plan)
+        preparation = prepare(raised)
+        point = _Point.read(run)
+        _check_history(preparation, recipe, point.records)
+        job = _job(run, preparation, point, supervision)
+        _check_images(job)
+        _settle(job, point, changes)
+        return drive(job)
+
+
+def _changes(recipe: Recipe, raised: Recipe) -> Changes:
+    """Return what overrides change. Raises UsageError for all but higher epochs and patience."""
+    a, b = (given.model_dump(mode="json") for given in (recipe, raised))
+    changes = recipe_changes(_with_phases_by_number(a), _with_phases_by_number(b))
+    for key, change in changes.items():
+        before, now = change["a"], change["b"]
+        if key.rpartition(".")[2] not in _RAISABLE:
+            raise UsageError(
+                f"cannot change in a run that has begun; it is {json.dumps(before)}",
+                where=key,
+                hint="Only epochs and patience may be raised. Train a new run for anything else.",
+            )
+        if before is None or (now is not None and now < before):
+            least = "null, which is never" if before is None else before
+            raise UsageError(
+                f"may be raised, not lowered; it is {least}", where=key, hint="Train a new run for less of it."
+            )
+    return changes
+
+
+def _with_phases_by_number(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values with a list of phases as a mapping from their numbers."""
+    strategy = values["strategy"]
+    phases = strategy.get("phases")
+    numbered = {} if phases is None else {"phases": {str(number): phase for number, phase in enumerate(phases)}}
+    return {**values, "strategy": {**strategy, **numbered}}
+
+
+class _Point:
+    """Where a run stands: its last checkpoint and the rest of what is known of that epoch, or neither."""
+
+    def __init__(self, run: RunDirectory, checkpoint: Checkpoint | None, state: ResumeState | None) -> None:
+        self.checkpoint, self.state = checkpoint, state
+        self.records = () if state is None else (*_earlier(run, state.record.epoch - 1), state.record)
+
+    @classmethod
+    def read(cls, run: RunDirectory) -> _Point:
+        """Read a run. Raises CheckpointError or RunDirectoryError, naming the file that is missing or damaged."""
+        from ftcli.run.checkpoint import load_checkpoint
+        from ftcli.run.resume_state import load_state
+
+        if not run.last.is_file():
+            return cls(run, None, None)
+        checkpoint = load_checkpoint(run.last)
+        return cls(run, checkpoint, load_state(run, checkpoint.info.epoch))
+
+
+def _earlier(run: RunDirectory, epochs: int) -> tuple[EpochRecord, ...]:
+    """Return the records of the epochs before the last one; what follows them in the file does not count."""
+    records = tuple(islice(run.records(), epochs)) if epochs else ()
+    if [record.epoch for record in records] != list(range(1, epochs + 1)):
+        raise RunDirectoryError(
+            f"does not hold epochs 1 to {epochs}, one a line, though the last checkpoint is of epoch {epochs + 1}",
+            where=str(run.metrics),
+            hint="The file was cut or edited, so the run cannot be resumed.",
+        )
+    return records
+
+
+def _check_history(preparation: Preparation, recipe: Recipe, records: Sequence[EpochRecord]) -> None:
+    """Raise UsageError when what was raised changes a phase that is over because another one has begun."""
+    plan = preparation.plan
+    before = make_plan(recipe.strategy, plan.groups, epochs=recipe.total_epochs, patience=recipe.patience)
+    begun = records[-1].phase_index if records else 0
+    if begun >= len(plan.phases):
+        raise RunDirectoryError(
+            f"epoch {len(records)} is of phase {begun + 1}, and the recipe makes {len(plan.phases)}",
+            hint="The files of the run do not belong together.",
+        )
+    for old, new in zip(before.phases[:begun], plan.phases[:begun], strict=True):
+        if (old.epochs, old.lr) != (new.epochs, new.lr):
+            raise UsageError(
+                f"phase {old.name!r} is over, after {old.epochs} epochs; it cannot have {new.epochs}",
+                where="epochs",
+                hint="Raise the epochs of the phase that the run is in, or of a later one.",
+            )
+
+
+def _job(run: RunDirectory, preparation: Preparation, point: _Point, supervision: Supervision) -> Job:
+    """Build the network as the last checkpoint has it; where there is none, as the recipe does."""
+    from ftcli.commands.networks import build_recipe_network
+    from ftcli.model.backbones import restore_network
+
+    classes = preparation.dataset.classes
+    if point.checkpoint is None or point.state is None:
+        supervision.progress.notice("no epoch was finished, so the run starts over")
+        network = build_recipe_network(preparation.recipe, classes)
+        return make_job(preparation, run, network, supervision=supervision)
+    info = point.checkpoint.info
+    if info.classes != classes or info.model != preparation.recipe.model.name:
+        raise RunDirectoryError(
+            f"is of a {info.model} for {', '.join(info.classes)}, which is not what the run's recipe and images say",
+            where=str(run.last),
+            hint="The files of the run do not belong together.",
+        )
+    network = restore_network(info.model, classes=classes, spec=info.spec, state_dict=point.checkpoint.state_dict)
+    begun = Begun(point.records, point.state.optimizer, point.state.seconds, point.state.notices)
+    supervision.progress.stage(f"resuming after epoch {info.epoch}")
+    return make_job(preparation, run, network, supervision=supervision, begun=begun)
+
+
+def _check_images(job: Job) -> None:
+    """Raise DatasetError when the images are not those that the run began with."""
+    from ftcli.run.dataset_file import dataset_json, read_dataset_json
+
+    before, now = read_dataset_json(job.run), dataset_json(job.preparation.dataset, job.facts)
+    for split, described in now["splits"].items():
+        if before["splits"].get(split) != described:
+            images = before["splits"].get(split, {}).get("images")
+            raise DatasetError(
+                f"the images of {split} are not those that the run began with: {images} then, {described['images']} "
+                "now, or other names or contents",
+                where=str(job.preparation.dataset.root),
+                hint="Bring them back as they were, or train a new run.",
+            )
+
+
+def _settle(job: Job, point: _Point, changes: Changes) -> None:
+    """Make every file of the run agree with its last checkpoint, and write down that it was resumed."""
+    from ftcli.run.environment import environment, read_environment
+    from ftcli.run.resume_state import remove_states
+
+    run = job.run
+    sweep(run.path)
+    run.reopen()
+    if changes:
+        write_text(run.recipe, recipe_text(job.recipe))
+        write_json(run.plan, job.preparation.plan.to_json(job.preparation.parameters))
+    earlier = read_environment(run)
+    now = environment(str(job.compute.device), job.compute.precision)
+    resumed = {"after_epoch": len(job.records), "changes": changes, **now}
+    _tell_differences(job, earlier, now)
+    write_json(run.environment, {**earlier, "resumed": [*earlier.get("resumed", []), resumed]})
+    run.cut_back(job.records)
+    _settle_best(job, point)
+    remove_states(run, but=len(job.records))
+
+
+def _settle_best(job: Job, point: _Point) -> None:
+    """Give the best epoch its files, in case the run was stopped while they were written."""
+    from ftcli.run.checkpoint import load_checkpoint
+
+    best_epoch = job.watch().best_epoch
+    if point.state is None or best_epoch == 0:
+        return
+    if point.state.val_probabilities is not None:
+        duplicate(job.run.last, job.run.best)
+        write_predictions(job.run.predictions("val"), val_predictions(job, point.state.val_probabilities))
+    elif (found := load_checkpoint(job.run.best).info.epoch) != best_epoch:
+        raise RunDirectoryError(
+            f"is of epoch {found}, though {job.recipe.monitor} was best in epoch {best_epoch}",
+            where=str(job.run.best),
+            hint="The files of the run do not belong together.",
+        )
+
+
+def _tell_differences(job: Job, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    before, after = earlier["versions"], now["versions"]
+    changed = [f"{name} {before.get(name)} is now {after[name]}" for name in after if before.get(name) != after[name]]
+    changed += [
+        f"{what} {earlier[what]} is now {now[what]}" for what in ("device", "precision") if earlier[what] != now[what]
+    ]
+    if changed:
+        job.progress.notice(f"the rest of the run may differ from an uninterrupted one: {', '.join(changed)}")

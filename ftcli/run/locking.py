@@ -1,0 +1,32 @@
+"""Owns that one process at a time trains a run: a lock that the operating system releases however a process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from ftcli.errors import RunDirectoryError, RunError
+from ftcli.run.directory import RunDirectory
+
+_PATIENCE_SECONDS = 8.0
+"""Workers of a killed process hold its lock until they notice that it is gone, which takes torch's 5 seconds."""
+
+
+@contextmanager
+def exclusive(run: RunDirectory) -> Iterator[None]:
+    """Keep other processes from training a run meanwhile. Raises RunDirectoryError while another one does."""
+    lock = FileLock(run.lock, timeout=_PATIENCE_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        hint = "Wait until it has ended, or stop it with Ctrl-C."
+        raise RunDirectoryError("another process is training this run", where=str(run.path), hint=hint) from error
+    except (OSError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"cannot lock the run: {reason}", where=str(run.path)) from error
+    try:
+        yield
+    finally:
+        lock.release()
