@@ -60,7 +60,7 @@ def what_a_run_is(run: Path) -> dict[str, Any]:
     summary = json.loads((run / "summary.json").read_text())
     return {
         "metrics": [{**record, "seconds": None} for record in metrics],
-        "summary": {**summary, "seconds": None, "images_per_second": None},
+        "summary": {**summary, "seconds": None, "images_per_second": None, "files": None},
         "predictions": (run / "predictions/val.csv").read_bytes(),
         "recipe": (run / "recipe.yaml").read_bytes(),
         "plan": (run / "plan.json").read_bytes(),

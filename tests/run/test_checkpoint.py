@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from ftcli.errors import CheckpointError
 from ftcli.records import InputSpec
 from ftcli.run.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from ftcli.run.tensor_file import _checksum
 
 SPEC = InputSpec(32, 36, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 INFO = CheckpointInfo("resnet18", ("a", "b\udcff"), SPEC, {"data": {"root": "x"}}, 3, {"loss": 0.5})
@@ -29,12 +30,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def described(file: Path, **changes: Any) -> None:
-    """Write a checkpoint anew with some of its description changed or (None) left out."""
+    """Write a checkpoint anew, checksum and all, with some of its description changed or (None) left out."""
     with safe_open(file, framework="pt") as opened:
         metadata = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     value = {**json.loads(metadata["ftcli"]), **changes}
     metadata["ftcli"] = json.dumps({key: given for key, given in value.items() if given is not None})
+    metadata["crc32"] = _checksum(metadata["ftcli"], tensors)
     save_file(tensors, file, metadata)
 
 
@@ -81,7 +83,6 @@ def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
         ({"spec": {**SPEC.to_json(), "image_size": 10**9}}, "images of 1000000000 pixels"),
         ({"spec": {**SPEC.to_json(), "std": [1, 0, 1]}}, "std: is zero"),
         ({"spec": {**SPEC.to_json(), "interpolation": "lanczos"}}, "interpolation: Input should be 'nearest'"),
-        ({"model": "resnet34"}, "its checksum is another"),
     ],
 )
 def test_a_description_that_was_changed_is_refused(file: Path, changes: dict[str, Any], words: str) -> None:
@@ -89,6 +90,15 @@ def test_a_description_that_was_changed_is_refused(file: Path, changes: dict[str
     with pytest.raises(CheckpointError, match=words) as caught:
         load_checkpoint(file)
     assert caught.value.where == str(file)
+
+
+def test_a_description_of_other_weights_is_refused(file: Path) -> None:
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    save_file(tensors, file, {**metadata, "ftcli": metadata["ftcli"].replace("resnet18", "resnet34")})
+    with pytest.raises(CheckpointError, match="its checksum is another"):
+        load_checkpoint(file)
 
 
 def test_a_device_is_no_checkpoint() -> None:
