@@ -3,7 +3,9 @@
 FtcliError                      1   something failed while running
 ├── RunError                    1   training or writing failed
 │   ├── NonFiniteLossError      1   the loss became NaN or infinite
-│   └── WeightsUnavailableError 1   pretrained weights could not be downloaded
+│   ├── WeightsUnavailableError 1   pretrained weights could not be downloaded
+│   ├── OutOfMemoryError        1   the memory of the machine or of the GPU ran out
+│   └── WorkerError             1   a process that decodes images died
 ├── UsageError                  2   the command line or the recipe is wrong
 │   ├── RecipeError             2   one or more keys or values of a recipe
 │   ├── PlanError               2   strategy, groups and epochs do not fit together
@@ -22,6 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_LISTED = 50
+"""So many problems of a recipe are listed; a file with more is something else."""
 
 
 class FtcliError(Exception):
@@ -59,6 +64,18 @@ class WeightsUnavailableError(RunError):
     kind = "weights-unavailable"
 
 
+class OutOfMemoryError(RunError):
+    """The memory of the machine or of the GPU ran out."""
+
+    kind = "out-of-memory"
+
+
+class WorkerError(RunError):
+    """A process that decodes images died."""
+
+    kind = "worker"
+
+
 class UsageError(FtcliError):
     """The command line or the recipe is wrong."""
 
@@ -93,9 +110,10 @@ class RecipeError(UsageError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__(
-            "\n".join(str(problem) for problem in self.problems),
-        )
+        lines = [str(problem) for problem in self.problems[:_LISTED]]
+        if len(self.problems) > _LISTED:
+            lines.append(f"and {len(self.problems) - _LISTED} more")
+        super().__init__("\n".join(lines))
         self.where = self.problems[0].where if len(self.problems) == 1 else self.problems[0].source
 
     def __str__(self) -> str:

@@ -15,21 +15,37 @@ from ftcli.recipe import VOID_WITH_LBFGS, Recipe
 from ftcli.recipe_keys import keys_by_home, section_at
 from ftcli.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
 
+_LARGEST_BYTES = 200_000
+"""Far beyond any recipe; what is larger would only take long to be refused."""
+
+_SHOWN_CHARACTERS = 80
+"""How much of a wrong value an error repeats."""
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply `KEY=VALUE` overrides.
 
     Raises RecipeError with every problem of keys and values at once, and UsageError for a missing file.
     """
+    return parse_recipe(load_yaml(_read(path), str(path)), overrides)
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError([Problem("", "not a UTF-8 text file", str(path))]) from error
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise UsageError("is not a file", where=str(path), hint="Give the path of a recipe such as config.yaml.")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
         near = difflib.get_close_matches(path.name, _recipes_beside(path), n=1)
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the path of a recipe such as config.yaml."
         raise UsageError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
-    return parse_recipe(load_yaml(text, str(path)), overrides)
+    if len(content) > _LARGEST_BYTES:
+        raise RecipeError([Problem("", f"larger than {_LARGEST_BYTES:,} bytes, so not a recipe", str(path))])
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError([Problem("", "not a UTF-8 text file", str(path))]) from error
 
 
 def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
@@ -46,7 +62,9 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
             problems.extend(error.problems)
     known = Recipe.model_fields["format"].default
     if value.get("format", known) != known:  # the rest cannot be judged then
-        message = f"is {value['format']!r}; this ftcli reads format {known}: use the version that wrote the recipe"
+        message = (
+            f"is {_shown(value['format'])}; this ftcli reads format {known}: use the version that wrote the recipe"
+        )
         raise RecipeError([_placed(("format",), message, document, places)])
     problems.extend(_conflicts(value, document, places))
     try:
@@ -107,7 +125,7 @@ def _set(container: Any, path: KeyPath, value: Any, place: Problem) -> Any:
             raise RecipeError([Problem(place.key, f"there are {count} phases, counted from 0", place.source)])
         return [_set(item, rest, value, place) if i == key else item for i, item in enumerate(container)]
     if container is not None and not isinstance(container, dict):
-        message = f"there is a single value, {container!r}, where {key!r} should go; override the whole of it"
+        message = f"there is a single value, {_shown(container)}, where {key!r} should go; override the whole of it"
         raise RecipeError([Problem(place.key, message, place.source)])
     present = container or {}
     return {**present, key: _set(present.get(key), rest, value, place)}
@@ -225,12 +243,19 @@ def _sentence(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> 
     message = template.format(**context) if template else detail["msg"]
     given = detail["input"]
     if kind == "literal_error":
-        return f"{message}, not {given!r}", _nearest(given, str(context["expected"]).replace("'", "").split(" or "))
+        return f"{message}, not {_shown(given)}", _nearest(
+            given, str(context["expected"]).replace("'", "").split(" or ")
+        )
     if kind == "union_tag_invalid":
-        return f"{message}, not {context['tag']!r}", _nearest(context["tag"], _words(context["expected_tags"]))
+        return f"{message}, not {_shown(context['tag'])}", _nearest(context["tag"], _words(context["expected_tags"]))
     if kind in {"missing", "union_tag_not_found", "value_error", "too_short"}:
         return message, None
-    return f"{message}, not {given!r}", None
+    return f"{message}, not {_shown(given)}", None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _words(expected: str) -> list[str]:

@@ -47,7 +47,9 @@ def load_yaml(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         raise RecipeError([Problem("", f"not valid YAML: {error.problem}", source, line)]) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except RecursionError as error:
+        raise RecipeError([Problem("", "not valid YAML: nested too deeply", source)]) from error
+    except yaml.YAMLError as error:
         raise RecipeError([Problem("", f"not valid YAML: {error}".split("\n", 1)[0], source)]) from error
     builder = _Builder(source)
     value = None if node is None else builder.build(node, ())

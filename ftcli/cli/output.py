@@ -6,15 +6,31 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from ftcli.errors import RunError
 from ftcli.report.streams import encodable, marks_for
 
 
 def show(result: dict[str, Any] | str) -> None:
     """Print a result on stdout: text, or one JSON object on one line."""
     text = result if isinstance(result, str) else json.dumps(result, allow_nan=False)
-    print(encodable(text, sys.stdout))  # noqa: T201 - results go to stdout
+    with reaching_a_reader():
+        print(encodable(text, sys.stdout))  # noqa: T201 - results go to stdout
+
+
+@contextmanager
+def reaching_a_reader() -> Iterator[None]:
+    """Flush stdout at the end. That nobody reads it any more is no error; that it is lost otherwise is a RunError."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the exit
+        if not isinstance(error, BrokenPipeError):
+            raise RunError(f"cannot print the result: {error.strerror}") from error
 
 
 def stderr() -> Any:

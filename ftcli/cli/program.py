@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import signal
 import sys
 import traceback
@@ -15,10 +14,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
-from ftcli.cli.output import show
+from ftcli.cli.failures import failure_of
+from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
-from ftcli.errors import FtcliError, InterruptedRunError, UsageError
+from ftcli.errors import FtcliError, InterruptedRunError, RunError, UsageError
 from ftcli.records import SCHEMA
 from ftcli.report.streams import encodable
 
@@ -75,27 +75,32 @@ def _known(error: Exception) -> FtcliError:
         return UsageError(error.format_message(), hint="See ftcli --help, or ftcli COMMAND --help.")
     if isinstance(error, Abort):
         return InterruptedRunError("interrupted", signal_number=signal.SIGINT)
+    if failure := failure_of(error):
+        return failure
     hint = "This is a bug in ftcli. Run the command again with --debug and report what it prints."
     return FtcliError(f"{type(error).__name__}: {error}", hint=hint)
 
 
 def _report(error: FtcliError, *, as_json: bool) -> int:
+    from ftcli.report.text import printable
+
     if as_json:
         message = f"{error.message}\n{error.hint}" if error.hint else error.message
         shown = {"kind": error.kind, "message": message, "where": error.where}
         text = json.dumps({"schema": SCHEMA, "error": shown})
     else:
-        text = f"error: {error}"
+        text = "\n".join(map(printable, f"error: {error}".split("\n")))  # file names may hold a terminal's commands
     print(encodable(text, sys.stderr), file=sys.stderr)  # noqa: T201 - the boundary
     return error.exit_code
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit, and do not complain when nobody reads the output any more."""
+    """Exit once everything is printed; help, for one, is not printed by us."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with reaching_a_reader():
+            pass
+    except RunError as error:
+        code = _report(error, as_json=False)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,9 @@ import typer
 
 from ftcli.cli.options import Config, Debug, Json, OptionalConfig, Overrides, Quiet
 from ftcli.cli.output import marks, show, stderr, width
+
+_LONGEST_NAME_BYTES = 200
+"""File systems take 255, of which temporary names need some."""
 
 
 def train(
@@ -106,5 +110,11 @@ def _check_resume(given: list[str], others: dict[str, object]) -> None:
 
 
 def _check_name(name: str | None) -> None:
-    if name is not None and (name != Path(name).name or name.startswith(".") or not name):
+    if name is None:
+        return
+    if name != Path(name).name or name.startswith(".") or not name:
         raise typer.BadParameter(f"{name!r} is not a plain directory name; use --runs for the folder")
+    if any(ord(character) < ord(" ") or character == "\x7f" for character in name):
+        raise typer.BadParameter(f"{name!r} has control characters")
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        raise typer.BadParameter(f"the name has {len(os.fsencode(name))} bytes; at most {_LONGEST_NAME_BYTES} may be")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,9 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
+    if _is_compressed(path):
+        hint = "Save it anew with torch.save(model.state_dict(), PATH)."
+        raise ModelError("is compressed, as torch never does", where=f"model.weights: {path}", hint=hint)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -104,6 +108,15 @@ def _read_torch(path: Path) -> Any:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         hint = "The file is damaged, or was not written by torch.save: fetch it again."
         raise ModelError(f"not a weights file ({reason})", where=f"model.weights: {path}", hint=hint) from error
+
+
+def _is_compressed(path: Path) -> bool:
+    """Tell whether a zip archive would grow when it is read: torch stores, and a few bytes can stand for any number."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):  # what it is, torch says
+        return False
 
 
 def _bare(name: str) -> str:

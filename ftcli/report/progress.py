@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord
+from ftcli.report.text import printable
 
 
 class QuietProgress:
@@ -48,7 +49,7 @@ class QuietProgress:
         """Say how the epoch did."""
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LineProgress(QuietProgress):

@@ -171,6 +171,12 @@ def check_free(run: RunDirectory, *, overwrite: bool) -> None:
 
 def _check_parents(path: Path) -> None:
     """Raise RunDirectoryError, before anything is computed, where no directory can be made at `path`."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:  # safetensors could not open what it wrote
+        raise RunDirectoryError(
+            "is not valid UTF-8", where=str(path), hint="Choose another --name or --runs."
+        ) from error
     above = next(parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink())
     if not above.is_dir():
         raise RunDirectoryError("is not a directory", where=str(above), hint="Choose another folder with --runs.")
