@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """The version of every JSON object that ftcli writes or prints."""
 
+METRIC_NAMES = ("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
+"""The metrics that every set of predictions has; top-5 accuracy only with more than five classes."""
+
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 """The metrics that are better when they are lower; of all others more is better."""
 
@@ -23,6 +26,11 @@ _LARGEST_SIDE = 10_000
 _Record = TypeVar("_Record")
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+def metric_words(name: str) -> str:
+    """Return a metric's name in words."""
+    return name.replace("_", " ").replace("ece", "ECE").replace("macro f1", "macro F1").replace("top5", "top-5")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 
 from ftcli.cli.options import Debug, Json, Quiet
 from ftcli.cli.output import show, width
+from ftcli.errors import UsageError
 
 
 def evaluate(
@@ -42,14 +43,49 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Run directories; the first is the baseline."),
     ],
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help="Exit with 4 if this is so of any run but the first; repeatable. `worse`: a one-sided paired test "
+            "finds it worse. `not-better`: such a test does not find it better. `drop:0.01`: its figure is more than "
+            "one point worse, by the point estimate alone, without a test. `not-equivalent:0.02`: two one-sided tests "
+            "do not show it within two points.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="What --fail-if and tables speak of; repeatable. Default: accuracy."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0.0001, max=0.4999, help="Level of each one-sided test of --fail-if.")
+    ] = 0.05,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the gates to this JUnit XML file.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs on the images that they share."""
-    from ftcli.commands.compare import compare_runs
-    from ftcli.report.comparisons import comparison_text
+    """Compare runs on the images that they share.
 
-    result = compare_runs(runs)
-    texts = [comparison_text(pair.comparison, pair.recipe_changes, width=width()) for pair in result.pairs]
-    show(result.to_json() if as_json else "\n\n".join(texts))
+    Images are matched by content. Runs whose recipes differ only in the seed are one result with a spread; against
+    other recipes they are compared with the chance of images and of seeds.
+    """
+    from ftcli.commands.compare import compare_runs
+    from ftcli.commands.gating import write_junit
+    from ftcli.evaluation.gates import Rules, check_metric, parse_rule, raise_failed
+    from ftcli.report.findings import findings_text
+    from ftcli.report.markdown import findings_markdown
+
+    if as_json and markdown:
+        raise UsageError("--json and --markdown exclude each other", hint="Leave one of them out.")
+    metrics = tuple(dict.fromkeys(check_metric(name) for name in metric or ["accuracy"]))
+    rules = Rules(tuple(dict.fromkeys(parse_rule(text) for text in fail_if or [])), metrics, alpha)
+    findings = compare_runs(runs, rules)
+    if junit is not None:
+        write_junit(junit, findings.gates, suite="ftcli compare")
+    if as_json:
+        show(findings.to_json())
+    else:
+        show(findings_markdown(findings) if markdown else findings_text(findings, width=width()))
+    raise_failed(findings.gates)

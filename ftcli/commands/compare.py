@@ -8,52 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import UsageError
-from ftcli.evaluation.changes import recipe_changes
-from ftcli.evaluation.comparison import Comparison, compare_predictions
-from ftcli.records import SCHEMA
-from ftcli.run.directory import open_run
+from ftcli.evaluation.changes import environment_changes, recipe_changes
+from ftcli.evaluation.comparison import compare_paired
+from ftcli.evaluation.evidence import Evidence, PairEvidence
+from ftcli.evaluation.findings import Findings, RunPair, SeedGroup, contrasts_of
+from ftcli.evaluation.gates import Rules, judge
+from ftcli.evaluation.pairing import Paired, match_by_content, pair_by_content
+from ftcli.evaluation.predictions import Predictions
+from ftcli.evaluation.seed_groups import group_by_seed, group_evidence, seed_spread
+from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.predictions_file import read_predictions
 
 
-@dataclass(frozen=True)
-class RunPair:
-    """The baseline (a) against another run (b): what their recipes and their predictions differ in."""
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What is read of a run before anything is computed."""
 
-    comparison: Comparison
-    recipe_changes: Mapping[str, Mapping[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the pair as plain data."""
-        changes = {key: dict(change) for key, change in self.recipe_changes.items()}
-        return {"runs": list(self.comparison.names), **self.comparison.to_json(), "recipe_changes": changes}
-
-
-@dataclass(frozen=True)
-class CompareResult:
-    """Two or more runs, the first of which is the baseline, and one pair for each of the others."""
-
-    runs: tuple[Path, ...]
-    pairs: tuple[RunPair, ...]
-    gates: tuple[Mapping[str, Any], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `ftcli compare --json` prints.
-
-        The top level speaks of the first two runs: a is `runs[0]` and b is `runs[1]`, however many follow.
-        With more than two, `comparisons` holds one such object for every run but the first, in their order.
-        """
-        value = {
-            "schema": SCHEMA,
-            **self.pairs[0].to_json(),
-            "runs": [str(run) for run in self.runs],
-            "gates": [dict(gate) for gate in self.gates],
-        }
-        if len(self.pairs) > 1:
-            value["comparisons"] = [pair.to_json() for pair in self.pairs]
-        return value
+    name: str
+    recipe: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    training_images: str | None
+    epochs: int | None
+    predictions: Predictions
 
 
-def compare_runs(runs: Sequence[Path]) -> CompareResult:
+def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     """Compare each run's validation predictions and recipe with those of the first.
 
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
@@ -65,13 +44,63 @@ def compare_runs(runs: Sequence[Path]) -> CompareResult:
         )
     # Everything is read before anything is computed, so that a missing run is reported at once.
     opened = [open_run(run) for run in runs]
-    recipes = [run.recipe_values() for run in opened]
-    predictions = [read_predictions(run.predictions("val")) for run in opened]
-    pairs = (
-        RunPair(
-            compare_predictions(predictions[0], predictions[other], names=(str(runs[0]), str(runs[other]))),
-            recipe_changes(recipes[0], recipes[other]),
-        )
-        for other in range(1, len(runs))
+    read = [_read(run) for run in opened]
+    rules = rules or Rules()
+    paired = [
+        pair_by_content(read[0].predictions, other.predictions, names=(read[0].name, other.name)) for other in read[1:]
+    ]
+    groups = _groups(read)
+    evidence = _evidence(read, paired, groups)
+    gates = judge(rules, evidence)
+    pairs = tuple(_pair(read[0], other, images) for other, images in zip(read[1:], paired, strict=True))
+    shown = tuple(_seed_group([read[member] for member in group]) for group in groups)
+    names = tuple(run.name for run in read)
+    return Findings(names, pairs, shown, contrasts_of(evidence, rules.metrics), gates)
+
+
+def _read(run: RunDirectory) -> _Run:
+    return _Run(
+        name=str(run.path),
+        recipe=run.recipe_values(),
+        environment=run.facts(run.environment),
+        training_images=run.training_images(),
+        epochs=run.planned_epochs(),
+        predictions=read_predictions(run.predictions("val")),
     )
-    return CompareResult(tuple(runs), tuple(pairs))
+
+
+def _pair(a: _Run, b: _Run, images: Paired) -> RunPair:
+    hashes = a.training_images, b.training_images
+    return RunPair(
+        compare_paired(images, names=(a.name, b.name)),
+        recipe_changes(a.recipe, b.recipe),
+        environment_changes(a.environment, b.environment),
+        chose_epoch=(a.epochs != 1, b.epochs != 1),
+        same_training_images=None if None in hashes else hashes[0] == hashes[1],
+    )
+
+
+def _groups(runs: Sequence[_Run]) -> tuple[tuple[int, ...], ...]:
+    return group_by_seed([run.recipe for run in runs], [run.training_images for run in runs])
+
+
+def _seed_group(runs: Sequence[_Run]) -> SeedGroup:
+    return SeedGroup(
+        tuple(run.name for run in runs),
+        tuple(run.recipe.get("seed") for run in runs),
+        seed_spread([run.predictions for run in runs]),
+    )
+
+
+def _evidence(runs: Sequence[_Run], paired: Sequence[Paired], groups: Sequence[Sequence[int]]) -> tuple[Evidence, ...]:
+    """Return what gates and contrasts speak of: groups where seeds are repeated and recipes differ, else the runs."""
+    if len(groups) == 1 or len(groups) == len(runs):
+        return tuple(
+            PairEvidence((runs[0].name, run.name), images) for run, images in zip(runs[1:], paired, strict=True)
+        )
+    names = [_seed_group([runs[member] for member in group]).name for group in groups]
+    matched = match_by_content([run.predictions for run in runs], names=[run.name for run in runs])
+    members = [[matched[member] for member in group] for group in groups]
+    return tuple(
+        group_evidence((names[0], name), members[0], group) for name, group in zip(names[1:], members[1:], strict=True)
+    )

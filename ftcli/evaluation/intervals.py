@@ -69,13 +69,22 @@ def paired_difference(
     excludes zero).
     """
     value = float(((b_better - a_better) / images).mean())
-    share = images / images.sum()
-    total = images + 2 * share
-    gained, lost = (b_better + share) / total, (a_better + share) / total
-    centre = float((gained - lost).mean())
-    variance = ((gained + lost - (gained - lost) ** 2) / total).sum() / len(images) ** 2
+    centre, variance = shift_with_variance(b_better - a_better, b_better + a_better, images)
     reach = z_of(confidence) * math.sqrt(variance)
     return Interval(value, max(-1.0, centre - reach), min(1.0, centre + reach))
+
+
+def shift_with_variance(total: NDArray[Any], squares: NDArray[Any], images: NDArray[np.int64]) -> tuple[float, float]:
+    """Return centre and variance of the mean over classes of the images' mean shift.
+
+    `total` and `squares` (C,) are sums over each class's images of the shift in -1..1 and of its square; as in
+    `paired_difference`, one image in favour of each run is added.
+    """
+    share = images / images.sum()
+    size = images + 2 * share
+    mean = total / size
+    variance = ((squares + 2 * share) / size - mean**2) / size
+    return float(mean.mean()), float(variance.sum()) / len(images) ** 2
 
 
 def percentile(value: float, resampled: NDArray[np.float64], *, confidence: float = CONFIDENCE) -> Interval:

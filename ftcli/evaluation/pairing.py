@@ -36,24 +36,43 @@ def pair_by_content(a: Predictions, b: Predictions, *, names: tuple[str, str]) -
 
     Raises ComparisonError for other classes, conflicting labels of one content, or no shared content.
     """
-    _check_classes(a, b, names=names)
-    rows_a, rows_b = _first_rows(a, names[0]), _first_rows(b, names[1])
-    shared = [content for content in rows_a if content in rows_b]
-    if not shared:
-        raise ComparisonError(
-            f"{names[0]} and {names[1]} have no image in common",
-            hint="Images are matched by content: compare runs that were validated on the same ones.",
-        )
-    paired_a = _select(a, [rows_a[content] for content in shared], a.classes)
-    paired_b = _select(b, [rows_b[content] for content in shared], a.classes)
-    _check_labels(paired_a, paired_b, names=names)
+    (paired_a, paired_b), rows = _match((a, b), names)
     return Paired(
         paired_a,
         paired_b,
-        only_a=len(rows_a) - len(shared),
-        only_b=len(rows_b) - len(shared),
-        repeats=len(a) - len(rows_a) + len(b) - len(rows_b),
+        only_a=len(rows[0]) - len(paired_a),
+        only_b=len(rows[1]) - len(paired_a),
+        repeats=len(a) - len(rows[0]) + len(b) - len(rows[1]),
     )
+
+
+def match_by_content(runs: Sequence[Predictions], *, names: Sequence[str]) -> tuple[Predictions, ...]:
+    """Return the predictions of the images that all runs scored, in one order of images and of classes.
+
+    Raises what `pair_by_content` raises.
+    """
+    return _match(runs, names)[0]
+
+
+def _match(runs: Sequence[Predictions], names: Sequence[str]) -> tuple[tuple[Predictions, ...], list[dict[str, int]]]:
+    """Return the runs' predictions of shared images, and each run's first row of each of its contents."""
+    first = runs[0]
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        _check_classes(first, run, names=(names[0], name))
+    rows = [_first_rows(run, name) for run, name in zip(runs, names, strict=True)]
+    shared = [content for content in rows[0] if all(content in other for other in rows[1:])]
+    if not shared:
+        raise ComparisonError(
+            f"{' and '.join(names)} have no image in common",
+            hint="Images are matched by content: compare runs that were validated on the same ones.",
+        )
+    matched = tuple(
+        _select(run, [of_run[content] for content in shared], first.classes)
+        for run, of_run in zip(runs, rows, strict=True)
+    )
+    for run, name in zip(matched[1:], names[1:], strict=True):
+        _check_labels(matched[0], run, names=(names[0], name))
+    return matched, rows
 
 
 def _check_classes(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> None:

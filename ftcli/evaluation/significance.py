@@ -68,3 +68,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     adjusted = np.empty_like(stepped)
     adjusted[order] = stepped
     return tuple(adjusted.tolist())
+
+
+def p_text(value: float) -> str:
+    """Return a p-value with two digits."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

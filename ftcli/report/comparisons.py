@@ -1,30 +1,34 @@
-"""Owns comparisons as plain text: the verdict, what differs, and the flipped images."""
+"""Owns two runs against each other as plain text: the verdict, what differs, and the flipped images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ftcli.evaluation.comparison import Comparison
-from ftcli.evaluation.differences import Difference
+from ftcli.evaluation.differences import ClassDifference, Difference
+from ftcli.evaluation.findings import Changes, RunPair
 from ftcli.evaluation.flips import Flip
+from ftcli.evaluation.significance import p_text
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, figure, metric_name, p_value, setting, signed
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, figure, metric_name, setting, share, signed
 
 _FLIPS = 10
+_CLASSES = 10
 
 
-def comparison_text(comparison: Comparison, recipe_changes: Mapping[str, Mapping[str, Any]], *, width: int = 80) -> str:
-    """Return a comparison for reading: the verdict first, then metrics, recipes and flipped images."""
+def pair_text(pair: RunPair, *, width: int = 80) -> str:
+    """Return two runs for reading: the verdict first, then metrics, classes, recipes and flipped images."""
+    comparison = pair.comparison
     parts = [
         _heading(comparison),
-        prose(verdict(comparison), width),
+        prose(f"{verdict(comparison)} {equivalence(comparison)}".rstrip(), width),
         _difference_table(comparison.metrics, width),
-        _changes(recipe_changes),
+        _class_table(comparison.per_class, width),
+        changes_text(pair),
         _flips("B is right, A was wrong", comparison.b_better),
         _flips("A was right, B is wrong", comparison.a_better),
         prose(comparison.resolution, width),
-        prose(f"{VAL_CHOSE_THE_EPOCH} That holds for both runs.", width),
+        prose(chosen_epochs(pair), width),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -38,8 +42,35 @@ def verdict(comparison: Comparison) -> str:
     conclusion = f"{better} on these images" if test.resolved else "the data cannot tell them apart"
     return (
         f"B is right on {count(test.b_better, 'image')} that A gets wrong, "
-        f"A on {test.a_better} that B gets wrong; {p_value(test.p_value)}: {conclusion}."
+        f"A on {test.a_better} that B gets wrong; {p_text(test.p_value)}: {conclusion}."
     )
+
+
+def equivalence(comparison: Comparison) -> str:
+    """Return how near to each other the images show two runs to be that they cannot tell apart."""
+    if comparison.mcnemar.resolved:
+        return ""
+    margin = f"{100 * comparison.equivalent_within:.1f}"
+    return f"Two one-sided tests at 5 % show their accuracies to be equivalent within {margin} points, and no less."
+
+
+def chosen_epochs(pair: RunPair) -> str:
+    """Return whom the images flatter because they also chose its best epoch; nothing where they chose none."""
+    if all(pair.chose_epoch):
+        return f"{VAL_CHOSE_THE_EPOCH} That holds for both runs."
+    if not any(pair.chose_epoch):
+        return ""
+    letter, other = ("A", "B") if pair.chose_epoch[0] else ("B", "A")
+    return f"{VAL_CHOSE_THE_EPOCH} That holds for {letter}; {other} had one epoch and nothing to choose from."
+
+
+def changes_text(pair: RunPair) -> str:
+    """Return what the runs differ in besides their predictions."""
+    parts = [_changes("Recipe", pair.recipe_changes) or "The recipes are the same."]
+    if pair.same_training_images is False:
+        parts.append("They were trained on different images or labels.")
+    parts.append(_changes("Environment", pair.environment_changes))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _heading(comparison: Comparison) -> str:
@@ -67,11 +98,31 @@ def _difference_table(metrics: Mapping[str, Difference], width: int) -> str:
     return table(("metric", "A", "B", "B - A", "95 % interval"), rows, width)
 
 
-def _changes(changes: Mapping[str, Mapping[str, Any]]) -> str:
-    if not changes:
-        return "The recipes are the same."
+def _class_table(classes: Sequence[ClassDifference], width: int) -> str:
+    """Return the recall of every class or, of many, of those that differ most."""
+    shown = classes
+    if len(classes) > _CLASSES:
+        shown = sorted(classes, key=lambda each: -abs(each.difference))[:_CLASSES]
+    rows = [
+        (
+            printable(each.name),
+            str(each.images),
+            share(each.a),
+            share(each.b),
+            signed("recall", each.difference),
+            f"{signed('recall', each.low)} to {signed('recall', each.high)}",
+            p_text(each.adjusted).removeprefix("p ").removeprefix("= "),
+        )
+        for each in shown
+    ]
+    named = table(("recall of", "images", "A", "B", "B - A", "95 % interval", "p (Holm)"), rows, width)
+    more = len(classes) - len(shown)
+    return f"{named}\n  and {more} more that differ less; --json has them all" if more else named
+
+
+def _changes(title: str, changes: Changes) -> str:
     lines = [f"  {printable(key)}: {setting(change['a'])} -> {setting(change['b'])}" for key, change in changes.items()]
-    return "\n".join(["Recipe, A -> B", *lines])
+    return "\n".join([f"{title}, A -> B", *lines]) if lines else ""
 
 
 def _flips(title: str, flips: Sequence[Flip]) -> str:

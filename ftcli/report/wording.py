@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ftcli.records import LOWER_IS_BETTER, Interval
+from ftcli.records import LOWER_IS_BETTER, Interval, metric_words
 from ftcli.report.text import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
@@ -15,7 +15,7 @@ _NOT_A_SHARE = frozenset({"log_loss"})
 
 def metric_name(name: str) -> str:
     """Return a metric's name in words, saying which ones are better when they are lower."""
-    words = name.replace("_", " ").replace("ece", "ECE").replace("macro f1", "macro F1").replace("top5", "top-5")
+    words = metric_words(name)
     return f"{words} (lower is better)" if name in LOWER_IS_BETTER else words
 
 
@@ -37,11 +37,6 @@ def signed(name: str, value: float) -> str:
 def share(value: float | None) -> str:
     """Return a share as a percentage; a dash where it is undefined."""
     return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def p_value(value: float) -> str:
-    """Return a p-value with two digits."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def setting(value: Any) -> str:

@@ -147,6 +147,25 @@ class RunDirectory:
             raise damaged(self.summary, "does not name the run's files")
         check_hashes(self.path, {name: hashes[name] for name in names if name in hashes})
 
+    def planned_epochs(self) -> int | None:
+        """Read how many epochs the plan has; None where the run does not tell."""
+        try:
+            epochs = [int(phase["epochs"]) for phase in self.facts(self.plan)["phases"]]
+        except (KeyError, TypeError, ValueError):
+            return None
+        return sum(epochs)
+
+    def training_images(self) -> str | None:
+        """Read the hash of what the run was trained on; None where the run does not tell."""
+        try:
+            return str(self.facts(self.dataset)["splits"]["train"]["sha256"])
+        except (KeyError, TypeError):
+            return None
+
+    def facts(self, file: Path) -> dict[str, Any]:
+        """Read one of the JSON files; what an older run lacks is empty."""
+        return read_json(file) if file.is_file() else {}
+
 
 def default_name(recipe: Path, seed: int, now: datetime) -> str:
     """Return the name of a run whose user chose none: recipe, time and seed."""

@@ -1,0 +1,129 @@
+"""Owns what a comparison of two or more runs found: pairs, groups of seeds, contrasts with the baseline, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ftcli.evaluation.comparison import Comparison
+from ftcli.evaluation.evidence import Evidence, two_sided
+from ftcli.evaluation.gates import Gate
+from ftcli.evaluation.seed_groups import Spread
+from ftcli.evaluation.significance import holm
+from ftcli.records import SCHEMA
+
+Changes = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """The baseline (a) against another run (b): what their predictions, recipes and environments differ in.
+
+    `chose_epoch` says which of them had epochs to choose the best from; `same_training_images` is None where a run
+    does not tell.
+    """
+
+    comparison: Comparison
+    recipe_changes: Changes
+    environment_changes: Changes
+    chose_epoch: tuple[bool, bool]
+    same_training_images: bool | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the pair as plain data."""
+        return {
+            "runs": list(self.comparison.names),
+            **self.comparison.to_json(),
+            "recipe_changes": {key: dict(change) for key, change in self.recipe_changes.items()},
+            "environment_changes": {key: dict(change) for key, change in self.environment_changes.items()},
+            "same_training_images": self.same_training_images,
+        }
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs whose recipes differ only in their seeds, and the spread of every metric over them."""
+
+    runs: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    metrics: Mapping[str, Spread]
+
+    @property
+    def name(self) -> str:
+        """The only run, or the first of several with their number."""
+        more = len(self.runs) - 1
+        return f"{self.runs[0]} and {more} more seed{'s' * (more > 1)}" if more else self.runs[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the group as plain data."""
+        return {
+            "runs": list(self.runs),
+            "seeds": list(self.seeds),
+            "metrics": {name: asdict(spread) for name, spread in self.metrics.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One metric of a run or group (b) against that of the baseline (a), with its 95 % interval.
+
+    `p_value` is two-sided, `adjusted` the same adjusted for the number of contrasts (Holm).
+    """
+
+    a_name: str
+    b_name: str
+    metric: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What two or more runs, the first of which is the baseline, show against each other.
+
+    There is a pair for every run but the first. Contrasts and gates speak of the runs, or of the groups of seeds
+    where recipes differ in more than the seed and some have several.
+    """
+
+    runs: tuple[str, ...]
+    pairs: tuple[RunPair, ...]
+    groups: tuple[SeedGroup, ...]
+    contrasts: tuple[Contrast, ...]
+    gates: tuple[Gate, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `ftcli compare --json` prints.
+
+        The top level speaks of the first two runs: a is `runs[0]` and b is `runs[1]`, however many follow.
+        With more than two, `comparisons` holds one such object for every run but the first, in their order.
+        """
+        value = {
+            "schema": SCHEMA,
+            **self.pairs[0].to_json(),
+            "runs": list(self.runs),
+            "groups": [group.to_json() for group in self.groups],
+            "contrasts": [asdict(contrast) for contrast in self.contrasts],
+            "gates": [gate.to_json() for gate in self.gates],
+        }
+        if len(self.pairs) > 1:
+            value["comparisons"] = [pair.to_json() for pair in self.pairs]
+        return value
+
+
+def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[Contrast, ...]:
+    """Return every metric's contrasts, adjusted for the number of runs or groups."""
+    contrasts = []
+    for metric in metrics:
+        p_values = [two_sided(each, metric) for each in evidence]
+        for each, p_value, adjusted in zip(evidence, p_values, holm(p_values), strict=True):
+            gap = each.difference(metric)
+            contrasts.append(
+                Contrast(*each.names, metric, gap.a, gap.b, gap.difference, gap.low, gap.high, p_value, adjusted)
+            )
+    return tuple(contrasts)

@@ -1,0 +1,80 @@
+"""Owns what `ftcli compare` found as plain text: two runs in full, more of them as a table, and the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ftcli.evaluation.findings import Contrast, Findings, SeedGroup
+from ftcli.evaluation.gates import Gate
+from ftcli.evaluation.significance import p_text
+from ftcli.report.comparisons import changes_text, pair_text, verdict
+from ftcli.report.text import count, printable, prose, table
+from ftcli.report.wording import figure, metric_name, signed
+
+
+def findings_text(findings: Findings, *, width: int = 80) -> str:
+    """Return what was found for reading; gates come last."""
+    if len(findings.pairs) == 1:
+        parts = [pair_text(findings.pairs[0], width=width)]
+    else:
+        parts = [_runs(findings), _contrast_table(findings.contrasts, width), *_pairs(findings, width)]
+    parts += [_seeds(group, width) for group in findings.groups if len(group.runs) > 1]
+    parts.append(gates_text(findings.gates, width=width))
+    return "\n\n".join(part for part in parts if part)
+
+
+def gates_text(gates: Sequence[Gate], *, width: int = 80) -> str:
+    """Return each gate with its reason."""
+    lines = [
+        prose(printable(f"gate {gate.rule} {'holds' if gate.holds else 'FAILS'}: {gate.sentence}"), width)
+        for gate in gates
+    ]
+    return "\n".join(lines)
+
+
+def _runs(findings: Findings) -> str:
+    images = min(pair.comparison.images for pair in findings.pairs)
+    lines = [
+        f"baseline  {printable(findings.runs[0])}",
+        *(f"          {printable(name)}" for name in findings.runs[1:]),
+    ]
+    return "\n".join([*lines, f"{count(images, 'image')} or more that each shares with the baseline"])
+
+
+def _contrast_table(contrasts: Sequence[Contrast], width: int) -> str:
+    rows = [
+        (
+            printable(each.b_name),
+            metric_name(each.metric),
+            figure(each.metric, each.a),
+            figure(each.metric, each.b),
+            signed(each.metric, each.difference),
+            f"{signed(each.metric, each.low)} to {signed(each.metric, each.high)}",
+            p_text(each.adjusted).removeprefix("p ").removeprefix("= "),
+        )
+        for each in contrasts
+    ]
+    header = ("against the baseline", "metric", "baseline", "value", "gap", "95 % interval", "p (Holm)")
+    return table(header, rows, width, numbers_from=2)
+
+
+def _pairs(findings: Findings, width: int) -> list[str]:
+    """Return, for every run but the baseline (A), the verdict and what else differs."""
+    return [
+        f"{printable(pair.comparison.names[1])} (B) against the baseline (A)\n"
+        f"{prose(verdict(pair.comparison), width)}\n{changes_text(pair)}"
+        for pair in findings.pairs
+    ]
+
+
+def _seeds(group: SeedGroup, width: int) -> str:
+    rows = [
+        (
+            metric_name(name),
+            figure(name, spread.mean),
+            "-" if spread.deviation is None else signed(name, spread.deviation).removeprefix("+"),
+        )
+        for name, spread in group.metrics.items()
+    ]
+    title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(printable, group.runs))}"
+    return f"{title}\n{table(('metric', 'mean', 'standard deviation'), rows, width)}"

@@ -1,0 +1,118 @@
+import pytest
+
+from ftcli.errors import GateError, UsageError
+from ftcli.evaluation.evidence import PairEvidence
+from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
+from ftcli.evaluation.pairing import pair_by_content
+
+LABELS = [image % 2 for image in range(400)]
+
+
+def _wrong(*images):
+    return [1 - label if image in images else label for image, label in enumerate(LABELS)]
+
+
+@pytest.fixture
+def against(scored):
+    """Evidence of run b, with so many errors, against run a, which has ten others."""
+
+    def build(errors, name="b"):
+        a, b = scored(LABELS, _wrong(*range(10))), scored(LABELS, _wrong(*range(100, 100 + errors)))
+        return PairEvidence(("a", name), pair_by_content(a, b, names=("a", name)))
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("rule", "errors", "holds"),
+    [
+        ("worse", 18, True),  # 18 lost, 10 gained: p = 0.092
+        ("worse", 21, False),  # p = 0.035
+        ("worse", 0, True),
+        ("not-better", 0, True),  # p = 0.001
+        ("not-better", 4, False),  # p = 0.09
+        ("not-better", 30, False),
+        ("drop:0.01", 14, True),  # exactly one point
+        ("drop:0.01", 15, False),
+        ("drop:0", 10, True),
+        ("drop:0", 11, False),
+        ("not-equivalent:0.05", 10, True),
+        ("not-equivalent:0.01", 10, False),
+        ("not-equivalent:0.05", 60, False),
+    ],
+)
+def test_a_gate_holds_or_fails(against, rule, errors, holds):
+    (gate,) = judge(Rules((parse_rule(rule),)), [against(errors)])
+    assert gate.holds == holds, gate.sentence
+    assert (gate.rule, gate.metric, gate.run) == (rule, "accuracy", "b")
+    assert "b is " in gate.sentence
+    assert " a in accuracy" in gate.sentence
+
+
+@pytest.mark.parametrize("rule", ["drop:0", "worse"])
+def test_a_higher_log_loss_is_worse_and_a_lower_one_better(against, rule):
+    rules = Rules((parse_rule(rule),), ("log_loss",))
+    assert not judge(rules, [against(60)])[0].holds
+    assert judge(rules, [against(0)])[0].holds
+
+
+def test_a_larger_level_makes_worse_more_eager(against):
+    rule = (parse_rule("worse"),)
+    assert judge(Rules(rule), [against(18)])[0].holds
+    assert not judge(Rules(rule, alpha=0.1), [against(18)])[0].holds
+
+
+def test_worse_is_adjusted_for_the_number_of_runs(against):
+    rules = Rules((parse_rule("worse"),))
+    alone, (first, second, third) = judge(rules, [against(21)])[0], judge(rules, [against(21), against(0), against(12)])
+    assert first.p_value == pytest.approx(3 * alone.p_value)
+    assert (alone.holds, first.holds, second.holds, third.holds) == (False, True, True, True)
+
+
+def test_every_rule_speaks_of_every_metric_and_every_run(against):
+    rules = Rules((parse_rule("worse"), parse_rule("drop:0.5")), ("accuracy", "macro_f1"))
+    gates = judge(rules, [against(10, "b"), against(12, "c")])
+    assert len(gates) == 8
+    assert {(gate.rule, gate.metric, gate.run) for gate in gates} >= {("worse", "macro_f1", "c")}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("wrose", "Did you mean worse?"),
+        ("not_better", "Did you mean not-better?"),
+        ("drop", "drop:0.01"),
+        ("worse:0.1", "takes no limit"),
+        ("drop:ten", "no limit"),
+        ("drop:-0.1", "no limit"),
+        ("drop:nan", "no limit"),
+        ("not-equivalent:0", "no limit"),
+        ("x", "The rules are worse, not-better, drop:0.01, not-equivalent:0.02"),
+    ],
+)
+def test_what_is_no_rule_is_refused_with_the_way_to_write_it(text, words):
+    with pytest.raises(UsageError, match="--fail-if") as caught:
+        parse_rule(text)
+    assert words in str(caught.value)
+
+
+def test_a_rule_reads_as_it_was_written():
+    assert str(parse_rule(" drop:0.010 ")) == "drop:0.01"
+    assert str(parse_rule("worse")) == "worse"
+    assert parse_rule("not-equivalent:2e-2") == Rule("not-equivalent", 0.02)
+
+
+def test_a_metric_that_is_none_is_refused_with_the_nearest(against):
+    with pytest.raises(UsageError, match="Did you mean macro_f1"):
+        check_metric("macrof1")
+    with pytest.raises(UsageError, match="have no top5_accuracy"):
+        judge(Rules((parse_rule("worse"),), ("top5_accuracy",)), [against(1)])
+
+
+def test_failed_gates_raise_with_their_reasons_and_others_do_not(against):
+    gates = judge(Rules((parse_rule("worse"), parse_rule("drop:0.5"))), [against(60)])
+    with pytest.raises(GateError, match="gate worse: b is significantly worse than a") as caught:
+        raise_failed(gates)
+    assert caught.value.exit_code == 4
+    assert "drop" not in str(caught.value)
+    raise_failed(gates[1:])
