@@ -14,7 +14,19 @@ from pydantic import (
     model_validator,
 )
 
-from ftcli.recipe_types import Betas, Fraction, GroupCount, Rate, RateOrRates, Rates, Share, Views, WeightDecay, Workers
+from ftcli.recipe_types import (
+    Betas,
+    Fraction,
+    GroupCount,
+    GroupPattern,
+    Rate,
+    RateOrRates,
+    Rates,
+    Share,
+    Views,
+    WeightDecay,
+    Workers,
+)
 
 DEFAULT_VAL_FRACTION = 0.2
 """The share of train held out for validation where the dataset has no val split and the recipe names none."""
@@ -54,6 +66,17 @@ class DataSection(Section):
         default=None,
         description="Share of train held out for validation, per class, where there is no val/ "
         f"(null means {DEFAULT_VAL_FRACTION}). An error where val/ exists.",
+    )
+    group_by: GroupPattern | None = Field(
+        default=None,
+        description="Regular expression that finds, in each image's path within its class folder, the group that the "
+        "image belongs to, such as `^(patient[0-9]+)_`: what `(?P<group>...)` or else the first parentheses hold. "
+        "No group is in two splits.",
+    )
+    on_bad_image: Literal["error", "skip"] = Field(
+        default="error",
+        description="error: images that cannot be decoded are all named, and nothing is trained; skip: they are left "
+        "out from the start, named and counted.",
     )
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         default=None,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -35,3 +36,17 @@ Views = Annotated[
 Workers = Annotated[
     Annotated[int, Field(ge=0), Tag("number")] | Annotated[Literal["auto"], Tag("word")], _number_or_word
 ]
+
+
+def _finds_groups(text: str) -> str:
+    """Refuse what is no regular expression, or one that names nothing."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from error
+    if not pattern.groups:
+        raise ValueError("needs parentheses around what names the group, as in ^(patient[0-9]+)_")
+    return text
+
+
+GroupPattern = Annotated[str, AfterValidator(_finds_groups)]

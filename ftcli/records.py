@@ -142,7 +142,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended: the best epoch, its metrics with intervals, and what it cost."""
+    """How a run ended: the best epoch, its metrics with intervals, and what it cost.
+
+    `skipped_images` counts the images of train and val that were left out because they cannot be used.
+    """
 
     best_epoch: int
     epochs: int
@@ -152,6 +155,7 @@ class RunSummary:
     seconds: float
     images_per_second: float
     notices: tuple[str, ...] = field(default=())
+    skipped_images: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return summary.json."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Quiet
-from ftcli.cli.output import show, width
+from ftcli.cli.output import show, stderr, width
 from ftcli.errors import UsageError
 
 
@@ -29,10 +29,13 @@ def evaluate(
     """
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
     from ftcli.report.evaluations import evaluation_text
+    from ftcli.report.progress import choose_progress
     from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
     scoring = Scoring(data=data, split=split, batch_size=batch_size, device=device, predictions=predictions)
     result = evaluate_checkpoint(checkpoint, scoring)
+    for sentence in result.notices:
+        choose_progress(stderr(), quiet=quiet).notice(sentence)
     notes = (VAL_CHOSE_THE_EPOCH,) if result.chose_epoch else ()
     text = evaluation_text(result.evaluation, notes=notes, width=width())
     show(result.to_json() if as_json else f"{result.checkpoint} on {result.source}\n\n{text}")

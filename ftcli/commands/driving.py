@@ -174,6 +174,7 @@ def _summary(job: Job) -> tuple[RunSummary, Evaluation]:
         seconds=round(job.seconds(), 3),
         images_per_second=round(images / training_seconds, 1),
         notices=job.notices,
+        skipped_images=len(job.inspected.skipped),
     )
     return summary, evaluation
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ftcli.commands.inspecting import Inspected, inspect_dataset
 from ftcli.commands.preparing import Preparation
 from ftcli.errors import InterruptedRunError
 from ftcli.evaluation.predictions import Predictions
@@ -116,13 +117,18 @@ class Job:
     run: RunDirectory
     network: Network
     sources: Sources
-    facts: dict[str, tuple[ImageFacts, ...]]
+    inspected: Inspected
     compute: Compute
     supervision: Supervision
     request: StopRequest
     begun: Begun
     records: list[EpochRecord]
     notices: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, tuple[ImageFacts, ...]]:
+        """What each image of train and val holds."""
+        return self.inspected.facts
 
     @property
     def recipe(self) -> Recipe:
@@ -169,27 +175,26 @@ def make_job(
     begun: Begun = _NOTHING,
 ) -> Job:
     """Look at every image and get everything ready; nothing has been written then. Raises FtcliError."""
-    from ftcli.data.cores import available_cores
-    from ftcli.data.inspection import inspect_images
     from ftcli.engine.device import pick_compute
     from ftcli.engine.features import fixed_views
     from ftcli.engine.opening import Images, Listeners, Setting, Sources
     from ftcli.engine.probing import check_probe
     from ftcli.engine.stopping import StopRequest
 
-    recipe, dataset = preparation.recipe, preparation.dataset
+    recipe = preparation.recipe
     clock, progress = supervision.clock, supervision.progress
     compute = pick_compute(recipe.device, recipe.precision)
     for sentence in network.notices:
         progress.stage(sentence)
-    count = sum(len(dataset.splits[split]) for split in ("train", "val"))
+    count = sum(len(preparation.dataset.splits[split]) for split in ("train", "val"))
     progress.stage(f"checking {count} images")
-    cores = available_cores()
-    facts = {split: inspect_images(dataset.splits[split], workers=cores) for split in ("train", "val")}
+    inspected = inspect_dataset(recipe, preparation.dataset)
+    for sentence in inspected.notices:
+        progress.notice(sentence)
     compute.place(network.module)
     for phase in preparation.plan.phases:
         if phase.solver == "lbfgs":
-            check_probe(network, phase, rows=len(dataset.splits["train"]) * fixed_views(recipe.data))
+            check_probe(network, phase, rows=len(inspected.facts["train"]) * fixed_views(recipe.data))
     request, records = StopRequest(), list(begun.records)
 
     def on_rows(done: int, total: int) -> None:
@@ -199,12 +204,12 @@ def make_job(
     listeners = Listeners(notice=progress.notice, rows=on_rows)
     setting = Setting(network, recipe.data, seed=recipe.seed, compute=compute, listeners=listeners)
     images = {
-        split: Images(dataset.splits[split], tuple(fact.sha256 for fact in of_split))
-        for split, of_split in facts.items()
+        split: Images(inspected.dataset.splits[split], tuple(fact.sha256 for fact in of_split))
+        for split, of_split in inspected.facts.items()
     }
     sources = Sources(setting, images)
-    notices = begun.notices or (*preparation.notices, *network.notices)
-    return Job(preparation, run, network, sources, facts, compute, supervision, request, begun, records, notices)
+    notices = begun.notices or (*preparation.notices, *network.notices, *inspected.notices)
+    return Job(preparation, run, network, sources, inspected, compute, supervision, request, begun, records, notices)
 
 
 def create_directory(job: Job, *, overwrite: bool) -> None:
@@ -217,7 +222,7 @@ def create_directory(job: Job, *, overwrite: bool) -> None:
     files = {
         run.recipe.name: recipe_text(job.recipe),
         run.plan.name: preparation.plan.to_json(preparation.parameters),
-        run.dataset.name: dataset_json(preparation.dataset, job.facts),
+        run.dataset.name: dataset_json(job.inspected.dataset, job.facts, job.inspected.skipped),
         run.environment.name: {"format": FORMAT_VERSION, **machine},
     }
     create(run, files, overwrite=overwrite)
@@ -238,11 +243,11 @@ def _kept(records: list[EpochRecord]) -> str:
 
 def val_predictions(job: Job, probabilities: NDArray[np.float64]) -> Predictions:
     """Return predictions of the val images from their probabilities (N, classes)."""
-    facts = job.facts["val"]
+    facts, dataset = job.facts["val"], job.inspected.dataset
     return Predictions(
-        classes=job.preparation.dataset.classes,
+        classes=dataset.classes,
         paths=tuple(fact.name for fact in facts),
         sha256=tuple(fact.sha256 for fact in facts),
-        labels=np.array([sample.label for sample in job.preparation.dataset.splits["val"]], dtype=np.int64),
+        labels=np.array([sample.label for sample in dataset.splits["val"]], dtype=np.int64),
         probabilities=probabilities,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftcli.commands.inspecting import inspect_dataset
 from ftcli.commands.preparing import Preparation, prepare
 from ftcli.recipe_loading import load_recipe
 
@@ -39,7 +40,10 @@ def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
     from ftcli.engine.forecasting import forecast_phases
     from ftcli.model.backbones import build_network
 
-    recipe, dataset = preparation.recipe, preparation.dataset
+    recipe = preparation.recipe
+    # Images that will be skipped are no images to forecast from; bad ones else show when they are trained on.
+    skips = recipe.data.on_bad_image == "skip"
+    dataset = inspect_dataset(recipe, preparation.dataset).dataset if skips else preparation.dataset
     compute = pick_compute(recipe.device, recipe.precision)
     network = build_network(
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftcli.data.builtin import DIGITS, digits_folder
 from ftcli.data.dataset import Dataset, open_dataset
+from ftcli.data.grouping import refuse_groups_in_several_splits
+from ftcli.data.scanning import IMAGE_EXTENSIONS
 from ftcli.errors import UsageError
 from ftcli.plan import Plan
 from ftcli.recipe import DEFAULT_VAL_FRACTION, FromScratch, Recipe
@@ -35,6 +38,7 @@ def prepare(recipe: Recipe) -> Preparation:
     recipe names it.
     """
     dataset = open_recipe_dataset(recipe)
+    refuse_groups_in_several_splits(dataset.splits, where=str(dataset.root))
     # These import torch, which a wrong recipe must not wait for.
     from ftcli.model.backbones import check_image_size, outline_network
     from ftcli.model.freezing import batchnorm_mode
@@ -51,10 +55,16 @@ def prepare(recipe: Recipe) -> Preparation:
     return Preparation(resolved, dataset, plan, outline.parameter_counts, batchnorm, notices)
 
 
-def open_recipe_dataset(recipe: Recipe) -> Dataset:
-    """Open the dataset that a recipe names, writing the built-in one on first use."""
-    root = digits_folder(DATA_DIR) if recipe.data.root == DIGITS else Path(recipe.data.root)
-    return open_dataset(root, val_fraction=recipe.data.val_fraction, default_val_fraction=DEFAULT_VAL_FRACTION)
+def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = ()) -> Dataset:
+    """Open the dataset that a recipe names, without some images; the built-in one is written on first use."""
+    data = recipe.data
+    return open_dataset(
+        digits_folder(DATA_DIR) if data.root == DIGITS else Path(data.root),
+        val_fraction=data.val_fraction,
+        default_val_fraction=DEFAULT_VAL_FRACTION,
+        group_by=data.group_by,
+        left_out=left_out,
+    )
 
 
 def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
@@ -83,7 +93,9 @@ def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     if dataset.strays:
         names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.strays[:5])
         more = f" and {len(dataset.strays) - 5} more" if len(dataset.strays) > 5 else ""
-        notices.append(f"left out, since they are no images: {names}{more}")
+        notices.append(
+            f"left out, since they are not {' '.join(sorted(IMAGE_EXTENSIONS))} files of a class: {names}{more}"
+        )
     never = [group for group in plan.groups if not any(phase.lr[group] is not None for phase in plan.phases)]
     if recipe.model.weights == "none" and never:
         notices.append(f"weights: none leaves groups random that no phase trains: {', '.join(never)}")

@@ -156,14 +156,14 @@ def _check_images(job: Job) -> None:
     """Raise DatasetError when the images are not those that the run began with."""
     from ftcli.run.dataset_file import dataset_json, read_dataset_json
 
-    before, now = read_dataset_json(job.run), dataset_json(job.preparation.dataset, job.facts)
+    before, now = read_dataset_json(job.run), dataset_json(job.inspected.dataset, job.facts, job.inspected.skipped)
     for split, described in now["splits"].items():
         if before["splits"].get(split) != described:
             images = before["splits"].get(split, {}).get("images")
             raise DatasetError(
                 f"the images of {split} are not those that the run began with: {images} then, {described['images']} "
                 "now, or other names or contents",
-                where=str(job.preparation.dataset.root),
+                where=str(job.inspected.dataset.root),
                 hint="Bring them back as they were, or train a new run.",
             )
 

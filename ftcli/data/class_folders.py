@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ftcli.data.scanning import Tree, bytewise, list_folder, walk
@@ -13,11 +14,26 @@ from ftcli.errors import DatasetError
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image; `name` is its posix path relative to the dataset's root."""
+    """One labelled image; `name` is its posix path relative to the dataset's root.
+
+    Images of one `group` show the same thing and belong in one split; None where nothing says so.
+    """
 
     path: Path
     name: str
     label: int
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How folders are read: without the images `left_out`, and with the groups that `group_by` finds.
+
+    Names in `left_out` are relative to the dataset's root.
+    """
+
+    group_by: re.Pattern[str] | None = None
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -28,15 +44,16 @@ class ClassFolders:
     prefix: str
     trees: Mapping[str, Tree]
     strays: tuple[Path, ...]
+    group_by: re.Pattern[str] | None = None
 
 
-def read_class_folders(folder: Path, *, prefix: str) -> ClassFolders:
+def read_class_folders(folder: Path, *, prefix: str, reading: Reading = Reading()) -> ClassFolders:
     """Find the images of every class folder; images beside the class folders are stray."""
     listing = list_folder(folder)
-    trees = {name: walk(folder / name) for name in listing.folders}
+    trees = {name: _without(walk(folder / name), reading.left_out, f"{prefix}{name}/") for name in listing.folders}
     strays = [folder / name for name in (*listing.images, *listing.strays)]
     strays += [folder / name / stray for name, tree in trees.items() for stray in tree.strays]
-    return ClassFolders(folder, prefix, trees, tuple(strays))
+    return ClassFolders(folder, prefix, trees, tuple(strays), reading.group_by)
 
 
 def training_classes(train: ClassFolders) -> tuple[str, ...]:
@@ -80,7 +97,10 @@ def samples_of(folders: ClassFolders, class_name: str, *, label: int) -> list[Sa
     """Return the samples of one class, in byte-wise order of their names."""
     start = f"{folders.prefix}{class_name}/"
     folder = folders.folder / class_name
-    return [Sample(folder / image, start + image, label) for image in folders.trees[class_name].images]
+    return [
+        Sample(folder / image, start + image, label, _group_of(image, folders.group_by))
+        for image in folders.trees[class_name].images
+    ]
 
 
 def refuse_unknown_classes(folders: ClassFolders, classes: Sequence[str]) -> None:
@@ -93,6 +113,20 @@ def refuse_unknown_classes(folders: ClassFolders, classes: Sequence[str]) -> Non
             where=str(folders.folder),
             hint=f"The classes are {_listed(classes)}. Rename or remove the folder.",
         )
+
+
+def _without(tree: Tree, left_out: frozenset[str], start: str) -> Tree:
+    if not left_out:
+        return tree
+    return replace(tree, images=tuple(image for image in tree.images if start + image not in left_out))
+
+
+def _group_of(image: str, group_by: re.Pattern[str] | None) -> str | None:
+    """Return the text that names an image's group: that of `(?P<group>...)`, or else of the first parentheses."""
+    found = group_by.search(image) if group_by is not None else None
+    if found is None or group_by is None:
+        return None
+    return found["group" if "group" in group_by.groupindex else 1] or None
 
 
 def _with_near_match(name: str, classes: Sequence[str]) -> str:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftcli.data.class_folders import (
-    ClassFolders,
-    Sample,
-    label_samples,
-    read_class_folders,
-    samples_of,
-    training_classes,
-)
+from ftcli.data.class_folders import ClassFolders, Reading, Sample, label_samples, read_class_folders, training_classes
+from ftcli.data.cutting import cut_val
+from ftcli.data.grouping import refuse_ungrouped
 from ftcli.data.scanning import list_folder
 from ftcli.errors import DatasetError
 from ftcli.recipe import DEFAULT_VAL_FRACTION
@@ -33,42 +28,51 @@ _LAYOUTS = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images by split. `val_fraction` is the share of train that became val; None where val has a folder."""
+    """Images by split. `val_fraction` is the share of train that became val; None where val has a folder.
+
+    `strays` are the files and folders that hold no labelled images, `group_by` is the pattern of the groups.
+    """
 
     root: Path
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[Sample, ...]]
     strays: tuple[Path, ...]
     val_fraction: float | None
+    group_by: str | None = None
 
 
 def open_dataset(
-    root: str | Path, *, val_fraction: float | None = None, default_val_fraction: float = DEFAULT_VAL_FRACTION
+    root: str | Path,
+    *,
+    val_fraction: float | None = None,
+    default_val_fraction: float = DEFAULT_VAL_FRACTION,
+    group_by: str | None = None,
+    left_out: Collection[str] = (),
 ) -> Dataset:
     """Read the classes and splits of a folder with train/ and val/ [and test/], or of one folder of classes.
 
     Classes are those of train. Without a val folder, `val_fraction` (or else the default) of each class in train
-    becomes val. Raises DatasetError, also when `val_fraction` is given although there is a val folder.
+    becomes val, whole groups of `group_by` together. Images named in `left_out` count as if they were not there.
+    Raises DatasetError, also when `val_fraction` is given although there is a val folder.
     """
     root = Path(root)
     fraction = default_val_fraction if val_fraction is None else val_fraction
     if not 0 < fraction < 1:
         raise DatasetError(f"val_fraction is {fraction}", where=str(root), hint="Choose a number between 0 and 1.")
+    pattern = None if group_by is None else re.compile(group_by)
+    reading = Reading(pattern, frozenset(left_out))
     folders = _folders_of(root)
-    if TRAIN not in folders:
-        _refuse_misnamed_splits(root, folders)
-        train = read_class_folders(root, prefix="")
-        classes = training_classes(train)
-        return Dataset(root, classes, _cut_val(train, classes, fraction=fraction), train.strays, fraction)
-
-    val_folder = _val_folder(root, folders)
+    val_folder = _val_folder(root, folders) if TRAIN in folders else None
     if val_folder and val_fraction is not None:
         raise DatasetError(
             f"there is a {val_folder}/ folder, so val_fraction would be ignored",
             where=str(root),
             hint=f"Remove data.val_fraction, or move {val_folder}/ away.",
         )
-    return _open_splits(root, folders, val_folder=val_folder, fraction=fraction)
+    if TRAIN not in folders:
+        _refuse_misnamed_splits(root, folders)
+        return _open_classes(root, reading, fraction=fraction)
+    return _open_splits(root, reading, val_folder=val_folder, fraction=fraction)
 
 
 def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str | None = None) -> tuple[Sample, ...]:
@@ -97,48 +101,44 @@ def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str
     return samples
 
 
-def _open_splits(root: Path, folders: Sequence[str], *, val_folder: str | None, fraction: float) -> Dataset:
-    train = read_class_folders(root / TRAIN, prefix=f"{TRAIN}/")
-    classes = training_classes(train)
-    strays = [*_strays_beside_splits(root), *train.strays]
+def _open_classes(root: Path, reading: Reading, *, fraction: float) -> Dataset:
+    folders = read_class_folders(root, prefix="", reading=reading)
+    classes = training_classes(folders)
+    _refuse_ungrouped(folders, classes)
+    train, val = cut_val(folders, classes, fraction=fraction)
+    return Dataset(root, classes, {TRAIN: train, VAL: val}, folders.strays, fraction, _text(reading.group_by))
+
+
+def _open_splits(root: Path, reading: Reading, *, val_folder: str | None, fraction: float) -> Dataset:
+    listed = [TRAIN, *([val_folder] if val_folder else []), *([TEST] if (root / TEST).is_dir() else [])]
+    found = {name: read_class_folders(root / name, prefix=f"{name}/", reading=reading) for name in listed}
+    classes = training_classes(found[TRAIN])
+    strays = [*_strays_beside_splits(root), *(stray for folders in found.values() for stray in folders.strays)]
+    for folders in found.values():
+        _refuse_ungrouped(folders, classes)
     if val_folder:
-        val = read_class_folders(root / val_folder, prefix=f"{val_folder}/")
-        strays += val.strays
-        splits = {TRAIN: label_samples(train, classes), VAL: label_samples(val, classes)}
+        splits = {TRAIN: label_samples(found[TRAIN], classes), VAL: label_samples(found[val_folder], classes)}
         if not splits[VAL]:
             raise DatasetError(
                 "no images in class folders were found",
-                where=str(val.folder),
+                where=str(root / val_folder),
                 hint="Add images, or remove the folder so that a share of train becomes val.",
             )
     else:
-        splits = _cut_val(train, classes, fraction=fraction)
-    if TEST in folders:
-        test = read_class_folders(root / TEST, prefix=f"{TEST}/")
-        strays += test.strays
-        labelled = label_samples(test, classes)
-        splits |= {TEST: labelled} if labelled else {}
-    return Dataset(root, classes, splits, tuple(strays), None if val_folder else fraction)
+        splits = dict(zip((TRAIN, VAL), cut_val(found[TRAIN], classes, fraction=fraction), strict=True))
+    if TEST in found and (labelled := label_samples(found[TEST], classes)):
+        splits[TEST] = labelled
+    cut = None if val_folder else fraction
+    return Dataset(root, classes, splits, tuple(strays), cut, _text(reading.group_by))
 
 
-def _cut_val(train: ClassFolders, classes: Sequence[str], *, fraction: float) -> dict[str, tuple[Sample, ...]]:
-    """Move a share of each class to val, chosen by a hash of the path within the class folder alone."""
-    kept: list[Sample] = []
-    cut: list[Sample] = []
-    for label, name in enumerate(classes):
-        samples = samples_of(train, name, label=label)
-        if len(samples) == 1:
-            raise DatasetError(
-                f"class {name!r} has a single image, {samples[0].name}: it cannot be in train and in val",
-                where=str(train.folder),
-                hint="Add images to the class, remove it, or provide a val/ folder.",
-            )
-        images = train.trees[name].images
-        ranked = sorted(images, key=lambda image: hashlib.sha256(image.encode("utf-8", "surrogateescape")).digest())
-        chosen = set(ranked[: min(max(round(len(images) * fraction), 1), len(images) - 1)])
-        for image, sample in zip(images, samples, strict=True):
-            (cut if image in chosen else kept).append(sample)
-    return {TRAIN: tuple(kept), VAL: tuple(cut)}
+def _refuse_ungrouped(folders: ClassFolders, classes: Sequence[str]) -> None:
+    if folders.group_by is not None:
+        refuse_ungrouped(label_samples(folders, classes), folders.group_by, where=str(folders.folder))
+
+
+def _text(pattern: re.Pattern[str] | None) -> str | None:
+    return None if pattern is None else pattern.pattern
 
 
 def _folders_of(root: Path) -> tuple[str, ...]:

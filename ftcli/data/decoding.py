@@ -21,6 +21,9 @@ MAXIMUM_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "PPM", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
 _REPAIR = "Replace the file by a good copy, or remove it."
 
+CONVERT_HEIC = "Convert it to JPEG, for example with `heif-convert` or `magick`, or by setting the phone to save JPEG."
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,13 +38,17 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """An RGB image with what its file said: upright size in pixels before any reduction, mode and format."""
+    """An RGB image with what its file said: upright size in pixels before any reduction, mode, format, orientation.
+
+    `orientation` is EXIF's: 1 is upright, 2 to 8 were turned or mirrored.
+    """
 
     image: Image.Image
     width: int
     height: int
     mode: str
     format: str
+    orientation: int = 1
 
 
 def decode(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Image.Image:
@@ -66,7 +73,7 @@ def decode_with_facts(source: Path | bytes, *, minimum_side: int | None = None, 
         error.where = where
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("this is not an image that ftcli can read", where=where, hint=_REPAIR) from error
+        raise _unidentified(content, where) from error
     except Image.DecompressionBombError as error:
         raise ImageError(_too_many_pixels(), where=where, hint="Store it smaller.") from error
     except MemoryError:
@@ -99,12 +106,20 @@ def _decode(content: bytes, minimum_side: int | None) -> Decoded:
         mode, kind = image.mode, image.format or "?"
         image.load()
         # Asked after loading: Pillow itself puts TIFF files upright while loading, and PNG files tell last.
-        turn = _UPRIGHT.get(_orientation(image))
+        orientation = _orientation(image)
+        turn = _UPRIGHT.get(orientation)
         rgb = _to_rgb(image)
         upright = rgb if turn is None else rgb.transpose(turn)
         if (upright.width < upright.height) != (width < height) and width != height:
             width, height = height, width
-        return Decoded(upright, width, height, mode, kind)
+        return Decoded(upright, width, height, mode, kind, orientation if turn else 1)
+
+
+def _unidentified(content: bytes, where: str) -> ImageError:
+    # ISO 14496-12: a file starts with the size of its first box, `ftyp`, and the brand of what follows.
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
+        return ImageError("this is a HEIC photo, which ftcli does not read", where=where, hint=CONVERT_HEIC)
+    return ImageError("this is not an image that ftcli can read", where=where, hint=_REPAIR)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Owns the look at every image before training: hashes, sizes, and one list of all that are broken."""
+"""Owns the look at every image before training: hashes, sizes, and which images are bad, all of them and why."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ftcli.data.class_folders import Sample
-from ftcli.data.decoding import decode_with_facts, read_content
+from ftcli.data.decoding import Decoded, decode_with_facts, read_content
 from ftcli.errors import ImageError
-
-_LISTED = 10
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one file holds: sha256 of its bytes (hex), upright size in pixels, mode and format."""
+    """What one file holds: sha256 of its bytes (hex), upright size in pixels, mode, format, EXIF orientation."""
 
     name: str
     sha256: str
@@ -27,32 +25,60 @@ class ImageFacts:
     height: int
     mode: str
     format: str
+    orientation: int = 1
 
 
-def inspect_images(samples: Sequence[Sample], *, workers: int) -> tuple[ImageFacts, ...]:
-    """Read and decode every image once; raise one ImageError that lists all that cannot be decoded."""
-    return _on_all(_inspect, samples, workers=workers)
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be used, why, and what to do about it."""
+
+    path: str
+    reason: str
+    advice: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return {"path", "reason"}."""
+        return {"path": self.path, "reason": self.reason}
 
 
-def hash_images(samples: Sequence[Sample], *, workers: int) -> tuple[str, ...]:
-    """Return the sha256 of every file's bytes (hex); raise one ImageError for all that cannot be read."""
-    return _on_all(_hash, samples, workers=workers)
+@dataclass(frozen=True)
+class Survey:
+    """The facts of the images that can be used, in order, and those that cannot."""
+
+    facts: tuple[ImageFacts, ...]
+    bad: tuple[BadImage, ...]
+
+    def refuse_bad(self) -> None:
+        """Raise one ImageError that names every bad image."""
+        if not self.bad:
+            return
+        advice = " ".join(dict.fromkeys(each.advice for each in self.bad))
+        if len(self.bad) == 1:
+            raise ImageError(self.bad[0].reason, where=self.bad[0].path, hint=advice)
+        lines = [f"{len(self.bad)} images cannot be used:", *(f"  {each.path}: {each.reason}" for each in self.bad)]
+        raise ImageError("\n".join(lines), hint=advice)
 
 
-def _inspect(sample: Sample) -> ImageFacts:
-    content = read_content(sample.path, name=sample.name)
-    # The smallest scale: every byte of a JPEG is still read, so that a file cut short is noticed.
-    decoded = decode_with_facts(content, minimum_side=1, name=sample.name)
-    digest = hashlib.sha256(content).hexdigest()
-    return ImageFacts(sample.name, digest, decoded.width, decoded.height, decoded.mode, decoded.format)
+def survey_images(samples: Sequence[Sample], *, workers: int) -> Survey:
+    """Read and decode every image once."""
+    results = attempt_all(_inspect, samples, workers=workers)
+    return Survey(
+        tuple(result for result in results if isinstance(result, ImageFacts)),
+        tuple(bad_image(result) for result in results if isinstance(result, ImageError)),
+    )
 
 
-def _hash(sample: Sample) -> str:
-    return hashlib.sha256(read_content(sample.path, name=sample.name)).hexdigest()
+def hash_images(samples: Sequence[Sample], *, workers: int) -> tuple[str | None, ...]:
+    """Return the sha256 of every file's bytes (hex), None for a file that cannot be read."""
+    results = attempt_all(_hash, samples, workers=workers)
+    return tuple(None if isinstance(result, ImageError) else result for result in results)
 
 
-def _on_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, workers: int) -> tuple[_T, ...]:
-    """Apply an action to all samples, in order, on threads: Pillow and hashlib release the interpreter lock."""
+def attempt_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, workers: int) -> list[_T | ImageError]:
+    """Apply an action to all samples, in order, on threads: Pillow and hashlib release the interpreter lock.
+
+    An ImageError stands in the place of its result.
+    """
 
     def attempt(sample: Sample) -> _T | ImageError:
         try:
@@ -61,18 +87,26 @@ def _on_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, worker
             return error
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        results = list(pool.map(attempt, samples))
-    failures = [result for result in results if isinstance(result, ImageError)]
-    if failures:
-        raise _all_failures(failures)
-    return tuple(result for result in results if not isinstance(result, ImageError))
+        return list(pool.map(attempt, samples))
 
 
-def _all_failures(failures: Sequence[ImageError]) -> ImageError:
-    if len(failures) == 1:
-        return failures[0]
-    lines = [f"{len(failures)} images cannot be used:"]
-    lines += [f"  {failure.where}: {failure.message}" for failure in failures[:_LISTED]]
-    if len(failures) > _LISTED:
-        lines.append(f"  and {len(failures) - _LISTED} more")
-    return ImageError("\n".join(lines), hint="Replace the files by good copies, or remove them.")
+def facts_of(name: str, content: bytes, decoded: Decoded) -> ImageFacts:
+    """Return the facts of an image that was read and decoded."""
+    digest = hashlib.sha256(content).hexdigest()
+    return ImageFacts(name, digest, decoded.width, decoded.height, decoded.mode, decoded.format, decoded.orientation)
+
+
+def bad_image(error: ImageError) -> BadImage:
+    """Return what an error says of one image."""
+    assert error.where is not None, "errors of one image name it"
+    return BadImage(error.where, error.message, error.hint or "")
+
+
+def _inspect(sample: Sample) -> ImageFacts:
+    content = read_content(sample.path, name=sample.name)
+    # The smallest scale: every byte of a JPEG is still read, so that a file cut short is noticed.
+    return facts_of(sample.name, content, decode_with_facts(content, minimum_side=1, name=sample.name))
+
+
+def _hash(sample: Sample) -> str:
+    return hashlib.sha256(read_content(sample.path, name=sample.name)).hexdigest()

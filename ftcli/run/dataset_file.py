@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftcli.data.dataset import Dataset
-from ftcli.data.inspection import ImageFacts
+from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
 from ftcli.run.reading import damaged, read_json
 
 
-def dataset_json(dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]]) -> dict[str, Any]:
+def dataset_json(
+    dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]], skipped: Sequence[BadImage]
+) -> dict[str, Any]:
     """Return dataset.json; a val split that was taken from train is listed image by image."""
     splits = {}
     for split, images in facts.items():
@@ -25,12 +27,16 @@ def dataset_json(dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]]) ->
             "per_class": {name: counts[name] for name in dataset.classes},
             "sha256": _content_hash(images),
         }
+        if any(sample.group is not None for sample in samples):
+            splits[split]["groups"] = len({sample.group for sample in samples})
     value: dict[str, Any] = {
         "schema": SCHEMA,
         "root": str(dataset.root),
         "classes": list(dataset.classes),
         "val_fraction": dataset.val_fraction,
+        "group_by": dataset.group_by,
         "splits": splits,
+        "skipped": [image.to_json() for image in skipped],
         "strays": [str(path.relative_to(dataset.root)) for path in dataset.strays],
     }
     if dataset.val_fraction is not None:

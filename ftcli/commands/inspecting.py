@@ -1,0 +1,91 @@
+"""Wires `data.on_bad_image`: from a recipe's dataset to one whose images can all be used, with what each holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftcli.commands.preparing import open_recipe_dataset
+from ftcli.data.cores import available_cores
+from ftcli.data.dataset import Dataset, Sample
+from ftcli.data.inspection import BadImage, ImageFacts, Survey, survey_images
+from ftcli.errors import DatasetError
+from ftcli.recipe import Recipe
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A dataset whose train and val images can be used, the facts of these, and what was left out."""
+
+    dataset: Dataset
+    facts: dict[str, tuple[ImageFacts, ...]]
+    skipped: tuple[BadImage, ...]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of images left out."""
+        return skipped_notices(self.skipped)
+
+
+def inspect_dataset(recipe: Recipe, dataset: Dataset) -> Inspected:
+    """Look at every image of train and val. Bad ones raise one ImageError, or are left out where the recipe says so.
+
+    Val is then cut as if they were not there. Raises DatasetError where they are all that a class has.
+    """
+    survey = survey_images([*dataset.splits["train"], *dataset.splits["val"]], workers=available_cores())
+    if recipe.data.on_bad_image == "error":
+        survey.refuse_bad()
+    if survey.bad:
+        dataset = _without(recipe, dataset, survey)
+    facts = {fact.name: fact for fact in survey.facts}
+    of_splits = {split: tuple(facts[sample.name] for sample in dataset.splits[split]) for split in ("train", "val")}
+    return Inspected(dataset, of_splits, survey.bad)
+
+
+def readable_samples(recipe: Recipe, samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], Survey]:
+    """Look at some images; return those that can be used. Bad ones raise ImageError unless the recipe skips them."""
+    survey = survey_images(samples, workers=available_cores())
+    if recipe.data.on_bad_image == "error" or not survey.facts:
+        survey.refuse_bad()
+    bad = {each.path for each in survey.bad}
+    return tuple(sample for sample in samples if sample.name not in bad), survey
+
+
+def skipped_notices(skipped: Sequence[BadImage]) -> tuple[str, ...]:
+    """Return a sentence on the images that were left out, or none."""
+    if not skipped:
+        return ()
+    named = "; ".join(f"{each.path}: {each.reason}" for each in skipped[:_SHOWN])
+    more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+    are = "1 image that cannot be used is" if len(skipped) == 1 else f"{len(skipped)} images that cannot be used are"
+    return (f"{are} left out, as data.on_bad_image says ({named}{more})",)
+
+
+def _without(recipe: Recipe, dataset: Dataset, survey: Survey) -> Dataset:
+    """Open the dataset again as if the bad images were not there."""
+    good = {fact.name for fact in survey.facts}
+    _check_enough(dataset, good)
+    reopened = open_recipe_dataset(recipe, left_out={each.path for each in survey.bad})
+    if {sample.name for split in ("train", "val") for sample in reopened.splits[split]} != good:
+        raise DatasetError(
+            "files came or went while the images were read", where=str(dataset.root), hint="Run the command again."
+        )
+    return reopened
+
+
+def _check_enough(dataset: Dataset, good: set[str]) -> None:
+    """Raise DatasetError where no good image is left of a class to train on, or of a val folder."""
+    left = {split: [sample for sample in samples if sample.name in good] for split, samples in dataset.splits.items()}
+    trainable = left["train"] if dataset.val_fraction is None else left["train"] + left["val"]
+    trained = {sample.label for sample in trainable}
+    without = [f"class {name!r}" for label, name in enumerate(dataset.classes) if label not in trained]
+    if dataset.val_fraction is None and not left["val"]:
+        without.append("val")
+    if without:
+        raise DatasetError(
+            f"no image of {' and of '.join(without)} can be used",
+            where=str(dataset.root),
+            hint="Replace the files by good copies; `ftcli check` says what is wrong with each.",
+        )

@@ -1,0 +1,105 @@
+"""Owns the cut of val out of train: a share of every class, chosen by hashes of names alone, whole groups together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftcli.data.class_folders import ClassFolders, Sample, label_samples, samples_of
+from ftcli.errors import DatasetError
+
+_Counts = NDArray[np.int64]
+"""Images of each class, (C,)."""
+
+
+def cut_val(
+    train: ClassFolders, classes: Sequence[str], *, fraction: float
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Return what stays in train and what becomes val, both in the order of the images.
+
+    Without groups, images are chosen by a hash of their path within the class folder. With groups, these are chosen
+    by a hash of their name, and the shares of the classes come as near to `fraction` as whole groups allow. Raises
+    DatasetError where a class cannot be in both.
+    """
+    if train.group_by is not None:
+        return _cut_groups(label_samples(train, classes), classes, fraction=fraction, where=str(train.folder))
+    kept: list[Sample] = []
+    cut: list[Sample] = []
+    for label, name in enumerate(classes):
+        samples = samples_of(train, name, label=label)
+        if len(samples) == 1:
+            raise DatasetError(
+                f"class {name!r} has a single image, {samples[0].name}: it cannot be in train and in val",
+                where=str(train.folder),
+                hint="Add images to the class, remove it, or provide a val/ folder.",
+            )
+        images = train.trees[name].images
+        chosen = set(_ranked(images)[: _share(len(images), fraction)])
+        for image, sample in zip(images, samples, strict=True):
+            (cut if image in chosen else kept).append(sample)
+    return tuple(kept), tuple(cut)
+
+
+def _cut_groups(
+    samples: Sequence[Sample], classes: Sequence[str], *, fraction: float, where: str
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    counts = _counts(samples, len(classes))
+    total = sum(counts.values(), start=np.zeros(len(classes), np.int64))
+    wanted = np.array([_share(images, fraction) for images in total.tolist()])
+    ranked = _ranked(list(counts))
+    chosen: set[str] = set()
+    cut = np.zeros_like(total)
+    for group in ranked:
+        after = cut + counts[group]
+        if (after < total).all() and np.abs(wanted - after).sum() < np.abs(wanted - cut).sum():
+            chosen.add(group)
+            cut = after
+    for label, name in enumerate(classes):
+        if cut[label]:
+            continue
+        first = _first_that_fits(ranked, counts, label=label, room=total - cut)
+        if first is None:
+            raise _uncuttable(name, [group for group in ranked if counts[group][label]], where)
+        chosen.add(first)
+        cut = cut + counts[first]
+    return (
+        tuple(sample for sample in samples if sample.group not in chosen),
+        tuple(sample for sample in samples if sample.group in chosen),
+    )
+
+
+def _counts(samples: Sequence[Sample], classes: int) -> dict[str, _Counts]:
+    """Return the images of each class in every group."""
+    counts: dict[str, _Counts] = {}
+    for sample in samples:
+        assert sample.group is not None, "every image has its group before the cut"
+        counts.setdefault(sample.group, np.zeros(classes, np.int64))[sample.label] += 1
+    return counts
+
+
+def _first_that_fits(ranked: Sequence[str], counts: Mapping[str, _Counts], *, label: int, room: _Counts) -> str | None:
+    """Return the first group that brings a class to val and takes no class from train."""
+    return next((group for group in ranked if counts[group][label] and (counts[group] < room).all()), None)
+
+
+def _uncuttable(name: str, groups: Sequence[str], where: str) -> DatasetError:
+    if len(groups) == 1:
+        what = f"all images of class {name!r} are in group {groups[0]!r}: it cannot be in train and in val"
+    else:
+        what = f"no group with class {name!r} can become val without taking a class's last images from train"
+    return DatasetError(
+        what, where=where, hint="Add images of other groups, change data.group_by, or provide a val/ folder."
+    )
+
+
+def _ranked(names: Sequence[str]) -> list[str]:
+    """Return names in the order of their hashes: the same on every machine, whatever other names there are."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+
+
+def _share(images: int, fraction: float) -> int:
+    """Return how many of a class become val: at least one, and not all."""
+    return min(max(round(images * fraction), 1), images - 1)
