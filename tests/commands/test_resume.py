@@ -1,13 +1,11 @@
 """Interrupted and resumed equals uninterrupted, bitwise, through the real command line."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from same_runs import assert_same_runs
 from support import Ftcli
 
 from ftcli.report.progress import LineProgress
@@ -54,31 +52,6 @@ def write_recipe(tiny: Path, strategy: str, *extra: str) -> Path:
     return path
 
 
-def what_a_run_is(run: Path) -> dict[str, Any]:
-    """Return everything of a run that a resume must not change: all but clocks and the story of its making."""
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((run / "summary.json").read_text())
-    return {
-        "metrics": [{**record, "seconds": None} for record in metrics],
-        "summary": {**summary, "seconds": None, "images_per_second": None, "files": None},
-        "predictions": (run / "predictions/val.csv").read_bytes(),
-        "recipe": (run / "recipe.yaml").read_bytes(),
-        "plan": (run / "plan.json").read_bytes(),
-        "files": sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()),
-        **{name: load_file(run / f"checkpoints/{name}.safetensors") for name in ("best", "last")},
-    }
-
-
-def assert_equal_runs(a: Path, b: Path) -> None:
-    one, other = what_a_run_is(a), what_a_run_is(b)
-    for weights in ("best", "last"):
-        first, second = one.pop(weights), other.pop(weights)
-        assert list(first) == list(second)
-        for name in first:
-            assert torch.equal(first[name], second[name]), f"{name} of {weights}"
-    assert one == other
-
-
 @pytest.mark.parametrize("cache", ["auto", "off"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_run_interrupted_after_every_epoch_is_bitwise_the_uninterrupted_one(
@@ -94,4 +67,4 @@ def test_a_run_interrupted_after_every_epoch_is_bitwise_the_uninterrupted_one(
     assert not Path("runs/parts/summary.json").exists()
     outcome = ftcli("train", "--resume", "runs/parts")
     assert outcome.out.splitlines()[-1] == "runs/parts"
-    assert_equal_runs(Path("runs/whole"), Path("runs/parts"))
+    assert_same_runs(Path("runs/whole"), Path("runs/parts"))

@@ -1,0 +1,39 @@
+"""A run that is killed at any instant, and resumed, is bitwise the run that was left alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NURSERY = Path(__file__).with_name("nursery.py")
+
+
+def kill(*options: str, seconds: float) -> dict[str, float]:
+    """Run the nursery in the current directory, and return its figures."""
+    tests = NURSERY.parents[1]
+    path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(NURSERY), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_a_run_killed_at_any_instant_and_resumed_is_the_whole_run() -> None:
+    figures = kill(
+        *("--strategies", "gradual", "--caches", "cold"),
+        *("--every", "80", "--batches", "4", "--moments", "1"),
+        seconds=120,
+    )
+    assert figures["runs_compared"] >= 8
+    assert figures["kills_at_changes"] >= 8
+    assert figures["kills_in_epochs"] >= 4
+
+
+@pytest.mark.stress
+def test_runs_of_every_strategy_killed_many_times_are_the_whole_run() -> None:
+    figures = kill("--every", "7", "--batches", "1", "--moments", "8", seconds=3600)
+    assert figures["kills_at_changes"] + figures["kills_in_epochs"] + figures["kills_at_moments"] >= 500

@@ -1,0 +1,35 @@
+"""What of two runs must be the same, however often one of them was interrupted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+_CLOCKS = {"seconds": None, "images_per_second": None, "files": None}  # the hashes are of files with clocks in them
+
+
+def assert_same_runs(a: Path, b: Path) -> None:
+    """Raise AssertionError for anything that differs but clocks and the story of how the run was made."""
+    one, other = _contents(a), _contents(b)
+    for name, value in one.items():
+        assert value == other[name], f"{name} of {a} and {b}"
+    for name in ("best", "last"):
+        _assert_same_weights(*(load_file(run / f"checkpoints/{name}.safetensors") for run in (a, b)))
+
+
+def _contents(run: Path) -> dict[str, Any]:
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "metrics.jsonl": [{**record, "seconds": None} for record in metrics],
+        "summary.json": {**json.loads((run / "summary.json").read_text()), **_CLOCKS},
+        **{name: (run / name).read_bytes() for name in ("predictions/val.csv", "recipe.yaml", "plan.json")},
+        "files": sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()),
+    }
+
+
+def _assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
