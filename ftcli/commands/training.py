@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ftcli.commands.driving import TrainResult, drive
@@ -30,6 +31,7 @@ def train_recipe(config: Path, overrides: Sequence[str], *, place: RunPlace, sup
 
     network = build_recipe_network(preparation.recipe, preparation.dataset.classes)
     job = make_job(preparation, run, network, supervision=supervision)
-    create_directory(job, overwrite=place.overwrite)
+    with exclusive(run) if run.path.exists() else nullcontext():  # nobody may be training what is replaced
+        create_directory(job, overwrite=place.overwrite)
     with exclusive(run):
         return drive(job)

@@ -1,13 +1,17 @@
 """Interrupted and resumed equals uninterrupted, bitwise, through the real command line."""
 
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from same_runs import assert_same_runs
 from support import Ftcli
 
+from ftcli.commands.jobs import Clock
 from ftcli.report.progress import LineProgress
 
 STRATEGIES = {
@@ -68,3 +72,195 @@ def test_a_run_interrupted_after_every_epoch_is_bitwise_the_uninterrupted_one(
     outcome = ftcli("train", "--resume", "runs/parts")
     assert outcome.out.splitlines()[-1] == "runs/parts"
     assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer={kind: sgd, momentum: 0.9}",
+        "data.views=fresh",
+        "strategy={kind: from-scratch}",
+        "schedule={kind: step, step_epochs: 2}",
+    ],
+)
+def test_whatever_moves_between_epochs_is_as_it_was(
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption, override: str
+) -> None:
+    recipe = write_recipe(tiny, "fine-tune")
+    ftcli("train", recipe, "--name", "whole", override)
+    interrupt.after(2)
+    ftcli("train", recipe, "--name", "parts", override, code=130)
+    ftcli("train", "--resume", "runs/parts")
+    assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+def test_a_fitted_head_is_not_fitted_again(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
+    recipe = write_recipe(tiny, "feature-extract")
+    text = "\n".join(line for line in recipe.read_text().splitlines() if not line.startswith(("epochs", "optimizer")))
+    recipe.write_text(text.replace("lr: 1e-2", "solver: lbfgs").replace(MODEL, "resnet18"))
+    ftcli("train", recipe, "--name", "whole")
+    interrupt.after(1)
+    ftcli("train", recipe, "--name", "parts", code=130)
+    assert "epoch 1" not in ftcli("train", "--resume", "runs/parts").err.replace("after epoch 1", "")
+    assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+def test_patience_counts_on(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
+    recipe = write_recipe(tiny, "feature-extract", "patience: 3", "monitor: val_accuracy")
+    overrides = ["epochs=9", "strategy.lr=1e-9", "schedule={kind: constant}", "optimizer={kind: sgd, momentum: 0}"]
+    whole = ftcli("train", recipe, "--name", "whole", *overrides, "--json").json
+    assert whole["epochs"] < 9, "it was to stop early"
+    interrupt.after(whole["epochs"] - 1)
+    ftcli("train", recipe, "--name", "parts", *overrides, code=130)
+    ftcli("train", "--resume", "runs/parts")
+    assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+    further = ftcli("train", "--resume", "runs/parts", "patience=5", "--json").json
+    assert further["epochs"] == whole["epochs"] + 2
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(ftcli: Ftcli, tiny: Path) -> None:
+    trained = ftcli("train", write_recipe(tiny, "gradual"), "--name", "a", "--json")
+    before = {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()}
+    again = ftcli("train", "--resume", "runs/a")
+    assert again.out.startswith("runs/a is finished")
+    assert again.out.splitlines()[-1] == "runs/a"
+    assert ftcli("train", "--resume", "runs/a", "--json").json == trained.json
+    assert before == {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()}
+
+
+def test_epochs_may_be_raised_and_the_run_says_that_they_were(ftcli: Ftcli, tiny: Path) -> None:
+    ftcli("train", write_recipe(tiny, "gradual"), "--name", "a")
+    result = ftcli("train", "--resume", "runs/a", "epochs=6", "--json").json
+    assert (result["epochs"], result["finished"]) == (6, True)
+    run = Path("runs/a")
+    assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [*range(1, 7)]
+    assert "epochs: 6\n" in (run / "recipe.yaml").read_text()
+    assert [phase["epochs"] for phase in json.loads((run / "plan.json").read_text())["phases"]] == [1, 1, 4]
+    (resumed,) = json.loads((run / "environment.json").read_text())["resumed"]
+    assert resumed["after_epoch"] == 4
+    assert resumed["changes"] == {"epochs": {"a": 4, "b": 6}}
+    assert ftcli("eval", run, "--json").json["metrics"]["accuracy"] == result["metrics"]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "override", "words"),
+    [
+        ("gradual", "seed=1", "seed: cannot change in a run that has begun; it is 0"),
+        ("gradual", "strategy.lr=1", "strategy.lr: cannot change in a run that has begun; it is 0.01"),
+        ("gradual", "epochs=3", "epochs: may be raised, not lowered; it is 4"),
+        ("gradual", "patience=3", "patience: may be raised, not lowered; it is null, which is never"),
+        ("gradual", "epoch=5", "did you mean 'epochs'?"),
+        ("phases", "strategy.phases.0.epochs=5", "phase 'phase 1' is over, after 2 epochs"),
+        ("phases", "strategy.phases=[{epochs: 9, lr: {head: 1}}]", "strategy.phases.0.lr.head: cannot change"),
+    ],
+)
+def test_any_other_change_is_refused_by_name(
+    ftcli: Ftcli, tiny: Path, strategy: str, override: str, words: str
+) -> None:
+    ftcli("train", write_recipe(tiny, strategy), "--name", "a")
+    before = {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()}
+    assert words in ftcli("train", "--resume", "runs/a", override, code=2).err
+    assert before == {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()}
+
+
+def test_the_epochs_of_the_last_phase_may_be_raised(ftcli: Ftcli, tiny: Path) -> None:
+    ftcli("train", write_recipe(tiny, "phases"), "--name", "a")
+    assert ftcli("train", "--resume", "runs/a", "strategy.phases.1.epochs=3", "--json").json["epochs"] == 5
+
+
+def test_a_run_without_an_epoch_starts_over(ftcli: Ftcli, tiny: Path) -> None:
+    recipe = write_recipe(tiny, "gradual")
+    ftcli("train", recipe, "--name", "whole")
+    stopped = ftcli("train", recipe, "--name", "parts", "--max-minutes", 0)
+    assert "the time is up; no epoch was finished. Go on with: ftcli train --resume runs/parts" in stopped.out
+    assert stopped.out.splitlines()[-1] == "runs/parts"
+    resumed = ftcli("train", "--resume", "runs/parts")
+    assert "no epoch was finished, so the run starts over" in resumed.err
+    assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+def test_time_that_is_up_keeps_the_epochs_and_exits_0(
+    ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tiny, "gradual")
+    ftcli("train", recipe, "--name", "whole")
+    passed = iter([0.0] * 14 + [3600.0] * 99)  # five batches in each of the first two epochs
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "seconds", property(lambda _clock: next(passed)))
+        result = ftcli("train", recipe, "--name", "parts", "--max-minutes", 30, "--json").json
+    assert result["finished"] is False
+    assert 1 <= result["epochs"] <= 3
+    assert result["metrics"]["accuracy"]["value"] > 0
+    assert not Path("runs/parts/summary.json").exists()
+    ftcli("train", "--resume", "runs/parts")
+    assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+def test_a_line_that_was_being_written_is_written_anew(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
+    recipe = write_recipe(tiny, "fine-tune")
+    ftcli("train", recipe, "--name", "whole")
+    for number, cut in enumerate((1, 40, 10_000)):
+        interrupt.after(2)
+        ftcli("train", recipe, "--name", f"parts{number}", code=130)
+        metrics = Path(f"runs/parts{number}/metrics.jsonl")
+        first, second = metrics.read_text().splitlines(keepends=True)
+        metrics.write_text(first + second[:-cut] if cut < 10_000 else first + second + second[:30])
+        interrupt.after(None)
+        ftcli("train", "--resume", metrics.parent)
+        assert_same_runs(Path("runs/whole"), metrics.parent)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("metrics.jsonl", "does not hold epochs 1 to 2, one a line"),
+        ("checkpoints/resume.3.safetensors", "is missing, though epoch 3 is done"),
+        ("checkpoints/best.safetensors", "does not exist"),
+        ("environment.json", "has no environment.json"),
+        ("dataset.json", "is missing"),
+        ("recipe.yaml", "has no recipe.yaml"),
+    ],
+)
+def test_a_file_that_is_gone_is_named(ftcli: Ftcli, tiny: Path, interrupt: Interruption, file: str, words: str) -> None:
+    interrupt.after(3)
+    ftcli("train", write_recipe(tiny, "fine-tune"), "monitor=val_loss", "--name", "a", code=130)
+    Path("runs/a", file).write_text("") if file == "metrics.jsonl" else Path("runs/a", file).unlink()
+    err = ftcli("train", "--resume", "runs/a", code=None).err
+    assert words in err
+    assert "runs/a" in err
+
+
+def test_other_images_are_refused(ftcli: Ftcli, tiny: Path, tmp_path: Path, interrupt: Interruption) -> None:
+    shutil.copytree(tiny, tmp_path / "images")
+    recipe = write_recipe(tmp_path / "images", "fine-tune")
+    interrupt.after(1)
+    ftcli("train", recipe, "--name", "a", code=130)
+    shutil.copy(tiny / "val/red/000.png", tmp_path / "images/train/red/000.png")
+    assert (
+        "the images of train are not those that the run began with" in ftcli("train", "--resume", "runs/a", code=3).err
+    )
+
+
+def test_a_run_that_is_being_trained_is_left_alone(
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt.after(1)
+    recipe = write_recipe(tiny, "fine-tune")
+    ftcli("train", recipe, "--name", "a", code=130)
+    monkeypatch.setattr("ftcli.run.locking._PATIENCE_SECONDS", 0)
+    with FileLock("runs/a/.lock"):
+        for arguments in (("--resume", "runs/a"), (recipe, "--name", "a", "--overwrite")):
+            assert "another process is training this run" in ftcli("train", *arguments, code=2).err
+    ftcli("train", "--resume", "runs/a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["recipe.yaml", "--resume", "runs/a"], "--resume takes the run's own recipe"),
+        (["--resume", "runs/a", "--name", "b"], "--name cannot stand beside --resume"),
+        (["--resume", "runs/nothing"], "runs/nothing: does not exist"),
+    ],
+)
+def test_what_cannot_stand_beside_resume_is_refused(ftcli: Ftcli, arguments: list[str], words: str) -> None:
+    assert words in ftcli("train", *arguments, code=2).err
