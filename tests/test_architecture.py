@@ -11,7 +11,7 @@ PACKAGE = Path(ftcli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
     {"__init__", "errors", "seeds"},
-    {"yaml12", "records", "recipe_types"},
+    {"yaml12", "records", "recipe_types", "failures"},
     {"recipe", "plan"},
     {"recipe_keys"},
     {"recipe_loading"},

@@ -14,11 +14,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
-from ftcli.cli.failures import failure_of
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, UsageError
+from ftcli.failures import failure_of
 from ftcli.records import SCHEMA
 from ftcli.report.streams import encodable
 

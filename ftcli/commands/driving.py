@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.jobs import Job, OutOfTimeError, val_predictions
-from ftcli.errors import InterruptedRunError, NonFiniteLossError, RunError
+from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError
 from ftcli.evaluation.metrics import Evaluation, evaluate
+from ftcli.failures import failure_of
 from ftcli.plan import Plan
 from ftcli.records import SCHEMA, EpochRecord, RunSummary, metrics_to_json
 from ftcli.run.directory import RunDirectory
@@ -64,10 +65,14 @@ def drive(job: Job) -> TrainResult:
     except KeyboardInterrupt as error:  # a second Ctrl-C
         message = f"interrupted at once; {job.kept}"
         raise InterruptedRunError(message, signal_number=signal.SIGINT, hint=resume_hint(job.run)) from error
-    except RunError as error:
-        if error.hint is None and not isinstance(error, NonFiniteLossError):
-            error.hint = f"Put that right. {resume_hint(job.run)}"
-        raise
+    except Exception as error:
+        failure = error if isinstance(error, (RunError, DataError)) else failure_of(error)
+        if failure is None or isinstance(failure, NonFiniteLossError):
+            raise
+        failure.hint = f"{failure.hint or 'Put that right.'} {resume_hint(job.run)}"
+        if failure is error:
+            raise
+        raise failure from error
     summary, evaluation = _summary(job)
     job.run.finish(summary)
     return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation)

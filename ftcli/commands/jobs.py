@@ -212,8 +212,8 @@ def make_job(
     return Job(preparation, run, network, sources, inspected, compute, supervision, request, begun, records, notices)
 
 
-def create_directory(job: Job, *, overwrite: bool) -> None:
-    """Make the run directory with what is known before training."""
+def create_directory(job: Job, *, overwrite: bool) -> int:
+    """Make the run directory with what is known before training; return what `check_made` wants."""
     from ftcli.run.dataset_file import dataset_json
     from ftcli.run.environment import environment
 
@@ -225,7 +225,7 @@ def create_directory(job: Job, *, overwrite: bool) -> None:
         run.dataset.name: dataset_json(job.inspected.dataset, job.facts, job.inspected.skipped),
         run.environment.name: {"format": FORMAT_VERSION, **machine},
     }
-    create(run, files, overwrite=overwrite)
+    return create(run, files, overwrite=overwrite)
 
 
 def stop_if_asked(request: StopRequest, clock: Clock, records: list[EpochRecord]) -> None:

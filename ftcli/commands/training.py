@@ -10,7 +10,7 @@ from ftcli.commands.driving import TrainResult, drive
 from ftcli.commands.jobs import RunPlace, Supervision, create_directory, make_job, run_directory
 from ftcli.commands.preparing import prepare
 from ftcli.recipe_loading import load_recipe
-from ftcli.run.directory import check_free
+from ftcli.run.directory import check_free, check_made
 from ftcli.run.locking import exclusive
 
 
@@ -31,7 +31,8 @@ def train_recipe(config: Path, overrides: Sequence[str], *, place: RunPlace, sup
 
     network = build_recipe_network(preparation.recipe, preparation.dataset.classes)
     job = make_job(preparation, run, network, supervision=supervision)
-    with exclusive(run) if run.path.exists() else nullcontext():  # nobody may be training what is replaced
-        create_directory(job, overwrite=place.overwrite)
+    with exclusive(run) if place.overwrite and run.path.is_dir() else nullcontext():  # nobody may be training it
+        made = create_directory(job, overwrite=place.overwrite)
     with exclusive(run):
+        check_made(run, made)
         return drive(job)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode
 from ftcli.data.transforms import Transform, draw
 from ftcli.errors import ImageError
+from ftcli.failures import dead_worker
 
 Key = tuple[int, tuple[int, ...]]
 """What a worker is asked for: the index of a sample, and the seed of each view of it."""
@@ -58,10 +59,13 @@ class Stream:
         self._keys.batches = keys
         with _without_advice():
             results = iter(self._loader)
-        for result in results:
-            if isinstance(result, ImageError):
-                raise result
-            yield result
+        try:
+            for result in results:
+                if isinstance(result, ImageError):
+                    raise result
+                yield result
+        except (OSError, EOFError) as error:  # of the pipe to a worker: what files do is an ImageError
+            raise dead_worker() from error
 
     def close(self) -> None:
         """Stop the workers."""
@@ -103,11 +107,16 @@ def _collate(items: Sequence[_Item]) -> Batch | ImageError:
             return item
         good.append(item)
     repeats = [len(seeds) for (_, seeds), _, _ in good]
-    return Batch(
+    batch = Batch(
         indices=torch.tensor([key[0] for key, _, _ in good]).repeat_interleave(torch.tensor(repeats)),
         images=torch.cat([views for _, views, _ in good]).permute(0, 3, 1, 2),
         labels=torch.tensor([label for _, _, label in good]).repeat_interleave(torch.tensor(repeats)),
     )
+    if get_worker_info() is not None:
+        # Where there is no shared memory for it, this is an error; later, torch would drop the batch and wait for ever.
+        for tensor in (batch.indices, batch.images, batch.labels):
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return batch
 
 
 def _start_worker(_: int) -> None:

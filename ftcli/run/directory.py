@@ -203,8 +203,8 @@ def _check_parents(path: Path) -> None:
         raise RunDirectoryError("may not be written to", where=str(above), hint="Choose another folder with --runs.")
 
 
-def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the directory with its first files: name to text, or to a value for JSON.
+def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> int:
+    """Make the directory with its first files, name to text or to a value for JSON; return what `check_made` wants.
 
     They are written beside it and renamed into place, so that a run directory always has them all. Raises
     RunDirectoryError when it exists, RunError when it cannot be written.
@@ -216,6 +216,7 @@ def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> None
         staging = Path(tempfile.mkdtemp(prefix=f".{run.path.name}.", dir=run.path.parent))
         staging.chmod(0o777 & ~_umask())
         _fill(staging, files)
+        made = staging.stat().st_ino
         if overwrite and run.path.exists():
             replaced = staging / "replaced"
             run.path.rename(replaced)
@@ -230,6 +231,15 @@ def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> None
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+    return made
+
+
+def check_made(run: RunDirectory, made: int) -> None:
+    """Raise RunDirectoryError where the directory is no longer the one that `create` made, but another process's."""
+    if not run.path.is_dir() or run.path.stat().st_ino != made:
+        raise RunDirectoryError(
+            "was replaced by another process", where=str(run.path), hint="Choose another --name for one of the two."
+        )
 
 
 def _fill(staging: Path, files: dict[str, Any]) -> None:

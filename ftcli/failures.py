@@ -1,4 +1,4 @@
-"""Owns what memory, workers and the operating system do to a command, as errors that say what to do."""
+"""Owns what memory, workers and the operating system do to a command, as errors that say what to do next."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ def failure_of(error: Exception) -> FtcliError | None:
         hint = "Set data.workers to 0, or give the machine a larger /dev/shm (docker run --shm-size)."
         return WorkerError("there is not enough shared memory for the processes that decode images", hint=hint)
     if isinstance(error, RuntimeError) and (dead := _DEAD_WORKER.search(text)):
-        how = f" by the signal {dead[1].lower()}" if dead[1] else ""
-        hint = "The kernel kills processes where memory runs out: set data.workers to fewer, or to 0."
-        return WorkerError(f"a process that decodes images was ended{how}", hint=hint)
+        return dead_worker(f" by the signal {dead[1].lower()}" if dead[1] else "")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
         amount = _AMOUNT.search(text)
         wanted = f": {amount[1]} more were wanted" if amount else ""
         hint = "Lower data.batch_size or data.image_size, freeze more groups, or end other programs."
         return OutOfMemoryError(f"the memory ran out{wanted}", hint=hint)
     return None
+
+
+def dead_worker(how: str = "") -> WorkerError:
+    """Return the error for a process that decoded images and is gone; `how` begins with a blank."""
+    hint = "The kernel kills processes where memory runs out: set data.workers to fewer, or to 0."
+    return WorkerError(f"a process that decodes images was ended{how}", hint=hint)
 
 
 def _failed_call(error: OSError) -> FtcliError:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from ftcli.cli.failures import failure_of
+from ftcli.failures import failure_of
 
 
 @pytest.mark.parametrize(

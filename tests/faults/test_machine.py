@@ -1,0 +1,216 @@
+"""What a machine does to a run in its middle: memory, workers, disks, datasets and other processes that fail."""
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from same_runs import assert_same_runs
+
+from ftcli.report.progress import LineProgress
+
+UNCACHED = ("data.cache=off", "data.views=fresh")
+
+
+def after_epoch(number: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Return a fault that acts in the run's process once an epoch is written down."""
+
+    def fault() -> None:
+        usual = LineProgress.epoch
+
+        def epoch(self, record, *, best: bool) -> None:
+            usual(self, record, best=best)
+            if record.epoch == number:
+                act()
+
+        LineProgress.epoch = epoch
+
+    return fault
+
+
+def in_batch(epoch: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Return a fault that acts in the run's process between two batches of an epoch."""
+
+    def fault() -> None:
+        def batch(self, number: int, *_: int) -> None:
+            if number == epoch:
+                act()
+
+        LineProgress.batch = batch
+
+    return fault
+
+
+def test_an_image_folder_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(launch, runs, recipe, tiny) -> None:
+    root = shutil.copytree(tiny, "images")
+    arguments = ("train", recipe, f"data.root={root}", *UNCACHED)
+    launch(*arguments, "--name", "whole")
+    vanish = after_epoch(1, lambda: Path("images").rename("elsewhere"))
+    outcome = launch(*arguments, "--name", "a", fault=vanish, code=3)
+    assert "images/train" in outcome.err
+    assert "ftcli train --resume runs/a" in outcome.err
+    runs.assert_valid(Path("runs/a"))
+    assert "images" in launch("train", "--resume", "runs/a", code=3).err
+    Path("elsewhere").rename("images")
+    launch("train", "--resume", "runs/a")
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
+def test_a_run_on_stored_features_does_not_need_the_images_any_more(launch, runs, recipe, tiny) -> None:
+    root = shutil.copytree(tiny, "images")
+    arguments = ("train", recipe, f"data.root={root}")
+    launch(*arguments, "--name", "whole")
+    launch(*arguments, "--name", "a", fault=after_epoch(1, lambda: shutil.rmtree("images")))
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
+def test_a_cache_that_vanishes_changes_nothing(launch, runs, recipe) -> None:
+    launch("train", recipe, "--name", "whole")
+    remove = after_epoch(1, lambda: shutil.rmtree(os.environ["FTCLI_CACHE"]))
+    launch("train", recipe, "--name", "a", fault=remove)
+    launch("train", recipe, "--name", "b")
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+    assert_same_runs(Path("runs/b"), Path("runs/whole"))
+
+
+def kill_a_worker() -> None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+
+
+def test_a_worker_that_the_kernel_kills_is_told_and_the_run_goes_on(launch, runs, recipe) -> None:
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        pytest.skip("needs /proc")
+    arguments = ("train", recipe, *UNCACHED, "data.workers=1")
+    launch(*arguments, "--name", "whole")
+    outcome = launch(*arguments, "--name", "a", fault=in_batch(2, kill_a_worker), code=1)
+    assert "a process that decodes images was ended" in outcome.err
+    assert "ftcli train --resume runs/a" in outcome.err
+    runs.assert_valid(Path("runs/a"))
+    launch("train", "--resume", "runs/a")
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
+def run_out() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB")
+
+
+def test_memory_that_runs_out_on_a_batch_is_told_and_the_run_goes_on(launch, runs, recipe) -> None:
+    launch("train", recipe, "--name", "whole")
+    outcome = launch("train", recipe, "--name", "a", fault=in_batch(2, run_out), code=1)
+    assert "the memory ran out: 2.50 GiB more were wanted" in outcome.err
+    assert "data.batch_size" in outcome.err
+    assert "ftcli train --resume runs/a" in outcome.err
+    runs.assert_valid(Path("runs/a"))
+    launch("train", "--resume", "runs/a")
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
+def test_memory_that_really_runs_out_is_told(launch, recipe) -> None:
+    def limit() -> None:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs /proc")
+    large = ("data.image_size=1024", "data.batch_size=18", "strategy={kind: from-scratch}")
+    outcome = launch("train", recipe, *UNCACHED, *large, fault=limit, code=1)
+    assert "error: the memory ran out" in outcome.err
+
+
+def test_a_run_directory_that_is_removed_is_an_error_that_names_it(launch, recipe) -> None:
+    remove = after_epoch(1, lambda: shutil.rmtree("runs/a"))
+    outcome = launch("train", recipe, "--name", "a", fault=remove, code=1)
+    assert "error: runs/a/checkpoints/" in outcome.err
+    assert not Path("runs/a").exists()
+
+
+def obey_permissions() -> None:
+    """Give up what lets root write anywhere, CAP_DAC_OVERRIDE, so that permissions hold for it as for other users."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets) == 0:
+        for which in (0, 1):  # effective and permitted; bit 1 is the capability, bit 2 the one to read
+            sets[which] &= ~0b110
+        libc.capset(header, sets)
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_computed(launch, recipe) -> None:
+    Path("runs").mkdir(mode=0o555)
+    outcome = launch("train", recipe, "--name", "a", fault=obey_permissions, code=2)
+    assert f"{Path('runs').absolute()}: may not be written to" in outcome.err
+    assert "checking" not in outcome.err
+
+
+def test_a_run_that_becomes_read_only_is_told_and_goes_on_when_it_is_not(launch, runs, recipe) -> None:
+    launch("train", recipe, "--name", "whole")
+
+    def lock_up() -> None:
+        obey_permissions()
+        Path("runs/a/checkpoints").chmod(0o555)
+
+    outcome = launch("train", recipe, "--name", "a", fault=after_epoch(1, lock_up), code=1)
+    assert "runs/a/checkpoints/resume.2.safetensors: cannot write: Permission denied" in outcome.err
+    runs.assert_valid(Path("runs/a"))
+    Path("runs/a/checkpoints").chmod(0o755)
+    launch("train", "--resume", "runs/a")
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
+def test_an_image_that_may_not_be_read_is_named(launch, recipe, tiny) -> None:
+    shutil.copytree(tiny, "images")
+    Path("images/train/red/003.png").chmod(0)
+    outcome = launch("train", recipe, "data.root=images", fault=obey_permissions, code=3)
+    assert "train/red/003.png" in outcome.err
+    assert not Path("runs").exists()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB, less than a checkpoint and its state."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount") or "mount"
+    command = [mount, "-t", "tmpfs", "-o", "size=4m", "ftcli-test", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount")
+    yield folder
+    subprocess.run([shutil.which("umount") or "umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full_stops_the_run_which_goes_on_when_there_is_room(launch, runs, recipe, disk) -> None:
+    launch("train", recipe, "--name", "whole")
+    outcome = launch("train", recipe, "--runs", disk, "--name", "a", code=1)
+    assert f"error: {disk}/a/checkpoints/" in outcome.err
+    assert "No space left on device" in outcome.err
+    runs.assert_valid(disk / "a")
+    assert not list(disk.rglob("*.tmp"))
+    subprocess.run([shutil.which("mount") or "mount", "-o", "remount,size=64m", str(disk)], check=True)
+    launch("train", "--resume", disk / "a")
+    assert_same_runs(disk / "a", Path("runs/whole"))
+
+
+def test_too_little_shared_memory_is_told(recipe, tmp_path) -> None:
+    command = (
+        "mount -t tmpfs -o size=64k ftcli-test /dev/shm || exit 77; exec "
+        f"{sys.executable} -m ftcli train {recipe} {' '.join(UNCACHED)} data.workers=1 --name a"
+    )
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("needs unshare")
+    done = subprocess.run(
+        [unshare, "-m", "/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("only root can mount")
+    assert done.returncode == 1
+    assert "not enough shared memory" in done.stderr
+    assert "--shm-size" in done.stderr

@@ -1,0 +1,74 @@
+"""Two processes that want the same run, or the same features, at the same time."""
+
+import os
+from pathlib import Path
+
+from same_runs import assert_same_runs
+
+from ftcli.report.progress import LineProgress
+from ftcli.run import locking
+
+
+def test_of_two_runs_of_one_name_one_wins_and_the_other_says_so(launch, runs, recipe) -> None:
+    launch("train", recipe, "--name", "whole")
+    children = [launch.start("train", recipe, "--name", "a") for _ in range(2)]
+    outcomes = sorted((child.wait() for child in children), key=lambda outcome: outcome.code)
+    assert [outcome.code for outcome in outcomes] == [0, 2]
+    assert "runs/a: exists already" in outcomes[1].err
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "whole"], "the loser leaves nothing behind"
+
+
+def wait_for(path: str, then: str):
+    """Return a fault that says that the first epoch is done, and waits until it may go on."""
+
+    def fault() -> None:
+        usual = LineProgress.epoch
+
+        def epoch(self, record, *, best: bool) -> None:
+            usual(self, record, best=best)
+            if record.epoch == 1:
+                Path(path).open("w").close()  # a pipe: it opens once the other side does
+                Path(then).open().close()
+
+        LineProgress.epoch = epoch
+
+    return fault
+
+
+def test_a_run_that_is_being_trained_is_neither_overwritten_nor_resumed(launch, runs, recipe, monkeypatch) -> None:
+    monkeypatch.setattr(locking, "_PATIENCE_SECONDS", 0.1)
+    launch("train", recipe, "--name", "whole")
+    for pipe in ("begun", "go"):
+        os.mkfifo(pipe)
+    first = launch.start("train", recipe, "--name", "a", fault=wait_for("begun", "go"))
+    Path("begun").open().close()
+    for arguments in (("train", recipe, "--name", "a", "--overwrite"), ("train", "--resume", "runs/a")):
+        assert "runs/a: another process is training this run" in launch(*arguments, code=2).err
+    Path("go").open("w").close()
+    assert first.wait().code == 0
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
+def test_of_two_that_overwrite_one_run_each_finishes_or_says_that_it_was_replaced(launch, runs, recipe) -> None:
+    launch("train", recipe, "--name", "whole")
+    launch("train", recipe, "--name", "a", "epochs=1")
+    children = [launch.start("train", recipe, "--name", "a", "--overwrite") for _ in range(2)]
+    outcomes = [child.wait() for child in children]
+    assert {outcome.code for outcome in outcomes} <= {0, 2}
+    assert 0 in {outcome.code for outcome in outcomes}
+    for outcome in outcomes:
+        if outcome.code:
+            assert "replaced by another process" in outcome.err or "another process is training" in outcome.err
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "whole"]
+
+
+def test_two_runs_that_fill_one_cache_both_finish_right(launch, runs, recipe, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("FTCLI_CACHE", str(tmp_path / "alone"))
+    launch("train", recipe, "--name", "whole")
+    monkeypatch.setenv("FTCLI_CACHE", str(tmp_path / "shared"))
+    children = [launch.start("train", recipe, "--name", name) for name in ("a", "b")]
+    assert [child.wait().code for child in children] == [0, 0]
+    for name in ("a", "b"):
+        assert_same_runs(Path("runs", name), Path("runs/whole"))

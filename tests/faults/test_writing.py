@@ -1,0 +1,116 @@
+"""A disk that becomes full, and a process that is killed, at every single write of a run."""
+
+import errno
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from same_runs import assert_same_runs
+
+
+class Writes:
+    """Counts the calls that write below a directory, and lets one of them fail."""
+
+    def __init__(self, directory: Path, fail: Callable[[Callable[[], None]], None], *, at: int) -> None:
+        self.directory = directory.absolute()
+        self.fail = fail
+        self.at = at
+        self.count = 0
+
+    def install(self) -> None:
+        """Wrap what the standard library writes with."""
+        for owner, name in (
+            (Path, "write_bytes"), (Path, "replace"), (Path, "rename"), (Path, "hardlink_to"), (Path, "mkdir"),
+            (os, "fsync"), (Path, "open"), *(((Path, "unlink"),) if self.fail is be_killed else ()),
+        ):  # fmt: skip
+            setattr(owner, name, self._wrapped(name, getattr(owner, name)))
+
+    def _wrapped(self, name: str, usual: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            reads = name == "open" and not {"a", "w"} & set(str([*arguments[1:], *options.values()]))
+            if reads or not self._is_below(arguments[0]):
+                return usual(*arguments, **options)
+            self.count += 1
+            if self.count == self.at:
+
+                def half() -> None:
+                    """Do what a disk does that becomes full, or a process that dies, in the middle of a write."""
+                    if name == "write_bytes":
+                        usual(arguments[0], arguments[1][: len(arguments[1]) // 2])
+                    elif name == "open":
+                        with usual(*arguments, **options) as file:
+                            file.write(b"half" if "b" in file.mode else '{"half')
+
+                self.fail(half)
+            return usual(*arguments, **options)
+
+        return call
+
+    def _is_below(self, what: object) -> bool:
+        path = Path(f"/proc/self/fd/{what}").readlink() if isinstance(what, int) else what
+        return Path(path).absolute().is_relative_to(self.directory)
+
+
+def be_full(half: Callable[[], None]) -> None:
+    half()
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def be_killed(half: Callable[[], None]) -> None:
+    half()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def writes(launch, recipe: str) -> int:
+    """How many writes an undisturbed run makes; it is left as runs/whole."""
+    counting = Writes(Path("runs"), be_killed, at=0)
+
+    def count() -> None:
+        counting.install()
+        leave = sys.exit
+        sys.exit = lambda code: (Path("count").write_text(str(counting.count)), leave(code))
+
+    launch("train", recipe, "--name", "whole", fault=count)
+    return int(Path("count").read_text())
+
+
+def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], None], *, at: int) -> str:
+    """Let the write with this number fail; check what is left, go on, and compare. Return what there was to go on."""
+    run = Path("runs/a")
+    shutil.rmtree(run, ignore_errors=True)
+    outcome = launch("train", recipe, "--name", "a", fault=Writes(Path("runs"), fail, at=at).install, code=None)
+    if fail is be_full and outcome.code != 0:  # a file that only is to be removed may stay
+        assert outcome.code == 1
+        assert "No space left on device" in outcome.err
+        assert "error: runs" in outcome.err
+    if not run.exists():
+        if fail is be_full:
+            assert sorted(path.name for path in Path("runs").iterdir()) == ["whole"], "nothing is left behind"
+        launch("train", recipe, "--name", "a")
+        assert_same_runs(run, Path("runs/whole"))
+        return "nothing"
+    runs.assert_valid(run)
+    launch("train", "--resume", run)
+    assert_same_runs(run, Path("runs/whole"))
+    return "a run"
+
+
+@pytest.mark.parametrize("fail", [be_full, be_killed])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
+def test_a_run_whose_write_fails_is_valid_and_goes_on_to_the_same_end(
+    launch, runs, recipe: str, writes: int, fail, share: float
+) -> None:
+    check_fault(launch, runs, recipe, fail, at=round(writes * share))
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("fail", [be_full, be_killed])
+def test_a_fault_at_every_single_write_loses_nothing(launch, runs, recipe: str, writes: int, fail) -> None:
+    left = [check_fault(launch, runs, recipe, fail, at=number) for number in range(1, writes + 1)]
+    print(f"{fail.__name__}: {len(left)} writes, {left.count('a run')} runs that went on, nothing lost")  # noqa: T201
+    assert left.count("a run") > writes / 2
