@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
+from ftcli.cli.data import check
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
@@ -36,6 +37,7 @@ app.command()(train)
 app.command()(plan)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(check)
 app.command()(schema)
 
 

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ftcli.commands.preparing import open_recipe_dataset
 from ftcli.data.cores import available_cores
 from ftcli.data.dataset import Dataset, Sample
-from ftcli.data.inspection import BadImage, ImageFacts, Survey, survey_images
+from ftcli.data.findings import Finding, with_level
+from ftcli.data.hygiene import content_findings
+from ftcli.data.inspection import BadImage, ImageFacts, Survey, hash_images, survey_images
 from ftcli.errors import DatasetError
 from ftcli.recipe import Recipe
 
 _SHOWN = 5
+_FINDINGS_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A dataset whose train and val images can be used, the facts of these, and what was left out."""
+    """A dataset whose train and val images can be used, the facts of these, what was left out and what was found."""
 
     dataset: Dataset
     facts: dict[str, tuple[ImageFacts, ...]]
     skipped: tuple[BadImage, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know of images left out."""
-        return skipped_notices(self.skipped)
+        """What the user should know before training, in a few sentences."""
+        return (*skipped_notices(self.skipped), *_finding_notices(self.findings))
+
+
+def inspect_for_training(recipe: Recipe, dataset: Dataset) -> Inspected:
+    """Look at a dataset as `inspect_dataset` does, and find what its names and hashes tell.
+
+    Images of test are hashed alone: whether they can be decoded is for `eval` to say.
+    """
+    inspected = inspect_dataset(recipe, dataset)
+    sha256_of = {fact.name: fact.sha256 for facts in inspected.facts.values() for fact in facts}
+    test = inspected.dataset.splits.get("test", ())
+    hashed = zip(test, hash_images(test, workers=available_cores()), strict=True)
+    sha256_of.update((sample.name, sha256) for sample, sha256 in hashed if sha256 is not None)
+    return replace(inspected, findings=content_findings(inspected.dataset, sha256_of))
 
 
 def inspect_dataset(recipe: Recipe, dataset: Dataset) -> Inspected:
@@ -61,6 +78,19 @@ def skipped_notices(skipped: Sequence[BadImage]) -> tuple[str, ...]:
     more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
     are = "1 image that cannot be used is" if len(skipped) == 1 else f"{len(skipped)} images that cannot be used are"
     return (f"{are} left out, as data.on_bad_image says ({named}{more})",)
+
+
+def _finding_notices(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return a sentence for each of the gravest findings. None of them stops a run: `ftcli check` is the gate."""
+    grave = with_level(findings, "error", "warning")
+    sentences = []
+    for finding in grave[:_FINDINGS_SHOWN]:
+        first = next((case for case in finding.cases), None)
+        example = f" First: {' = '.join(first.files) or first.note}." if first is not None else ""
+        sentences.append(f"{finding.message}{example} {finding.advice}")
+    if len(grave) > _FINDINGS_SHOWN:
+        sentences.append(f"{len(grave) - _FINDINGS_SHOWN} more findings; `ftcli check` lists them all")
+    return tuple(sentences)
 
 
 def _without(recipe: Recipe, dataset: Dataset, survey: Survey) -> Dataset:

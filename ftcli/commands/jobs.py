@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.commands.inspecting import Inspected, inspect_dataset
+from ftcli.commands.inspecting import Inspected, inspect_for_training
 from ftcli.commands.preparing import Preparation
 from ftcli.errors import InterruptedRunError
 from ftcli.evaluation.predictions import Predictions
@@ -188,7 +188,7 @@ def make_job(
         progress.stage(sentence)
     count = sum(len(preparation.dataset.splits[split]) for split in ("train", "val"))
     progress.stage(f"checking {count} images")
-    inspected = inspect_dataset(recipe, preparation.dataset)
+    inspected = inspect_for_training(recipe, preparation.dataset)
     for sentence in inspected.notices:
         progress.notice(sentence)
     compute.place(network.module)
@@ -217,12 +217,12 @@ def create_directory(job: Job, *, overwrite: bool) -> int:
     from ftcli.run.dataset_file import dataset_json
     from ftcli.run.environment import environment
 
-    preparation, run = job.preparation, job.run
+    preparation, inspected, run = job.preparation, job.inspected, job.run
     machine = environment(str(job.compute.device), job.compute.precision)
     files = {
         run.recipe.name: recipe_text(job.recipe),
         run.plan.name: preparation.plan.to_json(preparation.parameters),
-        run.dataset.name: dataset_json(job.inspected.dataset, job.facts, job.inspected.skipped),
+        run.dataset.name: dataset_json(inspected.dataset, inspected.facts, inspected.skipped, inspected.findings),
         run.environment.name: {"format": FORMAT_VERSION, **machine},
     }
     return create(run, files, overwrite=overwrite)

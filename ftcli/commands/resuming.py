@@ -156,7 +156,7 @@ def _check_images(job: Job) -> None:
     """Raise DatasetError when the images are not those that the run began with."""
     from ftcli.run.dataset_file import dataset_json, read_dataset_json
 
-    before, now = read_dataset_json(job.run), dataset_json(job.inspected.dataset, job.facts, job.inspected.skipped)
+    before, now = read_dataset_json(job.run), dataset_json(job.inspected.dataset, job.facts)
     for split, described in now["splits"].items():
         if before["splits"].get(split) != described:
             images = before["splits"].get(split, {}).get("images")

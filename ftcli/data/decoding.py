@@ -40,7 +40,8 @@ _UPRIGHT = {
 class Decoded:
     """An RGB image with what its file said: upright size in pixels before any reduction, mode, format, orientation.
 
-    `orientation` is EXIF's: 1 is upright, 2 to 8 were turned or mirrored.
+    `orientation` is EXIF's: 1 is upright, 2 to 8 were turned or mirrored. Of several `frames` or pages, the image is
+    the first.
     """
 
     image: Image.Image
@@ -49,6 +50,7 @@ class Decoded:
     mode: str
     format: str
     orientation: int = 1
+    frames: int = 1
 
 
 def decode(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Image.Image:
@@ -112,7 +114,8 @@ def _decode(content: bytes, minimum_side: int | None) -> Decoded:
         upright = rgb if turn is None else rgb.transpose(turn)
         if (upright.width < upright.height) != (width < height) and width != height:
             width, height = height, width
-        return Decoded(upright, width, height, mode, kind, orientation if turn else 1)
+        # Asked last: counting the frames of some formats moves away from the first.
+        return Decoded(upright, width, height, mode, kind, orientation if turn else 1, _frames(image))
 
 
 def _unidentified(content: bytes, where: str) -> ImageError:
@@ -154,6 +157,16 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         return 1
+
+
+def _frames(image: Image.Image) -> int:
+    """Return the number of frames or pages; a phone's JPEG with a preview (MPO) is one image."""
+    if image.format == "MPO":
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error):
+        return 1  # what follows the first frame is broken, and not used
 
 
 def _too_many_pixels() -> str:

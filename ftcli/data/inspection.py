@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one file holds: sha256 of its bytes (hex), upright size in pixels, mode, format, EXIF orientation."""
+    """What one file holds: sha256 of its bytes (hex), upright size in pixels, and what it says of itself."""
 
     name: str
     sha256: str
@@ -26,6 +26,7 @@ class ImageFacts:
     mode: str
     format: str
     orientation: int = 1
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,16 @@ def attempt_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, wo
 
 def facts_of(name: str, content: bytes, decoded: Decoded) -> ImageFacts:
     """Return the facts of an image that was read and decoded."""
-    digest = hashlib.sha256(content).hexdigest()
-    return ImageFacts(name, digest, decoded.width, decoded.height, decoded.mode, decoded.format, decoded.orientation)
+    return ImageFacts(
+        name,
+        hashlib.sha256(content).hexdigest(),
+        width=decoded.width,
+        height=decoded.height,
+        mode=decoded.mode,
+        format=decoded.format,
+        orientation=decoded.orientation,
+        frames=decoded.frames,
+    )
 
 
 def bad_image(error: ImageError) -> BadImage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def list_folder(folder: Path) -> Listing:
     images: list[str] = []
     strays: list[str] = []
     for entry in _visible_entries(os.fspath(folder)):
-        if entry.is_dir():
+        if _is_folder(entry):
             folders.append(entry.name)
         else:
             (images if is_image(entry.name) else strays).append(entry.name)
@@ -51,10 +52,10 @@ def list_folder(folder: Path) -> Listing:
 
 
 def walk(folder: Path) -> Tree:
-    """Find every image below a folder, at any depth; a link to a folder above itself is not followed."""
+    """Find every image below a folder, at any depth; a link to a folder above it is not followed."""
     images: list[str] = []
     strays: list[str] = []
-    waiting = [(os.fspath(folder), "", frozenset[tuple[int, int]]())]
+    waiting = [(os.fspath(folder), "", _identities_above(folder))]
     while waiting:
         path, prefix, above = waiting.pop()
         try:
@@ -66,7 +67,7 @@ def walk(folder: Path) -> Tree:
             continue
         for entry in _visible_entries(path):
             name = prefix + entry.name
-            if entry.is_dir():
+            if _is_folder(entry):
                 waiting.append((entry.path, name + "/", above | {identity}))
             else:
                 (images if is_image(entry.name) else strays).append(name)
@@ -86,6 +87,24 @@ def _visible_entries(path: str) -> Iterator[os.DirEntry[str]]:
                     yield entry
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _identities_above(folder: Path) -> frozenset[tuple[int, int]]:
+    """Return which folders hold this one, also behind links: what lies in them is not in it."""
+    found = set()
+    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+        with suppress(OSError):
+            status = parent.stat()
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder; a link to itself is none, and shows when it is read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _unreadable(path: str, error: OSError) -> DatasetError:

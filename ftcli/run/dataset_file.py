@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftcli.data.dataset import Dataset
+from ftcli.data.findings import Finding
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
@@ -15,7 +16,10 @@ from ftcli.run.reading import damaged, read_json
 
 
 def dataset_json(
-    dataset: Dataset, facts: Mapping[str, Sequence[ImageFacts]], skipped: Sequence[BadImage]
+    dataset: Dataset,
+    facts: Mapping[str, Sequence[ImageFacts]],
+    skipped: Sequence[BadImage] = (),
+    findings: Sequence[Finding] = (),
 ) -> dict[str, Any]:
     """Return dataset.json; a val split that was taken from train is listed image by image."""
     splits = {}
@@ -37,6 +41,7 @@ def dataset_json(
         "group_by": dataset.group_by,
         "splits": splits,
         "skipped": [image.to_json() for image in skipped],
+        "findings": [finding.to_json() for finding in findings],
         "strays": [str(path.relative_to(dataset.root)) for path in dataset.strays],
     }
     if dataset.val_fraction is not None:

@@ -1,0 +1,136 @@
+"""Wires `ftcli check`: a folder, or a recipe's dataset, to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ftcli.commands.preparing import open_recipe_dataset
+from ftcli.data.appearance import Look, appearance_findings, look_at
+from ftcli.data.builtin import DIGITS
+from ftcli.data.contents import Contents, contents_of
+from ftcli.data.cores import available_cores
+from ftcli.data.dataset import Dataset
+from ftcli.data.findings import Finding, with_level
+from ftcli.data.hygiene import bad_image_findings, content_findings
+from ftcli.data.inspection import BadImage, attempt_all, bad_image
+from ftcli.data.near_duplicates import near_duplicate_findings
+from ftcli.data.strays import stray_findings
+from ftcli.errors import DataError, DatasetError, ImageError, UsageError
+from ftcli.recipe import Recipe
+from ftcli.recipe_loading import load_recipe, recipe_from
+from ftcli.records import SCHEMA
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found in a dataset; no contents where its folders are not as they must be."""
+
+    root: str
+    contents: Contents | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of wrong data where an error stands."""
+        return DataError.exit_code if with_level(self.findings, "error") else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `check --json` prints."""
+        return {
+            "schema": SCHEMA,
+            "root": self.root,
+            "errors": len(with_level(self.findings, "error")),
+            "warnings": len(with_level(self.findings, "warning")),
+            "contents": None if self.contents is None else self.contents.to_json(),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What a folder does not say of itself, and a recipe does."""
+
+    val_fraction: float | None = None
+    group_by: str | None = None
+
+
+class Progress(Protocol):
+    """Hears what is being done."""
+
+    def stage(self, sentence: str) -> None:
+        """Hear what is being done."""
+
+
+def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> CheckResult:
+    """Look at every image of a folder, or of the dataset that a recipe names.
+
+    Raises DatasetError where there is no folder, and UsageError for a recipe beside options that would contradict it.
+    """
+    recipe = _recipe(source, options)
+    if recipe.data.root != DIGITS and not Path(recipe.data.root).is_dir():
+        open_recipe_dataset(recipe)  # says what is there instead
+    try:
+        dataset = open_recipe_dataset(recipe)
+    except DatasetError as error:
+        return CheckResult(recipe.data.root, None, (_layout(error),))
+    progress.stage(f"looking at {sum(map(len, dataset.splits.values())):,} images")
+    return _check(recipe, dataset)
+
+
+def _recipe(source: str, options: CheckOptions) -> Recipe:
+    path = Path(source)
+    given = {key: value for key, value in vars(options).items() if value is not None}
+    if path.is_dir() or path.suffix not in {".yaml", ".yml"}:
+        return recipe_from({"data": {"root": source, **given}}, source="the command line")
+    if given:
+        raise UsageError(
+            f"is a recipe, which says itself what {' and '.join(given)} are",
+            where=source,
+            hint="Leave the options out, or give the folder of images instead of the recipe.",
+        )
+    return load_recipe(path)
+
+
+def _layout(error: DatasetError) -> Finding:
+    where = f"{error.where}: " if error.where else ""
+    return Finding("error", "layout", f"{where}{error.message}", error.hint or "")
+
+
+def _check(recipe: Recipe, dataset: Dataset) -> CheckResult:
+    samples = [sample for split in dataset.splits.values() for sample in split]
+    results = attempt_all(look_at, samples, workers=available_cores())
+    looks = [result for result in results if isinstance(result, Look)]
+    bad = [bad_image(result) for result in results if isinstance(result, ImageError)]
+    findings = [*bad_image_findings(bad, skipped=recipe.data.on_bad_image == "skip")]
+    try:
+        dataset = open_recipe_dataset(recipe, left_out={each.path for each in bad}) if bad else dataset
+    except DatasetError as error:
+        findings.append(replace(_layout(error), message=f"Without the bad images: {error.message}"))
+        dataset = _without(dataset, bad)
+    findings += _findings(dataset, looks)
+    contents = contents_of(dataset, [look.facts for look in looks])
+    return CheckResult(str(dataset.root), contents, with_level(findings, "error", "warning", "info"))
+
+
+def _findings(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
+    sha256_of = {look.facts.name: look.facts.sha256 for look in looks}
+    prints = {look.facts.name: look.fingerprint for look in looks if look.fingerprint is not None}
+    return [
+        *content_findings(dataset, sha256_of),
+        *near_duplicate_findings(dataset, prints, sha256_of),
+        *appearance_findings(looks),
+        *stray_findings(dataset),
+    ]
+
+
+def _without(dataset: Dataset, bad: Sequence[BadImage]) -> Dataset:
+    """Return the dataset without its bad images, which leave too few to open it as if they were not there."""
+    names = {each.path for each in bad}
+    splits = {
+        split: tuple(sample for sample in samples if sample.name not in names)
+        for split, samples in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits)

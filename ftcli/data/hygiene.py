@@ -1,0 +1,46 @@
+"""Owns what can be said of a dataset from names and hashes alone: the checks that `train` makes as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ftcli.data.balance import balance_findings
+from ftcli.data.dataset import Dataset
+from ftcli.data.duplicates import duplicate_findings
+from ftcli.data.findings import Case, Finding, counted
+from ftcli.data.grouping import groups_in_several_splits
+from ftcli.data.inspection import BadImage
+
+
+def content_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Find copies, groups in several splits, imbalance and small classes, from the hashes of images by name."""
+    return (*duplicate_findings(dataset, sha256_of), *_leaking_groups(dataset), *balance_findings(dataset))
+
+
+def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterable[Finding]:
+    """Find what is wrong with the images that cannot be used; a recipe that skips them makes it a warning."""
+    if bad:
+        advice = " ".join(dict.fromkeys(each.advice for each in bad))
+        yield Finding(
+            "warning" if skipped else "error",
+            "bad-image",
+            f"{counted(len(bad), 'image', 'images')} cannot be used"
+            + (", and the recipe skips them." if skipped else "; `ftcli train` will refuse them."),
+            advice if skipped else f"{advice} Or set data.on_bad_image: skip.",
+            tuple(Case((each.path,), each.reason) for each in bad),
+        )
+
+
+def _leaking_groups(dataset: Dataset) -> Iterable[Finding]:
+    groups = groups_in_several_splits(dataset.splits)
+    if groups:
+        yield Finding(
+            "error",
+            "group-leak",
+            f"{counted(len(groups), 'group of data.group_by is', 'groups of data.group_by are')} in several splits.",
+            "Move the images of each to one split; `ftcli train` will refuse them.",
+            tuple(
+                Case(tuple(name for names in group.images.values() for name in names), f"group {group.group}")
+                for group in groups
+            ),
+        )

@@ -1,0 +1,81 @@
+"""Owns the findings of a look at a dataset as plain text: what it holds, what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from ftcli.data.contents import Contents, Histograms
+from ftcli.data.findings import Case, Finding, with_level
+from ftcli.report.text import count, printable, prose, table
+
+_CLASS_ROWS = 20
+_CASES = 8
+_FILES = 4
+_INDENT = "  "
+
+
+def check_text(root: str, contents: Contents | None, findings: Sequence[Finding], *, width: int = 80) -> str:
+    """Return what a dataset holds and what was found in it, the gravest first."""
+    parts = [printable(root)]
+    if contents is not None:
+        parts += [_class_table(contents.splits, width)]
+        parts += [] if contents.histograms is None else [_histograms(contents.histograms, width)]
+    parts += [_finding(finding, width) for finding in with_level(findings, "error", "warning", "info")]
+    return "\n\n".join([*parts, _verdict(findings)])
+
+
+def _class_table(splits: Mapping[str, Mapping[str, int]], width: int) -> str:
+    classes = list(next(iter(splits.values())))
+    # The rarest first: where not all can be shown, these are the ones to know of.
+    classes.sort(key=lambda name: splits["train"][name])
+    shown = classes[:_CLASS_ROWS] if len(classes) > _CLASS_ROWS else list(next(iter(splits.values())))
+    rows = [(printable(name), *(f"{counts[name]:,}" for counts in splits.values())) for name in shown]
+    if len(classes) > len(shown):
+        rows.append((f"{len(classes) - len(shown):,} larger ones", *("" for _ in splits)))
+    if len(classes) > 1:
+        rows.append(("all", *(f"{sum(counts.values()):,}" for counts in splits.values())))
+    return table(("class", *splits), rows, width)
+
+
+def _histograms(shown: Histograms, width: int) -> str:
+    turned = sum(images for orientation, images in shown.orientation.items() if orientation != "1")
+    lines = [
+        (
+            "size",
+            f"median {shown.median_width:,} x {shown.median_height:,}; shorter side {_counts(shown.shorter_side)}",
+        ),
+        ("mode", _counts(shown.mode)),
+        ("format", _counts(shown.format)),
+        ("EXIF", f"{count(turned, 'image')} turned or mirrored" if turned else "all images upright"),
+    ]
+    return "\n".join(
+        textwrap.fill(f"{name:<8}{text}", width, initial_indent=_INDENT, subsequent_indent=_INDENT + 8 * " ")
+        for name, text in lines
+    )
+
+
+def _counts(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}: {images:,}" for name, images in values.items())
+
+
+def _finding(finding: Finding, width: int) -> str:
+    lines = [prose(printable(f"{finding.level} [{finding.code}]: {finding.message}"), width)]
+    lines += [f"{2 * _INDENT}{_case(case)}" for case in finding.cases[:_CASES]]
+    if len(finding.cases) > _CASES:
+        lines.append(f"{2 * _INDENT}and {len(finding.cases) - _CASES:,} more; --json has them all")
+    lines.append(textwrap.indent(prose(printable(finding.advice), width - len(_INDENT)), _INDENT))
+    return "\n".join(lines)
+
+
+def _case(case: Case) -> str:
+    more = len(case.files) - _FILES
+    files = " = ".join(printable(name) for name in case.files[:_FILES]) + (f" and {more:,} more" if more > 0 else "")
+    return ": ".join(part for part in (files, printable(case.note or "")) if part)
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    errors, warnings = len(with_level(findings, "error")), len(with_level(findings, "warning"))
+    if not errors and not warnings:
+        return "Nothing wrong was found."
+    return f"{count(errors, 'error')}, {count(warnings, 'warning')}."
