@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from ftcli.recipe_expect import Expectations
 from ftcli.recipe_types import (
     Betas,
     Fraction,
@@ -327,6 +328,13 @@ class Recipe(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Of the forward pass. auto: bf16 on CUDA devices that have it, else fp32."
     )
+    expect: Expectations = Field(
+        default={},
+        description='Figures that must be reached, such as `val_accuracy: ">= 0.9"`; where one is not, `train` and '
+        "`eval` exit with 4 after everything is written. Names: accuracy, balanced_accuracy, macro_f1, log_loss, ece, "
+        "top5_accuracy and worst_class_recall, which speak of whatever is scored; with `val_` or `test_` before them, "
+        "of that split alone.",
+    )
     runs_dir: Annotated[str, Field(min_length=1)] = Field(
         default="runs", description="Where run directories go. `--runs` overrides it."
     )
@@ -340,6 +348,13 @@ class Recipe(Section):
     def uses_lbfgs(self) -> bool:
         """Whether the head is fitted to convergence, so that there are no epochs to choose from."""
         return isinstance(self.strategy, FeatureExtract) and self.strategy.solver == "lbfgs"
+
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether there are epochs of which val chooses the best."""
+        if isinstance(self.strategy, Phases):
+            return sum(phase.epochs for phase in self.strategy.phases) > 1
+        return not self.uses_lbfgs and self.total_epochs != 1
 
     @model_serializer(mode="wrap")
     def _without_void_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

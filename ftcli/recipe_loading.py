@@ -100,7 +100,9 @@ def _overridden(value: dict[str, Any], override: str, places: dict[KeyPath, Prob
         raise RecipeError([Problem("", "an override is KEY=VALUE, such as epochs=3", source)])
     path = _override_path(key.strip())
     places[path] = Problem(dotted(path), "", source)
-    return dict(_set(value, path, load_yaml(text, source).value, Problem(dotted(path), "", source)))
+    # On a single line, what begins with > is no block of YAML but a condition whose quotes the shell took off.
+    given = text.strip() if text.lstrip().startswith(">") else load_yaml(text, source).value
+    return dict(_set(value, path, given, Problem(dotted(path), "", source)))
 
 
 def _override_path(key: str) -> KeyPath:
@@ -242,6 +244,9 @@ def _sentence(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> 
     template = _SENTENCES.get(kind)
     message = template.format(**context) if template else detail["msg"]
     given = detail["input"]
+    if detail["loc"][-1] == "[key]":
+        near = _nearest(given, [str(context["expected"])])
+        return "is no metric" if near else f"is no metric; it must be {context['expected']}", near
     if kind == "literal_error":
         return f"{message}, not {_shown(given)}", _nearest(
             given, str(context["expected"]).replace("'", "").split(" or ")

@@ -30,7 +30,8 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 def metric_words(name: str) -> str:
     """Return a metric's name in words."""
-    return name.replace("_", " ").replace("ece", "ECE").replace("macro f1", "macro F1").replace("top5", "top-5")
+    known = {"ece": "ECE", "macro_f1": "macro F1", "top5_accuracy": "top-5 accuracy", "roc_auc": "ROC-AUC"}
+    return known.get(name) or name.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def load_yaml(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        raise RecipeError([Problem("", f"not valid YAML: {error.problem}", source, line)]) from error
+        hint = "; put text that begins with > in quotes" if re.search("chomping|'>'", str(error.problem)) else ""
+        raise RecipeError([Problem("", f"not valid YAML: {error.problem}{hint}", source, line)]) from error
     except RecursionError as error:
         raise RecipeError([Problem("", "not valid YAML: nested too deeply", source)]) from error
     except yaml.YAMLError as error:

@@ -11,7 +11,7 @@ PACKAGE = Path(ftcli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
     {"__init__", "errors", "seeds"},
-    {"yaml12", "records", "recipe_types", "failures"},
+    {"yaml12", "records", "recipe_types", "recipe_expect", "failures"},
     {"recipe", "plan"},
     {"recipe_keys"},
     {"recipe_loading"},
@@ -53,7 +53,9 @@ def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
         assert TIER_OF[pieces[1]] < TIER_OF[part], f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("part", ["report", "evaluation", "cli", "recipe", "recipe_loading", "plan", "strategies"])
+@pytest.mark.parametrize(
+    "part", ["report", "evaluation", "cli", "recipe", "recipe_expect", "recipe_loading", "plan", "strategies"]
+)
 def test_the_parts_without_torch_do_not_import_it(part: str) -> None:
     for path in MODULES:
         if part_of(path) == part:

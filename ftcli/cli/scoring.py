@@ -19,6 +19,23 @@ def evaluate(
     predictions: Annotated[Path | None, typer.Option(help="Write every prediction to this CSV file.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. Default: the recipe's.")] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT",
+            help="Fit a temperature on this split and say what it does for the scored images. Images that are in both "
+            "are cross-fitted: no image is judged by a temperature that it took part in.",
+        ),
+    ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Suggest the confidence to answer from, so that so many answers are right."
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what the recipe expects to this JUnit XML file.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -28,17 +45,46 @@ def evaluate(
     It needs nothing but the checkpoint and the images.
     """
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
+    from ftcli.commands.gating import write_junit
+    from ftcli.evaluation.gates import raise_failed
     from ftcli.report.evaluations import evaluation_text
+    from ftcli.report.findings import gates_text
     from ftcli.report.progress import choose_progress
-    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
+    from ftcli.report.reliability import abstention_text, calibration_text
+    from ftcli.report.text import prose
+    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, unchecked_text
 
-    scoring = Scoring(data=data, split=split, batch_size=batch_size, device=device, predictions=predictions)
-    result = evaluate_checkpoint(checkpoint, scoring)
+    result = evaluate_checkpoint(
+        checkpoint,
+        Scoring(
+            data=data,
+            split=split,
+            batch_size=batch_size,
+            device=device,
+            predictions=predictions,
+            calibrate=calibrate,
+            target_precision=target_precision,
+        ),
+    )
     for sentence in result.notices:
         choose_progress(stderr(), quiet=quiet).notice(sentence)
-    notes = (VAL_CHOSE_THE_EPOCH,) if result.chose_epoch else ()
-    text = evaluation_text(result.evaluation, notes=notes, width=width())
-    show(result.to_json() if as_json else f"{result.checkpoint} on {result.source}\n\n{text}")
+    if junit is not None:
+        write_junit(junit, result.gates, suite="ftcli eval")
+    if as_json:
+        show(result.to_json())
+    else:
+        columns = width()
+        parts = [
+            f"{result.checkpoint} on {result.source}",
+            evaluation_text(result.evaluation, width=columns),
+            result.calibration and calibration_text(result.calibration, width=columns),
+            result.abstention and abstention_text(result.abstention, width=columns),
+            prose(VAL_CHOSE_THE_EPOCH, columns) if result.chose_epoch else "",
+            unchecked_text(result.unchecked),
+            gates_text(result.gates, width=columns),
+        ]
+        show("\n\n".join(part for part in parts if part))
+    raise_failed(result.gates)
 
 
 def compare(

@@ -47,6 +47,8 @@ def train(
         return
     _check_name(name)
     from ftcli.commands.jobs import Clock, RunPlace, Supervision
+    from ftcli.evaluation.gates import raise_failed
+    from ftcli.report.findings import gate_text
     from ftcli.report.progress import choose_progress
     from ftcli.report.runs import run_text
 
@@ -64,12 +66,13 @@ def train(
             result = train_recipe(Path(config or ""), overrides or [], place=place, supervision=supervision)
     if as_json:
         show(result.to_json())
-        return
-    texts = [] if result.remark is None else [result.remark]
-    if result.summary is not None and result.evaluation is not None:
-        told = run_text(result.summary, result.evaluation, result.plan, result.records, marks=marks(), width=width())
-        texts.append(told)
-    show("\n".join([*texts, str(result.run)]))
+    else:
+        texts = [] if result.remark is None else [result.remark]
+        if result.summary is not None and result.evaluation is not None:
+            told = (result.summary, result.evaluation, result.plan, result.records)
+            texts.append(run_text(*told, marks=marks(), width=width()))
+        show("\n".join([*texts, *map(gate_text, result.gates), str(result.run)]))
+    raise_failed(result.gates)
 
 
 def plan(

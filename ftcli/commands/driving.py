@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.jobs import Job, OutOfTimeError, val_predictions
+from ftcli.commands.preparing import Preparation
 from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError
+from ftcli.evaluation.expectations import check_expectations
+from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.failures import failure_of
 from ftcli.plan import Plan
@@ -33,6 +36,7 @@ class TrainResult:
     evaluation: Evaluation | None
     finished: bool = True
     remark: str | None = None
+    gates: tuple[Gate, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
@@ -45,6 +49,7 @@ class TrainResult:
             "epochs": 0 if summary is None else summary.epochs,
             "metrics": {} if summary is None else metrics_to_json(summary.metrics),
             "seconds": None if summary is None else summary.seconds,
+            "gates": [gate.to_json() for gate in self.gates],
         }
 
 
@@ -75,15 +80,23 @@ def drive(job: Job) -> TrainResult:
         raise failure from error
     summary, evaluation = _summary(job)
     job.run.finish(summary)
-    return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation)
+    gates = _gates(job.preparation, evaluation, job.run)
+    return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation, gates=gates)
 
 
-def finished_result(run: RunDirectory, plan: Plan) -> TrainResult:
+def finished_result(run: RunDirectory, preparation: Preparation) -> TrainResult:
     """Return the result of a run that is finished already. Raises RunDirectoryError for files that are damaged."""
     summary = run.read_summary()
     remark = f"{run.path} is finished; epochs and patience may be raised to go on"
     evaluation = evaluate(read_predictions(run.predictions("val")))
-    return TrainResult(run.path, plan, tuple(run.records()), summary, evaluation, remark=remark)
+    gates = _gates(preparation, evaluation, run)
+    return TrainResult(
+        run.path, preparation.plan, tuple(run.records()), summary, evaluation, remark=remark, gates=gates
+    )
+
+
+def _gates(preparation: Preparation, evaluation: Evaluation, run: RunDirectory) -> tuple[Gate, ...]:
+    return check_expectations(preparation.recipe.expect, evaluation, split="val", run=str(run.path))
 
 
 def resume_hint(run: RunDirectory) -> str:

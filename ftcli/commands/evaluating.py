@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.inspecting import inspect_dataset, readable_samples, skipped_notices
-from ftcli.commands.preparing import open_recipe_dataset
-from ftcli.data.dataset import Dataset, Sample, open_scored_folder
-from ftcli.data.inspection import BadImage, ImageFacts
-from ftcli.errors import DatasetError
+from ftcli.commands.inspecting import skipped_notices
+from ftcli.commands.scored_images import ScoredImages, folder_images, has_splits, split_images
+from ftcli.data.dataset import TRAIN, VAL
+from ftcli.data.inspection import BadImage
+from ftcli.evaluation.abstention import Abstention, abstention
+from ftcli.evaluation.expectations import check_expectations, unchecked
+from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
+from ftcli.evaluation.ranking import with_ranking
+from ftcli.evaluation.temperature import Calibration, calibrate
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_from
 from ftcli.run.predictions_file import write_predictions
@@ -23,23 +27,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What to score and how: a split of the recipe's dataset, or of `data`; None means what the recipe says."""
+    """What to score and how: a split of the recipe's dataset, or of `data`; None means what the recipe says.
+
+    `calibrate` names the split that a temperature is fitted on, `target_precision` the share of answers that must be
+    right.
+    """
 
     data: Path | None = None
     split: str | None = None
     batch_size: int | None = None
     device: str | None = None
     predictions: Path | None = None
+    calibrate: str | None = None
+    target_precision: float | None = None
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """How a checkpoint does on some images."""
+    """How a checkpoint does on some images, and whether that meets what its recipe expects.
+
+    `unchecked` names the expectations that speak of other images.
+    """
 
     checkpoint: Path
     source: str
     chose_epoch: bool
     evaluation: Evaluation
+    calibration: Calibration | None = None
+    abstention: Abstention | None = None
+    gates: tuple[Gate, ...] = ()
+    unchecked: tuple[str, ...] = ()
     skipped: tuple[BadImage, ...] = ()
 
     @property
@@ -54,17 +71,20 @@ class EvalResult:
             "checkpoint": str(self.checkpoint),
             "source": self.source,
             "skipped": [each.to_json() for each in self.skipped],
+            "temperature": self.calibration and self.calibration.to_json(),
+            "abstention": self.abstention and self.abstention.to_json(),
+            "gates": [gate.to_json() for gate in self.gates],
+            "unchecked": list(self.unchecked),
         }
 
 
-@dataclass(frozen=True)
-class _Images:
-    """The images to score, what each holds, a name for them all, and those that the recipe has left out."""
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """A checkpoint, its recipe, and how it is to be scored."""
 
-    samples: tuple[Sample, ...]
-    facts: tuple[ImageFacts, ...]
-    source: str
-    skipped: tuple[BadImage, ...]
+    checkpoint: Checkpoint
+    recipe: Recipe
+    scoring: Scoring
 
 
 def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
@@ -73,56 +93,55 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
 
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
-    images = _images(checkpoint, recipe, scoring)
-    predictions = _predict(checkpoint, recipe, images, scoring)
+    subject = _Subject(checkpoint, recipe, scoring)
+    images = _images(subject)
+    fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
+    predictions = _predict(subject, images)
     if scoring.predictions is not None:
         scoring.predictions.parent.mkdir(parents=True, exist_ok=True)
         write_predictions(scoring.predictions, predictions)
-    chose_epoch = scoring.data is None and (scoring.split or "val") == "val" and not recipe.uses_lbfgs
-    return EvalResult(checkpoint.path, images.source, chose_epoch, evaluate(predictions), images.skipped)
+    evaluation, target = with_ranking(evaluate(predictions), predictions), scoring.target_precision
+    return EvalResult(
+        checkpoint.path,
+        images.source,
+        chose_epoch=scoring.data is None and images.split == VAL and recipe.chooses_epoch,
+        evaluation=evaluation,
+        calibration=None if fit is None else _calibrate(subject, fit, predictions),
+        abstention=None if target is None else abstention(predictions, target=target),
+        gates=check_expectations(recipe.expect, evaluation, split=images.split, run=str(checkpoint.path)),
+        unchecked=unchecked(recipe.expect, split=images.split),
+        skipped=images.skipped,
+    )
 
 
-def _images(checkpoint: Checkpoint, recipe: Recipe, scoring: Scoring) -> _Images:
-    """Find the images and look at each; they are labelled by the checkpoint's classes."""
+def _images(subject: _Subject) -> ScoredImages:
+    scoring = subject.scoring
     if scoring.data is not None:
-        found = open_scored_folder(scoring.data, classes=checkpoint.info.classes, split=scoring.split)
-        samples, survey = readable_samples(recipe, found)
-        return _Images(samples, survey.facts, str(scoring.data), survey.bad)
-    split = scoring.split or "val"
-    dataset = _own_dataset(checkpoint, recipe, split)
-    source = f"{split} of {dataset.root}"
-    if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {"train", "val"}:
-        # The cut depends on which images were there.
-        inspected = inspect_dataset(recipe, dataset)
-        return _Images(inspected.dataset.splits[split], inspected.facts[split], source, inspected.skipped)
-    samples, survey = readable_samples(recipe, dataset.splits[split])
-    return _Images(samples, survey.facts, source, survey.bad)
+        return folder_images(subject.checkpoint, subject.recipe, scoring.data, scoring.split)
+    return split_images(subject.checkpoint, subject.recipe, scoring.split or VAL)
 
 
-def _own_dataset(checkpoint: Checkpoint, recipe: Recipe, split: str) -> Dataset:
-    """Open the dataset that the checkpoint was trained on, which must still have its classes and the split."""
-    classes = checkpoint.info.classes
-    dataset = open_recipe_dataset(recipe)
-    if dataset.classes != classes:
-        raise DatasetError(
-            f"has the classes {', '.join(dataset.classes)}, but the checkpoint has {', '.join(classes)}",
-            where=str(dataset.root),
-            hint="Pass the images that belong to the checkpoint with --data.",
-        )
-    if split not in dataset.splits:
-        there = ", ".join(dataset.splits)
-        raise DatasetError(f"has no {split} split, only {there}", where=str(dataset.root), hint="Choose with --split.")
-    return dataset
+def _fit_images(subject: _Subject, split: str) -> ScoredImages:
+    """Return a split to fit on: of the root that is scored, or else of the recipe's dataset."""
+    data = subject.scoring.data
+    if data is not None and has_splits(subject.checkpoint, data):
+        return folder_images(subject.checkpoint, subject.recipe, data, split)
+    return split_images(subject.checkpoint, subject.recipe, split)
 
 
-def _predict(checkpoint: Checkpoint, recipe: Recipe, images: _Images, scoring: Scoring) -> Predictions:
+def _calibrate(subject: _Subject, fit: ScoredImages, scored: Predictions) -> Calibration:
+    return calibrate(_predict(subject, fit), scored, source=fit.source, trained_on=fit.split == TRAIN)
+
+
+def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
     from ftcli.engine.device import pick_compute
     from ftcli.engine.sources import score_images
     from ftcli.model.backbones import restore_network
 
-    info = checkpoint.info
+    info, recipe, scoring = subject.checkpoint.info, subject.recipe, subject.scoring
     compute = pick_compute(scoring.device or recipe.device, recipe.precision)
-    network = restore_network(info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict)
+    state_dict = subject.checkpoint.state_dict
+    network = restore_network(info.model, classes=info.classes, spec=info.spec, state_dict=state_dict)
     compute.place(network.module)
     labels, probabilities = score_images(
         network, images.samples, compute, batch_size=scoring.batch_size or recipe.data.batch_size

@@ -39,6 +39,7 @@ def prepare(recipe: Recipe) -> Preparation:
     """
     dataset = open_recipe_dataset(recipe)
     refuse_groups_in_several_splits(dataset.splits, where=str(dataset.root))
+    _check_expectations(recipe, dataset)
     # These import torch, which a wrong recipe must not wait for.
     from ftcli.model.backbones import check_image_size, outline_network
     from ftcli.model.freezing import batchnorm_mode
@@ -74,6 +75,16 @@ def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
     if isinstance(recipe.strategy, FromScratch):
         model = model.model_copy(update={"weights": "none"})
     return recipe.model_copy(update={"data": data, "model": model, "epochs": recipe.total_epochs})
+
+
+def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
+    for name in recipe.expect:
+        if name.endswith("top5_accuracy") and len(dataset.classes) <= 5:
+            raise UsageError(
+                f"there is no top-5 accuracy of {len(dataset.classes)} classes, of which it takes more than five",
+                where=f"expect.{name}",
+                hint="Expect an accuracy instead.",
+            )
 
 
 def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) -> None:

@@ -41,7 +41,7 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
     changes = _changes(recipe, raised)
     with exclusive(run):
         if run.summary.is_file() and not changes:
-            return finished_result(run, prepare(recipe).plan)
+            return finished_result(run, prepare(recipe))
         preparation = prepare(raised)
         point = _Point.read(run)
         _check_history(preparation, recipe, point.records)

@@ -23,7 +23,10 @@ from ftcli.plan import Phase
 from ftcli.recipe import DataSection
 
 STORED_DTYPE = torch.float16
-"""What features are stored in; where one does not fit into it, float32 for all."""
+"""What features of train are stored in; where one does not fit into it, float32 for all."""
+
+VAL_STORED_DTYPE = torch.float32
+"""What features of val are stored in, so that its probabilities are those of the whole network, and of `eval`."""
 
 
 class Prefix(Protocol):

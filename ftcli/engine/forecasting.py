@@ -16,7 +16,7 @@ from ftcli.data.cores import available_cores
 from ftcli.data.decoding import decode
 from ftcli.data.transforms import draw, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
-from ftcli.engine.features import STORED_DTYPE, fixed_views, row_bytes, views_of_epochs
+from ftcli.engine.features import STORED_DTYPE, VAL_STORED_DTYPE, fixed_views, row_bytes, views_of_epochs
 from ftcli.engine.logistic import fitting_seconds
 from ftcli.engine.probing import check_probe
 from ftcli.engine.sources import to_input
@@ -88,12 +88,13 @@ def _forecast(clock: _Clock, phase: Phase, epochs: range, known: set[str]) -> Fo
     names = {f"{cut.description} {view}" for view in stored} - known
     new_val = 0 if cut.description in known else val
     known |= {*names, cut.description}
-    views = len(names) * train + new_val
+    new_train = len(names) * train
+    views = new_train + new_val
     seconds = views * per_view + len(epochs) * (train * (step + per_view * fresh) + val * score)
     return Forecast(
         cached=not fresh,
         views=views,
-        bytes=views * row_bytes(cut, STORED_DTYPE),
+        bytes=new_train * row_bytes(cut, STORED_DTYPE) + new_val * row_bytes(cut, VAL_STORED_DTYPE),
         seconds=seconds,
         reason="data.views: fresh" if fresh else None,
     )
@@ -110,7 +111,7 @@ def _forecast_probe(clock: _Clock, phase: Phase) -> Forecast:
     return Forecast(
         cached=cached,
         views=views,
-        bytes=views * row_bytes(cut, STORED_DTYPE),
+        bytes=(rows * row_bytes(cut, STORED_DTYPE) + val * row_bytes(cut, VAL_STORED_DTYPE)) if cached else 0,
         seconds=(rows + val) * per_view + fitting_seconds(rows, inputs=inputs, classes=len(clock.network.classes)),
         reason=None if cached else "cache: off",
     )

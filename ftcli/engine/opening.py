@@ -25,6 +25,7 @@ from ftcli.data.views import FixedViews, FreshViews, Views
 from ftcli.engine.device import Compute
 from ftcli.engine.features import (
     STORED_DTYPE,
+    VAL_STORED_DTYPE,
     Wanted,
     describe,
     epochs_shown,
@@ -46,7 +47,7 @@ from ftcli.engine.sources import (
 )
 from ftcli.model.backbones import Network
 from ftcli.model.cutting import Cut, cut_network
-from ftcli.model.fast_forward import fast_prefix
+from ftcli.model.fast_forward import FastPrefix, fast_prefix
 from ftcli.plan import Phase
 from ftcli.recipe import DataSection
 
@@ -116,12 +117,14 @@ class Sources:
         steps = len(batch_indices(range(len(self._train.samples)), self._setting.section.batch_size))
         if cut is None:
             whole = WholeLogits(self._setting.network, self._setting.compute)
-            return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, whole)
-        prefix = _Prefix(cut, self._setting)
+            return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, whole, whole)
+        prefix = _Prefix(fast_prefix(cut), self._setting, dtype=STORED_DTYPE)
+        exact = _Prefix(prefix.forward, self._setting, dtype=VAL_STORED_DTYPE)
         train = self._stored_training(cut, prefix, views, epochs) or TrainingImages(self._training, views)
-        val = self._stored_validation(cut, prefix) or self._validation_images
-        logits = CutLogits(cut, prefix.widening, self._setting.compute)
-        return PhaseSource(train, val, steps, logits, self._train.sha256s, fixed_views(self._setting.section))
+        val = self._stored_validation(cut, exact) or self._validation_images
+        logits, val_logits = (CutLogits(cut, each.widening, self._setting.compute) for each in (prefix, exact))
+        known = self._train.sha256s, fixed_views(self._setting.section)
+        return PhaseSource(train, val, steps, logits, val_logits, *known)
 
     def __enter__(self) -> Self:
         return self
@@ -262,9 +265,9 @@ class _Prefix:
     Raises HalfPrecisionError when a value does not fit into `dtype`.
     """
 
-    def __init__(self, cut: Cut, setting: Setting) -> None:
-        self.dtype = STORED_DTYPE
-        self._forward = fast_prefix(cut)
+    def __init__(self, forward: FastPrefix, setting: Setting, *, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.forward = forward
         self._setting = setting
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -283,5 +286,5 @@ class _Prefix:
 
     def _encoded(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         with self._setting.compute.autocast():
-            features = self._forward(to_input(images, self._setting.network, self._setting.compute))
+            features = self.forward(to_input(images, self._setting.network, self._setting.compute))
             return tuple(encode(feature, dtype).cpu() for feature in features)

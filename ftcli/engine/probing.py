@@ -49,7 +49,7 @@ def run_probe(
     _write(head, linear.weights, linear.bias)
     assert fingerprint(network, phase.frozen) == frozen, f"frozen groups moved in phase {phase.name}"
     train = _train_figures(head, examples)
-    labels, probabilities = score_batches(network, source.validation(), source.logits, training.compute)
+    labels, probabilities = score_batches(network, source.validation(), source.val_logits, training.compute)
     val = quick_metrics(labels, probabilities)
     if not math.isfinite(val["loss"]):
         raise _non_finite(phase, "val")

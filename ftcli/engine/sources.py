@@ -105,6 +105,7 @@ class PhaseSource:
     val: Batches
     steps_per_epoch: int
     logits_of: Callable[[Batch | FeatureBatch], Tensor]
+    val_logits_of: Callable[[Batch | FeatureBatch], Tensor]
     sha256s: tuple[str, ...] = ()
     views: int = 1
 
@@ -122,8 +123,12 @@ class PhaseSource:
         return self.val.of(0)
 
     def logits(self, batch: Batch | FeatureBatch) -> Tensor:
-        """Return (N, classes) on the device."""
+        """Return (N, classes) of a training batch, on the device."""
         return self.logits_of(batch)
+
+    def val_logits(self, batch: Batch | FeatureBatch) -> Tensor:
+        """Return (N, classes) of a val batch, on the device; its features have all their digits."""
+        return self.val_logits_of(batch)
 
 
 @dataclass(frozen=True, eq=False)

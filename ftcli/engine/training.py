@@ -53,7 +53,10 @@ class Source(Protocol[BatchT]):
         """Yield every validation image once, in order."""
 
     def logits(self, batch: BatchT, /) -> Tensor:
-        """Return (N, classes) on the device."""
+        """Return (N, classes) of a training batch, on the device."""
+
+    def val_logits(self, batch: BatchT, /) -> Tensor:
+        """Return (N, classes) of a validation batch, on the device."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def run_phase(
             rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
             place = _Place(phase, epoch, offset)
             sums = _train_epoch(source, optimizer, place=place, training=training)
-            labels, probabilities = score_batches(network, source.validation(), source.logits, training.compute)
+            labels, probabilities = score_batches(network, source.validation(), source.val_logits, training.compute)
             val = quick_metrics(labels, probabilities)
             if not math.isfinite(val["loss"]):
                 raise _non_finite(val["loss"], optimizer, place, "validation")

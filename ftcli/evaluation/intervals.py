@@ -97,6 +97,24 @@ def percentile(value: float, resampled: NDArray[np.float64], *, confidence: floa
     return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
+def logit_normal(value: float, resampled: NDArray[np.float64], *, images: int) -> Interval:
+    """Return a value in 0..1 with the interval that is normal on the logit scale, its error from resamples (R,).
+
+    Near 1, where a percentile interval is far too short, it holds the truth more often. A ranking without any mistake
+    leaves a bootstrap no error at all: it counts as if half an image were wrong.
+    """
+    from scipy.special import expit, logit
+
+    half = 1 / (2 * images)
+    inside = min(max(value, half), 1 - half)
+    error = float(resampled.std(ddof=1))
+    if inside != value:
+        error = max(error, math.sqrt(inside * (1 - inside) / images))
+    reach = z_of(CONFIDENCE) * error / (inside * (1 - inside))
+    low, high = (float(expit(logit(inside) + side * reach)) for side in (-1, 1))
+    return Interval(value, min(value, low), max(value, high))
+
+
 def at_least_as_wide(interval: Interval, other: Interval, *, bounds: tuple[float, float]) -> Interval:
     """Return the interval, reaching from its value at least as far as another does, within bounds."""
     low = min(interval.low, interval.value - (other.value - other.low))

@@ -17,13 +17,18 @@ from ftcli.records import SCHEMA, Interval, Metrics, metrics_to_json
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fared. None is undefined: recall and F1 without images, precision without predictions."""
+    """How one class fared. None is undefined: recall and F1 without images, precision without predictions.
+
+    `roc_auc` and `average_precision`, against all other classes, are for `with_ranking` to fill in.
+    """
 
     name: str
     images: int
     precision: Interval | None
     recall: Interval | None
     f1: float | None
+    roc_auc: float | None = None
+    average_precision: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain figures, the ends of an interval beside its value."""
@@ -32,7 +37,7 @@ class ClassMetrics:
             value[name] = interval and interval.value
             value[f"{name}_low"] = interval and interval.low
             value[f"{name}_high"] = interval and interval.high
-        return {**value, "f1": self.f1}
+        return {**value, "f1": self.f1, "roc_auc": self.roc_auc, "average_precision": self.average_precision}
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def resampled_metrics(
     labels = runs[0].labels
     assert all(np.array_equal(run.labels, labels) for run in runs), "runs are paired by image"
     summands = sparse.vstack([_summands(run) for run in runs], format="csr")
-    chunks = [summands @ weights for weights in _weights(labels, seed=seed, resamples=resamples)]
+    chunks = [summands @ weights for weights in weights_of(labels, seed=seed, resamples=resamples)]
     sums = np.split(np.hstack(chunks), len(runs))
     images = np.bincount(labels, minlength=len(runs[0].classes))
     return tuple(_metrics_of_sums(each, images) for each in sums)
@@ -84,8 +84,8 @@ def swapped_metrics(a: Predictions, b: Predictions, *, seed: int, resamples: int
     return {name: after_b[name] - after_a[name] for name in after_a}
 
 
-def _weights(labels: NDArray[np.int64], *, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each image was drawn, (N, chunk) at a time."""
+def weights_of(labels: NDArray[np.int64], *, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each image (N,) was drawn within its class, (N, chunk) at a time."""
     generator = np.random.default_rng(seed)
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)

@@ -25,11 +25,12 @@ def findings_text(findings: Findings, *, width: int = 80) -> str:
 
 def gates_text(gates: Sequence[Gate], *, width: int = 80) -> str:
     """Return each gate with its reason."""
-    lines = [
-        prose(printable(f"gate {gate.rule} {'holds' if gate.holds else 'FAILS'}: {gate.sentence}"), width)
-        for gate in gates
-    ]
-    return "\n".join(lines)
+    return "\n".join(prose(gate_text(gate), width) for gate in gates)
+
+
+def gate_text(gate: Gate) -> str:
+    """Return whether a gate holds, and why, on one line."""
+    return printable(f"gate {gate.rule} {'holds' if gate.holds else 'FAILS'}: {gate.sentence}")
 
 
 def _runs(findings: Findings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ftcli.records import LOWER_IS_BETTER, Interval, metric_words
@@ -10,7 +11,7 @@ from ftcli.report.text import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
 
-_NOT_A_SHARE = frozenset({"log_loss"})
+_NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
 
 
 def metric_name(name: str) -> str:
@@ -42,3 +43,8 @@ def share(value: float | None) -> str:
 def setting(value: Any) -> str:
     """Return a value of a recipe on one line."""
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def unchecked_text(names: Sequence[str]) -> str:
+    """Return which expectations speak of other images than those that were scored."""
+    return f"Not checked, since these images are another split: {', '.join(names)}." if names else ""

@@ -90,3 +90,72 @@ def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> No
     assert "not ftcli's description" in ftcli("eval", "plain.safetensors", code=2).err
     best.unlink()
     assert "no finished epoch" in ftcli("eval", run, code=2).err
+
+
+def test_eval_of_a_copied_checkpoint_reproduces_the_predictions_of_real_photographs(
+    ftcli: Ftcli, hymenoptera: Path, tmp_path: Path
+) -> None:
+    for split, count in (("train", 4), ("val", 12)):
+        for name in ("ants", "bees"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for photo in sorted((hymenoptera / split / name).glob("*.jpg"))[:count]:
+                shutil.copy(photo, tmp_path / "photos" / split / name)
+    Path("recipe.yaml").write_text(f"data: {{root: {tmp_path}/photos, views: 1}}\nepochs: 1\n")
+    ftcli("train", "recipe.yaml", "--name", "a")
+    trained = read_predictions(Path("runs/a/predictions/val.csv"))
+    alone = tmp_path / "elsewhere/best.safetensors"
+    alone.parent.mkdir()
+    shutil.move("runs/a/checkpoints/best.safetensors", alone)
+    shutil.rmtree("runs")
+    val = (tmp_path / "photos/val").rename(tmp_path / "validation")
+    shutil.rmtree(tmp_path / "photos")
+    assert ftcli("eval", alone, "--data", val, "--predictions", "again.csv", "--json").json["images"] == 24
+    again = read_predictions(Path("again.csv"))
+    assert again.sha256 == trained.sha256
+    np.testing.assert_allclose(again.probabilities, trained.probabilities, atol=1e-5)
+
+
+def test_a_temperature_is_fitted_on_one_split_and_judged_on_another(ftcli: Ftcli, run: Path, tiny: Path) -> None:
+    found = ftcli("eval", run, "--calibrate", "train", "--json").json["temperature"]
+    assert (found["images"], found["folds"], found["trained_on"]) == (18, 0, True)
+    assert found["metrics"].keys() == {"log_loss", "ece"}
+    shown = " ".join(ftcli("eval", run, "--calibrate", "val").out.split())
+    assert "the figures are cross-fitted" in shown
+    elsewhere = ftcli("eval", run, "--data", tiny, "--split", "train", "--calibrate", "val", "--json").json
+    assert (elsewhere["images"], elsewhere["temperature"]["source"]) == (18, f"val of {tiny}")
+    assert "has no test split" in ftcli("eval", run, "--calibrate", "test", code=3).err
+
+
+def test_a_threshold_is_suggested_for_a_target_precision(ftcli: Ftcli, run: Path) -> None:
+    found = ftcli("eval", run, "--target-precision", "0.3", "--json").json["abstention"]
+    assert found["target"] == 0.3
+    assert found["curve"][-1]["coverage"] == 1.0
+    shown = " ".join(ftcli("eval", run, "--target-precision", "0.999").out.split())
+    assert "show of no threshold that 99.9 % of the answers are right" in shown
+
+
+@pytest.fixture
+def demanding(ftcli: Ftcli, tiny: Path) -> Path:
+    """A finished run that expects more than it can."""
+    Path("recipe.yaml").write_text(
+        f"data: {{root: {tiny}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        'epochs: 1\nexpect: {val_log_loss: "< 1e-6", test_accuracy: ">= 0.1", worst_class_recall: ">= 0"}\n'
+    )
+    outcome = ftcli("train", "recipe.yaml", "--name", "a", code=4)
+    assert "gate expect >= 0 holds: worst_class_recall is" in outcome.out
+    assert "gate expect < 1e-6: val_log_loss is" in outcome.err
+    assert outcome.out.splitlines()[-1] == "runs/a"
+    return Path("runs/a")
+
+
+def test_a_run_that_is_not_as_expected_is_complete_and_exits_4_and_so_does_eval(
+    ftcli: Ftcli, demanding: Path, tiny: Path
+) -> None:
+    assert (demanding / "summary.json").is_file()
+    outcome = ftcli("eval", demanding, "--json", "--junit", "gates.xml", code=4)
+    assert [gate["metric"] for gate in outcome.json["gates"]] == ["val_log_loss", "worst_class_recall"]
+    assert outcome.json["unchecked"] == ["test_accuracy"]
+    assert json.loads(outcome.err)["error"]["kind"] == "gate"
+    assert 'failures="1"' in Path("gates.xml").read_text()
+    assert "val_log_loss" in ftcli("eval", demanding, "--data", tiny / "val", code=4).err
+    assert "Not checked, since these images are another split" in ftcli("eval", demanding, "--split", "train").out

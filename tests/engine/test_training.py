@@ -44,6 +44,9 @@ class Fixed:
         logits: Tensor = self.network.module(batch.images.float() / 255)
         return logits
 
+    def val_logits(self, batch: Batch) -> Tensor:
+        return self.logits(batch)
+
 
 @pytest.fixture
 def network() -> Network:

@@ -1,0 +1,74 @@
+"""Owns abstaining: how many images a model can answer when it must be right, and from which confidence on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ftcli.evaluation.intervals import CONFIDENCE, wilson
+from ftcli.evaluation.predictions import Predictions
+from ftcli.records import Interval
+
+STEPS = 20
+"""The coverages that are looked at: every twentieth of the images."""
+
+
+@dataclass(frozen=True)
+class RiskPoint:
+    """Answering from a confidence on: the images and share that are answered, and the share of these that are right."""
+
+    threshold: float
+    coverage: float
+    images: int
+    precision: Interval
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """What abstaining buys, as a curve from few answers to all.
+
+    `suggestion` answers as many images as can be shown, at 95 % confidence, to be right in `target` of the cases or
+    more; None where the images show it of no threshold. `aurc` is the risk averaged over all coverages.
+    """
+
+    target: float
+    suggestion: RiskPoint | None
+    aurc: float
+    curve: tuple[RiskPoint, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the abstention as plain data."""
+        return asdict(self)
+
+
+def abstention(predictions: Predictions, *, target: float) -> Abstention:
+    """Return the risk-coverage curve (El-Yaniv and Wiener 2010) and the threshold for a target precision in 0..1.
+
+    Every threshold of the curve is tested with the exact bound, at 5 % shared among them all, so that choosing the
+    best one costs nothing of the guarantee (risk control by multiple testing, Angelopoulos et al. 2021,
+    arXiv:2110.01052). It holds for images like these.
+    """
+    confidence = predictions.normalized.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    confidence, right = confidence[order], np.cumsum(predictions.correct[order])
+    # Images of equal confidence are answered together.
+    ends = np.flatnonzero(np.diff(confidence, append=-1.0))
+    places = np.searchsorted(ends + 1, np.arange(1, STEPS + 1) * len(confidence) / STEPS - 1e-9)
+    chosen = ends[np.unique(places)]
+    curve = tuple(
+        RiskPoint(float(confidence[end]), (end + 1) / len(confidence), end + 1, wilson(int(right[end]), end + 1))
+        for end in chosen.tolist()
+    )
+    shown = [point for point, end in zip(curve, chosen, strict=True) if _at_least(int(right[end]), end + 1) >= target]
+    risks = 1 - right[ends] / (ends + 1)
+    aurc = float((risks * np.diff(ends, prepend=-1)).sum() / len(confidence))
+    return Abstention(target, shown[-1] if shown else None, aurc, curve)
+
+
+def _at_least(right: int, images: int) -> float:
+    """Return the exact lower bound of a share (Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404)."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(right, images - right + 1, (1 - CONFIDENCE) / STEPS)) if right else 0.0
