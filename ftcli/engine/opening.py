@@ -67,6 +67,11 @@ class Images:
         """The labels (N,) int64."""
         return torch.tensor([sample.label for sample in self.samples])
 
+    @property
+    def together(self) -> tuple[str, ...]:
+        """What each image shares with those that are held out with it: its group, or else its content."""
+        return tuple(sample.group or sha256 for sample, sha256 in zip(self.samples, self.sha256s, strict=True))
+
 
 @dataclass(frozen=True)
 class Listeners:
@@ -123,7 +128,7 @@ class Sources:
         train = self._stored_training(cut, prefix, views, epochs) or TrainingImages(self._training, views)
         val = self._stored_validation(cut, exact) or self._validation_images
         logits, val_logits = (CutLogits(cut, each.widening, self._setting.compute) for each in (prefix, exact))
-        known = self._train.sha256s, fixed_views(self._setting.section)
+        known = self._train.together, fixed_views(self._setting.section)
         return PhaseSource(train, val, steps, logits, val_logits, *known)
 
     def __enter__(self) -> Self:

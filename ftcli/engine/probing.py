@@ -121,7 +121,7 @@ def cannot_probe(network: Network, reason: str) -> ModelError:
 
 def _gather(source: PhaseSource, logits: CutLogits, phase: Phase) -> Examples:
     """Return the features of every view of every training image, in the order of the images."""
-    images = len(source.sha256s)
+    images = len(source.together)
     (shape,) = logits.cut.row_shapes
     features = np.empty((images, source.views, math.prod(shape)), dtype=np.float32)
     labels = np.empty(images, dtype=np.int64)
@@ -134,7 +134,7 @@ def _gather(source: PhaseSource, logits: CutLogits, phase: Phase) -> Examples:
             labels[indices] = batch.labels.numpy()
     if not np.isfinite(features).all():
         raise _non_finite(phase, "train")
-    return Examples(features, labels, np.unique(source.sha256s, return_inverse=True)[1])
+    return Examples(features, labels, np.unique(source.together, return_inverse=True)[1])
 
 
 def _write(head: nn.Linear | nn.Conv2d, weights: NDArray[np.float64], bias: NDArray[np.float64]) -> None:

@@ -98,7 +98,8 @@ class StoredFeatures:
 class PhaseSource:
     """The source of one phase: train and val, and the way from a batch to logits.
 
-    `sha256s` are the hashes of the training images; epochs 0 to `views` - 1 show each of their fixed views once.
+    Training images of which `together` says the same are held out together; epochs 0 to `views` - 1 show each of their
+    fixed views once.
     """
 
     train: Batches
@@ -106,7 +107,7 @@ class PhaseSource:
     steps_per_epoch: int
     logits_of: Callable[[Batch | FeatureBatch], Tensor]
     val_logits_of: Callable[[Batch | FeatureBatch], Tensor]
-    sha256s: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
     views: int = 1
 
     @property

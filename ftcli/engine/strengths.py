@@ -47,7 +47,7 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Features (N, views, D) of images, labels (N,), and contents (N,): equal numbers for copies of one image."""
+    """Features (N, views, D) of images, labels (N,), and contents (N,): equal for copies of an image, or in a group."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -80,7 +80,7 @@ def fit_head(
 
 
 def make_folds(examples: Examples, *, seed: int) -> list[Fold]:
-    """Split the images into stratified folds which keep the copies of one image together.
+    """Split the images into stratified folds which keep the copies of one image, or the images of a group, together.
 
     There are FOLDS, or as many as the largest class has different images. A fold is left out where the other images
     have a single class, or none of its own. Raises DatasetError where none is left.

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from support import Ftcli, write_images
 
+from ftcli.engine import strengths
 from ftcli.recipe import VOID_WITH_LBFGS
 from ftcli.recipe_loading import load_recipe
 from ftcli.run.predictions_file import read_predictions
@@ -135,6 +136,24 @@ def test_val_has_no_part_in_the_fit(ftcli: Ftcli, recipe: Path, tiny: Path) -> N
     assert same("a", "b")
     assert record_of("a")["probe"] == record_of("b")["probe"]
     assert record_of("b")["val"]["accuracy"] < 0.5
+
+
+def test_groups_are_never_on_both_sides_of_a_fold(
+    ftcli: Ftcli, recipe: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[strengths.Examples] = []
+    make_folds = strengths.make_folds
+
+    def spy(examples: strengths.Examples, *, seed: int) -> list[strengths.Fold]:
+        given.append(examples)
+        return make_folds(examples, seed=seed)
+
+    monkeypatch.setattr(strengths, "make_folds", spy)
+    overrides = [f"data.root={tiny / 'train'}", "data.val_fraction=0.3", "data.group_by=^00([0-9])"]
+    ftcli("train", recipe, "--name", "a", *overrides)
+    (examples,) = given
+    groups, sizes = np.unique(examples.contents, return_counts=True)
+    assert (len(groups), set(sizes)) == (6, {2}), "a blue image and a red one in each of the six groups left in train"
 
 
 def test_cold_warm_and_resolved_runs_are_bitwise_the_same(ftcli: Ftcli, recipe: Path) -> None:
