@@ -95,7 +95,14 @@ def modules_after(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("train", "--help"), ("train", "missing.yaml"), ("compare", "missing-a", "missing-b"), ("schema",)],
+    [
+        ("--help",),
+        ("train", "--help"),
+        ("train", "missing.yaml"),
+        ("compare", "missing-a", "missing-b"),
+        ("schema",),
+        ("check", "digits"),
+    ],
     ids=" ".join,
 )
 def test_quick_answers_do_not_import_torch(arguments: tuple[str, ...]) -> None:

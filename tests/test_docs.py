@@ -1,9 +1,13 @@
+import ast
 import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from ftcli.data.decoding import MAXIMUM_PIXELS
+from ftcli.data.scanning import IMAGE_EXTENSIONS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -42,3 +46,20 @@ def test_every_make_target_that_the_pages_name_exists() -> None:
 def test_every_recipe_that_the_readme_names_exists() -> None:
     for path in re.findall(r"configs/[\w/]+\.yaml", (REPOSITORY / "README.md").read_text()):
         assert (REPOSITORY / path).is_file()
+
+
+def test_the_page_on_data_names_every_finding_and_what_counts_as_an_image() -> None:
+    page = (REPOSITORY / "docs/checking-data.md").read_text()
+    named = set(re.findall(r"^\| (?:error|warning|info) \| `([a-z-]+)`", page, re.MULTILINE))
+    found = {
+        code.value
+        for path in (REPOSITORY / "ftcli").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding"
+        for code in node.args[1:2]
+        if isinstance(code, ast.Constant)
+    }
+    assert named == found
+    assert f"{MAXIMUM_PIXELS:,} pixels" in page
+    for extension in IMAGE_EXTENSIONS:
+        assert extension in page
