@@ -12,7 +12,7 @@ from ftcli.evaluation.pairing import Paired
 from ftcli.evaluation.significance import better_p_value, worse_p_value
 
 RESAMPLES = 1000
-SWAPS = 4999
+SWAPS = 1999
 
 
 class Evidence(Protocol):
