@@ -112,7 +112,7 @@ def equivalence(pairs: int, generator: np.random.Generator) -> str:
                 held += max(-gap.low, gap.high) < 0.02
             shown.append(percent(held / pairs))
         rows.append([f"{images}", *shown])
-    return table(("images", "equal models", "1 point apart", "2 points apart: at most 5 %"), rows)
+    return table(("images", "equal models", "1 point apart", "2 points apart (nominally 5 %)"), rows)
 
 
 def intervals(pairs: int, generator: np.random.Generator) -> str:

@@ -1,10 +1,20 @@
 import ast
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from support import predictions_with
+
+from ftcli.commands.evaluating import EvalResult
+from ftcli.evaluation.abstention import abstention
+from ftcli.evaluation.comparison import compare_predictions
+from ftcli.evaluation.findings import Findings, RunPair
+from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.temperature import calibrate
 
 from ftcli.data.decoding import MAXIMUM_PIXELS
 from ftcli.data.scanning import IMAGE_EXTENSIONS
@@ -63,3 +73,26 @@ def test_the_page_on_data_names_every_finding_and_what_counts_as_an_image() -> N
     assert f"{MAXIMUM_PIXELS:,} pixels" in page
     for extension in IMAGE_EXTENSIONS:
         assert extension in page
+
+
+def test_every_key_of_the_json_of_eval_and_compare_is_documented() -> None:
+    page = (REPOSITORY / "docs/statistics.md").read_text()
+    a, b = predictions_with(range(9)), predictions_with(range(5, 12))
+    findings = Findings(("a", "b"), (RunPair(compare_predictions(a, b), {}, {}, (True, True), None),), (), ())
+    evaluation = evaluate(a, resamples=10)
+    calibration = calibrate(a, a, source="val")
+    result = EvalResult(Path("a"), "val", chose_epoch=True, evaluation=evaluation, calibration=calibration)
+    for value in (findings.to_json(), result.to_json(), abstention(a, target=0.9).to_json()):
+        for key in keys_of({**value, "metrics": {}}):
+            assert f'"{key}"' in page, key
+
+
+def keys_of(value: Any) -> Iterator[str]:
+    """Yield every key at any depth; metrics' names are keys too, and documented elsewhere."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from keys_of({} if key == "metrics" else inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from keys_of(inner)

@@ -20,12 +20,14 @@ def detectable_difference(images: int, flips: int) -> float | None:
     """
     from scipy.special import ndtri
 
+    if flips < FEWEST_FLIPS:
+        return None
     share = flips / images
     found, reached = float(ndtri(1 - SIGNIFICANCE / 2)), float(ndtri(POWER))
     half = found * math.sqrt(images * share)
     root = half**2 - (images + reached**2) * (found**2 - reached**2) * share
     difference = (half + math.sqrt(root)) / (images + reached**2)
-    return difference if flips >= FEWEST_FLIPS and difference <= share else None
+    return difference if difference <= share else None
 
 
 def resolution_sentence(images: int, flips: int) -> str:
