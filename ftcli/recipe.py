@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -23,6 +24,7 @@ from ftcli.recipe_types import (
     Rate,
     RateOrRates,
     Rates,
+    Seed,
     Share,
     Views,
     WeightDecay,
@@ -318,9 +320,14 @@ class Recipe(Section):
         default=None,
         description="Largest norm of the gradient of all trained weights together. null: no limit.",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+    seed: Seed = Field(
         default=0,
         description="Of the head's first weights, the order of the images, dropout and fresh views.",
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] | None = Field(
+        default=None,
+        description="Train one run for each of these seeds, below one directory, and say how their figures spread; "
+        "in place of `seed`. `--seeds 0,1,2` overrides both.",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="auto: CUDA, else Apple's MPS, else the CPU."
@@ -356,10 +363,23 @@ class Recipe(Section):
             return sum(phase.epochs for phase in self.strategy.phases) > 1
         return not self.uses_lbfgs and self.total_epochs != 1
 
+    def of_seed(self, seed: int) -> Recipe:
+        """Return the recipe of one seed's run."""
+        return self.model_copy(update={"seed": seed, "seeds": None})
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is there twice")
+        return seeds
+
     @model_serializer(mode="wrap")
     def _without_void_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what has no effect and would be refused when it is read back."""
         values: dict[str, Any] = write(self)
         for *home, key in VOID_WITH_LBFGS if self.uses_lbfgs else ():
             (values[home[0]] if home else values).pop(key)
+        if self.seeds is not None:
+            values.pop("seed")
         return values

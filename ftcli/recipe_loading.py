@@ -144,6 +144,8 @@ def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[Key
     if kind == "from-scratch" and weights not in {None, "none"}:
         message = "would have no effect beside strategy.kind: from-scratch; remove it or write none"
         yield _placed(("model", "weights"), message, document, places)
+    if value.get("seeds") is not None and value.get("seed") is not None:
+        yield _placed(("seed",), "would have no effect beside seeds; remove one of them", document, places)
     if kind == "feature-extract" and strategy is not None and strategy.get("solver") == "lbfgs":
         yield from _void_with_lbfgs(value, document, places)
 

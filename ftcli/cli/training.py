@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ftcli.cli.options import Config, Debug, Json, OptionalConfig, Overrides, Quiet
 from ftcli.cli.output import marks, show, stderr, width
+
+if TYPE_CHECKING:
+    from ftcli.commands.driving import TrainResult
+    from ftcli.commands.seeds import SeedsResult
 
 _LONGEST_NAME_BYTES = 200
 """File systems take 255, of which temporary names need some."""
@@ -28,6 +33,10 @@ def train(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with this run; KEY=VALUE may raise epochs and patience."),
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Train one run for each of these seeds, in place of the recipe's."),
+    ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after so many minutes, saving, with exit code 0.")
     ] = None,
@@ -39,39 +48,30 @@ def train(
     started = time.monotonic()
     if resume is not None:
         given = [text for text in (config, *(overrides or ())) if text is not None]
-        _check_resume(given, {"--name": name, "--runs": runs, "--overwrite": overwrite, "--dry-run": dry_run})
+        others = {"--name": name, "--runs": runs, "--overwrite": overwrite, "--dry-run": dry_run, "--seeds": seeds}
+        _check_resume(given, others)
     elif config is None:
         raise typer.BadParameter("give a recipe, or --resume RUN to go on with a run")
     elif dry_run:
         plan(Path(config), overrides, as_json=as_json, quiet=quiet, debug=debug)
         return
     _check_name(name)
+    numbers = None if seeds is None else _numbers(seeds)
     from ftcli.commands.jobs import Clock, RunPlace, Supervision
+    from ftcli.commands.seeds import load_for_training, resume_runs, train_runs
     from ftcli.evaluation.gates import raise_failed
-    from ftcli.report.findings import gate_text
     from ftcli.report.progress import choose_progress
-    from ftcli.report.runs import run_text
 
     clock = Clock(started, None if max_minutes is None else 60 * max_minutes)
+    place = RunPlace(name=name, runs=runs, overwrite=overwrite)
     with choose_progress(stderr(), quiet=quiet) as progress:
         supervision = Supervision(progress, clock)
         if resume is not None:
-            from ftcli.commands.resuming import resume_run
-
-            result = resume_run(resume, given, supervision=supervision)
+            result = resume_runs(resume, given, supervision=supervision)
         else:
-            from ftcli.commands.training import train_recipe
-
-            place = RunPlace(name=name, runs=runs, overwrite=overwrite)
-            result = train_recipe(Path(config or ""), overrides or [], place=place, supervision=supervision)
-    if as_json:
-        show(result.to_json())
-    else:
-        texts = [] if result.remark is None else [result.remark]
-        if result.summary is not None and result.evaluation is not None:
-            told = (result.summary, result.evaluation, result.plan, result.records)
-            texts.append(run_text(*told, marks=marks(), width=width()))
-        show("\n".join([*texts, *map(gate_text, result.gates), str(result.run)]))
+            recipe = load_for_training(Path(config or ""), overrides or [], numbers)
+            result = train_runs(recipe, Path(config or ""), place=place, supervision=supervision)
+    show(result.to_json() if as_json else _text(result))
     raise_failed(result.gates)
 
 
@@ -102,7 +102,39 @@ def schema(as_json: Json = False, quiet: Quiet = False, debug: Debug = False) ->
     show(recipe_schema() if as_json else json.dumps(recipe_schema(), indent=2))
 
 
-def _check_resume(given: list[str], others: dict[str, object]) -> None:
+def _text(result: TrainResult | SeedsResult) -> str:
+    """Return what came of training, with the directory as the last line."""
+    from ftcli.commands.seeds import SeedsResult
+    from ftcli.report.findings import gate_text
+    from ftcli.report.runs import run_text
+    from ftcli.report.seeds import seeds_text
+
+    texts = [] if result.remark is None else [result.remark]
+    if isinstance(result, SeedsResult):
+        summaries = [each.summary for each in result.results]
+        texts.append(seeds_text(result.seeds, summaries, result.spread, width=width()))
+        texts += [
+            f"seed {seed}: {gate_text(gate)}"
+            for seed, each in zip(result.seeds, result.results, strict=False)
+            for gate in each.gates
+        ]
+    else:
+        if result.summary is not None and result.evaluation is not None:
+            told = (result.summary, result.evaluation, result.plan, result.records)
+            texts.append(run_text(*told, marks=marks(), width=width()))
+        texts += map(gate_text, result.gates)
+    return "\n".join([*texts, str(result.run)])
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read the value of --seeds."""
+    parts = text.split(",")
+    if not all(part.strip().isascii() and part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"--seeds takes whole numbers such as 0,1,2, not {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def _check_resume(given: list[str], others: Mapping[str, object]) -> None:
     """Raise BadParameter for what cannot stand beside --resume."""
     for text in given:
         if "=" not in text:

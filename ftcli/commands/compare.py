@@ -18,6 +18,7 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.seed_groups import group_by_seed, group_evidence, seed_spread
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.predictions_file import read_predictions
+from ftcli.run.seeds_directory import runs_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +36,17 @@ class _Run:
 def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     """Compare each run's validation predictions and recipe with those of the first.
 
+    A directory of several seeds stands for the run of each.
+
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
     ComparisonError for runs whose classes, images or labels do not match.
     """
-    if len(runs) < 2:
+    # Everything is read before anything is computed, so that a missing run is reported at once.
+    opened = [open_run(run) for path in runs for run in runs_at(path)]
+    if len(opened) < 2:
         raise UsageError(
             "compare needs at least two runs", hint="Give the baseline first: `ftcli compare RUN_A RUN_B`."
         )
-    # Everything is read before anything is computed, so that a missing run is reported at once.
-    opened = [open_run(run) for run in runs]
     read = [_read(run) for run in opened]
     rules = rules or Rules()
     paired = [

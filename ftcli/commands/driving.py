@@ -65,16 +65,16 @@ def drive(job: Job) -> TrainResult:
     except OutOfTimeError:
         return _unfinished(job)
     except InterruptedRunError as error:
-        error.hint = resume_hint(job.run)
+        error.hint = resume_hint(job.run.path)
         raise
     except KeyboardInterrupt as error:  # a second Ctrl-C
         message = f"interrupted at once; {job.kept}"
-        raise InterruptedRunError(message, signal_number=signal.SIGINT, hint=resume_hint(job.run)) from error
+        raise InterruptedRunError(message, signal_number=signal.SIGINT, hint=resume_hint(job.run.path)) from error
     except Exception as error:
         failure = error if isinstance(error, (RunError, DataError)) else failure_of(error)
         if failure is None or isinstance(failure, NonFiniteLossError):
             raise
-        failure.hint = f"{failure.hint or 'Put that right.'} {resume_hint(job.run)}"
+        failure.hint = f"{failure.hint or 'Put that right.'} {resume_hint(job.run.path)}"
         if failure is error:
             raise
         raise failure from error
@@ -99,9 +99,9 @@ def _gates(preparation: Preparation, evaluation: Evaluation, run: RunDirectory) 
     return check_expectations(preparation.recipe.expect, evaluation, split="val", run=str(run.path))
 
 
-def resume_hint(run: RunDirectory) -> str:
+def resume_hint(path: Path) -> str:
     """Say how to go on with a run."""
-    return f"Go on with: ftcli train --resume {shlex.quote(str(run.path))}"
+    return f"Go on with: ftcli train --resume {shlex.quote(str(path))}"
 
 
 def _train_phases(job: Job) -> None:
@@ -198,7 +198,7 @@ def _summary(job: Job) -> tuple[RunSummary, Evaluation]:
 
 
 def _unfinished(job: Job) -> TrainResult:
-    remark = f"the time is up; {job.kept}. {resume_hint(job.run)}"
+    remark = f"the time is up; {job.kept}. {resume_hint(job.run.path)}"
     summary, evaluation = _summary(job) if job.records else (None, None)
     records = tuple(job.records)
     return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation, finished=False, remark=remark)

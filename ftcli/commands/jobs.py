@@ -78,6 +78,11 @@ class Clock:
         """How long it has taken so far."""
         return time.monotonic() - self.started
 
+    def from_now(self) -> Clock:
+        """Return a clock that begins now and ends when this one does."""
+        now = time.monotonic()
+        return Clock(now, None if self.limit_seconds is None else self.started + self.limit_seconds - now)
+
     @property
     def is_up(self) -> bool:
         """Whether it has taken as long as it may."""
@@ -160,10 +165,10 @@ class Job:
         stop_if_asked(self.request, self.supervision.clock, self.records)
 
 
-def run_directory(recipe: Recipe, config: Path, place: RunPlace) -> RunDirectory:
-    """Return where the run goes, whether or not it may."""
+def place_of(recipe: Recipe, config: Path, place: RunPlace) -> Path:
+    """Return where the run goes, or those of several seeds, whether or not they may."""
     runs = place.runs if place.runs is not None else Path(recipe.runs_dir)
-    return RunDirectory(runs / (place.name or default_name(config, recipe.seed, datetime.now().astimezone())))
+    return runs / (place.name or default_name(config, recipe.seeds or recipe.seed, datetime.now().astimezone()))
 
 
 def make_job(

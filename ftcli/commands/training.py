@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from ftcli.commands.driving import TrainResult, drive
-from ftcli.commands.jobs import RunPlace, Supervision, create_directory, make_job, run_directory
-from ftcli.commands.preparing import prepare
-from ftcli.recipe_loading import load_recipe
-from ftcli.run.directory import check_free, check_made
+from ftcli.commands.jobs import RunPlace, Supervision, create_directory, make_job, place_of
+from ftcli.commands.preparing import Preparation, prepare
+from ftcli.recipe import Recipe
+from ftcli.run.directory import RunDirectory, check_free, check_made
 from ftcli.run.locking import exclusive
 
 
-def train_recipe(config: Path, overrides: Sequence[str], *, place: RunPlace, supervision: Supervision) -> TrainResult:
-    """Train what a recipe asks for into a new run directory.
+def train_recipe(recipe: Recipe, config: Path, *, place: RunPlace, supervision: Supervision) -> TrainResult:
+    """Train what the recipe of the file `config` asks for into a new run directory.
 
     Everything that can be known to be wrong is found before the directory is made. Raises FtcliError; once there is
     a directory, it is valid at every instant.
     """
-    recipe = load_recipe(config, overrides)
-    run = run_directory(recipe, config, place)
+    run = RunDirectory(place_of(recipe, config, place))
     check_free(run, overwrite=place.overwrite)
     preparation = prepare(recipe)
     for sentence in preparation.notices:
         supervision.progress.notice(sentence)
+    return train_into(run, preparation, overwrite=place.overwrite, supervision=supervision)
+
+
+def train_into(
+    run: RunDirectory, preparation: Preparation, *, overwrite: bool, supervision: Supervision
+) -> TrainResult:
+    """Train what was prepared into a new run directory. Raises FtcliError."""
     # It imports torch, which a wrong recipe must not wait for.
     from ftcli.commands.networks import build_recipe_network
 
     network = build_recipe_network(preparation.recipe, preparation.dataset.classes)
     job = make_job(preparation, run, network, supervision=supervision)
-    with exclusive(run) if place.overwrite and run.path.is_dir() else nullcontext():  # nobody may be training it
-        made = create_directory(job, overwrite=place.overwrite)
+    with exclusive(run) if overwrite and run.path.is_dir() else nullcontext():  # nobody may be training it
+        made = create_directory(job, overwrite=overwrite)
     with exclusive(run):
         check_made(run, made)
         return drive(job)

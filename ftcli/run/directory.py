@@ -19,6 +19,9 @@ from ftcli.run.files import append_line, write_json, write_text
 from ftcli.run.reading import check_hashes, damaged, hashes_of, read_json, read_text
 from ftcli.yaml12 import load_yaml
 
+SEEDS_SUMMARY = "seeds.json"
+"""The file by which the directory of several seeds is known."""
+
 FORMAT_VERSION = 1
 """The version of the run directory's layout; a reader refuses versions that it does not know."""
 
@@ -167,14 +170,22 @@ class RunDirectory:
         return read_json(file) if file.is_file() else {}
 
 
-def default_name(recipe: Path, seed: int, now: datetime) -> str:
-    """Return the name of a run whose user chose none: recipe, time and seed."""
-    return f"{recipe.stem}-{now:%Y%m%d-%H%M%S}-s{seed}"
+def default_name(recipe: Path, seed: int | tuple[int, ...], now: datetime) -> str:
+    """Return the name of a run whose user chose none: recipe, time and seed, or the number of seeds."""
+    last = f"s{seed}" if isinstance(seed, int) else f"{len(seed)}-seeds"
+    return f"{recipe.stem}-{now:%Y%m%d-%H%M%S}-{last}"
+
+
+def check_one_run(path: Path) -> None:
+    """Raise RunDirectoryError for the directory of several seeds, which is no run but holds some."""
+    if (path / SEEDS_SUMMARY).is_file():
+        run = next(iter(sorted(path.glob("seed-*"))), path / "seed-0")
+        raise RunDirectoryError("holds the runs of several seeds", where=str(path), hint=f"Give one of them: {run}")
 
 
 def check_free(run: RunDirectory, *, overwrite: bool) -> None:
     """Raise RunDirectoryError when a run may not be made at this place."""
-    _check_parents(run.path)
+    check_parents(run.path)
     if not run.path.exists() and not run.path.is_symlink():
         return
     if not overwrite:
@@ -188,7 +199,7 @@ def check_free(run: RunDirectory, *, overwrite: bool) -> None:
         raise RunDirectoryError(f"{what} and is left alone", where=str(run.path), hint="Choose another --name.")
 
 
-def _check_parents(path: Path) -> None:
+def check_parents(path: Path) -> None:
     """Raise RunDirectoryError, before anything is computed, where no directory can be made at `path`."""
     try:
         str(path.absolute()).encode()
@@ -269,6 +280,7 @@ def open_run(path: Path) -> RunDirectory:
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
         raise RunDirectoryError(what, where=str(path), hint=_HINT)
+    check_one_run(path)
     for file in (run.recipe, run.environment):
         if not file.is_file():
             raise RunDirectoryError(f"has no {file.name}", where=str(path), hint=_HINT)

@@ -1,0 +1,148 @@
+"""Wires several seeds: one run for each, below one directory, and the spread of what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftcli.commands.driving import TrainResult, resume_hint
+from ftcli.commands.jobs import RunPlace, Supervision, place_of
+from ftcli.commands.preparing import prepare
+from ftcli.commands.resuming import resume_run
+from ftcli.commands.training import train_into, train_recipe
+from ftcli.errors import InterruptedRunError
+from ftcli.evaluation.gates import Gate
+from ftcli.evaluation.seed_groups import Spread, seed_spread
+from ftcli.recipe import Recipe
+from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
+from ftcli.records import SCHEMA
+from ftcli.run.directory import RunDirectory
+from ftcli.run.predictions_file import read_predictions
+from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds, remove_unused
+
+
+@dataclass(frozen=True)
+class SeedsResult:
+    """What came of the seeds: a result for each that has begun, and the spread of metrics over those that finished."""
+
+    run: Path
+    seeds: tuple[int, ...]
+    results: tuple[TrainResult, ...]
+    spread: dict[str, Spread]
+    remark: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed's run is finished."""
+        return len(self.results) == len(self.seeds) and all(result.finished for result in self.results)
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """What the recipe expects of each run."""
+        return tuple(gate for result in self.results for gate in result.gates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `train --json` prints."""
+        return {
+            "schema": SCHEMA,
+            "run": str(self.run),
+            "finished": self.finished,
+            "seeds": list(self.seeds),
+            "metrics": spread_to_json(self.spread),
+            "runs": [result.to_json() for result in self.results],
+        }
+
+
+def spread_to_json(spread: dict[str, Spread]) -> dict[str, dict[str, float | int | None]]:
+    """Return each metric's mean, standard deviation and number of runs."""
+    return {name: {"mean": each.mean, "deviation": each.deviation, "runs": each.runs} for name, each in spread.items()}
+
+
+def load_for_training(config: Path, overrides: Sequence[str], seeds: tuple[int, ...] | None) -> Recipe:
+    """Read a recipe; `seeds` stand in place of its own. Raises RecipeError."""
+    recipe = load_recipe(config, overrides)
+    if seeds is None:
+        return recipe
+    values = {key: value for key, value in recipe.model_dump(mode="json").items() if key != "seed"}
+    return recipe_from({**values, "seeds": list(seeds)}, source="--seeds")
+
+
+def train_runs(recipe: Recipe, config: Path, *, place: RunPlace, supervision: Supervision) -> TrainResult | SeedsResult:
+    """Train what the recipe of the file `config` asks for: one run, or one for each seed. Raises FtcliError."""
+    train = train_recipe if recipe.seeds is None else train_seeds
+    return train(recipe, config, place=place, supervision=supervision)
+
+
+def resume_runs(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> TrainResult | SeedsResult:
+    """Train what is left of a run, or of those of several seeds. Raises FtcliError."""
+    resume = resume_seeds if holds_seeds(path) else resume_run
+    return resume(path, overrides, supervision=supervision)
+
+
+def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: Supervision) -> SeedsResult:
+    """Train a recipe once for each of its seeds.
+
+    Wrong recipes and folders are found before the directory is made, wrong images before the first run is. Raises
+    FtcliError.
+    """
+    assert recipe.seeds is not None, "a recipe with several seeds"
+    directory = SeedsDirectory(place_of(recipe, config, place))
+    check_seeds_free(directory, overwrite=place.overwrite)
+    preparation = prepare(recipe)
+    for sentence in preparation.notices:
+        supervision.progress.notice(sentence)
+    create_seeds(directory, recipe.seeds, recipe_text(preparation.recipe), overwrite=place.overwrite)
+
+    def train(seed: int, supervision: Supervision) -> TrainResult:
+        of_seed = prepare(recipe.of_seed(seed))
+        return train_into(directory.run(seed), of_seed, overwrite=False, supervision=supervision)
+
+    try:
+        return _each(directory, recipe.seeds, train, supervision)
+    finally:
+        remove_unused(directory)
+
+
+def resume_seeds(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> SeedsResult:
+    """Train what is left of the runs of several seeds. Raises as `resume_run` does."""
+    directory = SeedsDirectory(path)
+    recipe = load_recipe(directory.recipe, overrides)
+
+    def go_on(seed: int, supervision: Supervision) -> TrainResult:
+        run = directory.run(seed)
+        if run.path.is_dir():
+            return resume_run(run.path, overrides, supervision=supervision)
+        return train_into(run, prepare(recipe.of_seed(seed)), overwrite=False, supervision=supervision)
+
+    return _each(directory, directory.seeds(), go_on, supervision)
+
+
+_Train = Callable[[int, Supervision], TrainResult]
+
+
+def _each(directory: SeedsDirectory, seeds: Sequence[int], train: _Train, supervision: Supervision) -> SeedsResult:
+    """Train seed after seed, until one is not finished because the time is up; write the summary after each."""
+    hint = resume_hint(directory.path)
+    results: list[TrainResult] = []
+    result = SeedsResult(directory.path, tuple(seeds), (), {})
+    for seed in seeds:
+        supervision.progress.stage(f"seed {seed}, {seeds.index(seed) + 1} of {len(seeds)}")
+        try:
+            results.append(train(seed, Supervision(supervision.progress, supervision.clock.from_now())))
+        except InterruptedRunError as error:
+            error.hint = hint
+            raise
+        result = _result(directory, seeds, results)
+        directory.write_summary(seeds, {"finished": result.finished, "metrics": spread_to_json(result.spread)})
+        if not results[-1].finished:
+            remark = f"the time is up in the run of seed {seed}. {hint}"
+            return SeedsResult(result.run, result.seeds, result.results, result.spread, remark)
+    return result
+
+
+def _result(directory: SeedsDirectory, seeds: Sequence[int], results: Sequence[TrainResult]) -> SeedsResult:
+    done = [result.run for result in results if result.finished]
+    predictions = [read_predictions(RunDirectory(run).predictions("val")) for run in done]
+    return SeedsResult(directory.path, tuple(seeds), tuple(results), seed_spread(predictions) if done else {})

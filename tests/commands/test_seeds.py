@@ -1,0 +1,137 @@
+"""Several seeds of one recipe: a run for each, below one directory, as one result."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from same_runs import assert_same_runs
+from support import Ftcli
+
+from ftcli.report.progress import LineProgress
+
+
+@pytest.fixture
+def recipe(tiny: Path) -> Path:
+    path = Path("recipe.yaml")
+    path.write_text(
+        f"data: {{root: {tiny}, image_size: 32, batch_size: 5, workers: 0, views: 2}}\n"
+        "model: {name: resnet18, weights: none}\nepochs: 2\n"
+    )
+    return path
+
+
+def test_each_seed_is_the_run_that_it_would_be_alone(ftcli: Ftcli, recipe: Path) -> None:
+    outcome = ftcli("train", recipe, "--seeds", "3,1", "--name", "s")
+    assert outcome.out.splitlines()[-1] == "runs/s"
+    for seed in (3, 1):
+        ftcli("train", recipe, f"seed={seed}", "--name", f"alone-{seed}")
+        assert_same_runs(Path(f"runs/alone-{seed}"), Path(f"runs/s/seed-{seed}"))
+
+
+def test_the_spread_is_that_of_the_runs(ftcli: Ftcli, recipe: Path) -> None:
+    result = ftcli("train", recipe, "seeds=[0, 1, 2]", "--name", "s", "--json").json
+    values = [run["metrics"]["log_loss"]["value"] for run in result["runs"]]
+    spread = result["metrics"]["log_loss"]
+    assert spread == {
+        "mean": pytest.approx(np.mean(values)), "deviation": pytest.approx(np.std(values, ddof=1)), "runs": 3,
+    }  # fmt: skip
+    assert spread["deviation"] > 0
+    kept = json.loads(Path("runs/s/seeds.json").read_text())
+    assert kept == {
+        "schema": 1, "seeds": [0, 1, 2], "runs": ["seed-0", "seed-1", "seed-2"], "finished": True,
+        "metrics": result["metrics"],
+    }  # fmt: skip
+
+
+def test_one_seed_has_no_spread(ftcli: Ftcli, recipe: Path) -> None:
+    result = ftcli("train", recipe, "--seeds", "5", "--name", "s", "--json").json
+    assert result["metrics"]["accuracy"]["deviation"] is None
+
+
+def test_seeds_share_the_cache(ftcli: Ftcli, recipe: Path) -> None:
+    weights = ["--name", "a"]
+    ftcli("train", recipe, *weights)
+    start = "model.weights=runs/a/checkpoints/last.safetensors"
+    outcome = ftcli("train", recipe, start, "--seeds", "0,1,2", "--name", "s")
+    assert "computing the frozen part" not in outcome.err
+
+
+def test_seeds_that_were_interrupted_go_on(ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ftcli("train", recipe, "--seeds", "0,1,2", "--name", "whole")
+    epochs = iter(range(9))
+
+    def stop(_progress: object, _record: Any, *, best: bool) -> None:
+        if next(epochs) == 2:  # the first epoch of the second seed
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LineProgress, "epoch", stop)
+        err = ftcli("train", recipe, "--seeds", "0,1,2", "--name", "parts", code=130).err
+    assert "Go on with: ftcli train --resume runs/parts\n" in err
+    assert json.loads(Path("runs/parts/seeds.json").read_text())["finished"] is False
+    resumed = ftcli("train", "--resume", "runs/parts", "--json").json
+    assert (resumed["finished"], len(resumed["runs"])) == (True, 3)
+    for seed in range(3):
+        assert_same_runs(Path(f"runs/whole/seed-{seed}"), Path(f"runs/parts/seed-{seed}"))
+    assert ftcli("train", "--resume", "runs/parts", "epochs=3", "--json").json["runs"][2]["epochs"] == 3
+
+
+def test_time_that_is_up_is_up_for_all_seeds(ftcli: Ftcli, recipe: Path) -> None:
+    outcome = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--max-minutes", 0)
+    assert "the time is up in the run of seed 0. Go on with: ftcli train --resume runs/s" in outcome.out
+    assert not Path("runs/s/seed-1").exists()
+    assert ftcli("train", "--resume", "runs/s", "--json").json["finished"] is True
+
+
+def test_compare_takes_the_directory_for_its_runs(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--quiet")
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "b", "strategy={kind: feature-extract, lr: 1e-3}", "--quiet")
+    compared = ftcli("compare", "runs/a", "runs/b", "--json").json
+    assert compared["runs"] == ["runs/a/seed-0", "runs/a/seed-1", "runs/b/seed-0", "runs/b/seed-1"]
+
+
+def test_every_run_is_expected_to_do_as_well(ftcli: Ftcli, recipe: Path) -> None:
+    outcome = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "expect={val_log_loss: '< 0'}", code=4)
+    assert outcome.out.count("FAILS") == 2
+    assert "seed 1: gate" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--seeds", "0,0"), "seeds: a seed is there twice"),
+        (("--seeds", "0,x"), "--seeds takes whole numbers such as 0,1,2, not '0,x'"),
+        (("--seeds", "-1"), "--seeds takes whole numbers"),
+        (("--seeds", str(2**63)), "seeds.0: must be below"),
+        (("seeds=[]",), "seeds: must not be empty"),
+        (("seeds=[1]", "seed=2"), "seed: would have no effect beside seeds"),
+    ],
+)
+def test_wrong_seeds_are_refused(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...], words: str) -> None:
+    assert words in ftcli("train", recipe, *arguments, code=2).err
+    assert not Path("runs").exists()
+
+
+def test_a_directory_of_seeds_is_no_run_and_no_place_for_one(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "epochs=1", "--quiet")
+    assert (
+        "runs/s: holds the runs of several seeds\nGive one of them: runs/s/seed-0"
+        in ftcli("eval", "runs/s", code=2).err
+    )
+    assert "exists already" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
+    assert "is left alone" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
+    ftcli("train", recipe, "--name", "a", "epochs=1", "--quiet")
+    assert "is left alone" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
+    ftcli("train", recipe, "--seeds", "4", "--name", "s", "epochs=1", "--overwrite", "--quiet")
+    assert sorted(path.name for path in Path("runs/s").iterdir()) == ["recipe.yaml", "seed-4", "seeds.json"]
+
+
+def test_wrong_images_are_found_before_the_first_run(ftcli: Ftcli, recipe: Path, tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "images")
+    (tmp_path / "images/train/red/000.png").write_bytes(b"")
+    outcome = ftcli("train", recipe, f"data.root={tmp_path / 'images'}", "--seeds", "0,1", "--name", "s", code=3)
+    assert "000.png" in outcome.err
+    assert not Path("runs/s").exists()
