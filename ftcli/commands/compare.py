@@ -41,12 +41,13 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
     ComparisonError for runs whose classes, images or labels do not match.
     """
-    # Everything is read before anything is computed, so that a missing run is reported at once.
-    opened = [open_run(run) for path in runs for run in runs_at(path)]
-    if len(opened) < 2:
+    paths = [run for path in runs for run in runs_at(path)]
+    if len(paths) < 2:
         raise UsageError(
             "compare needs at least two runs", hint="Give the baseline first: `ftcli compare RUN_A RUN_B`."
         )
+    # Everything is read before anything is computed, so that a missing run is reported at once.
+    opened = [open_run(path) for path in paths]
     read = [_read(run) for run in opened]
     rules = rules or Rules()
     paired = [
