@@ -10,14 +10,13 @@ import pytest
 from support import predictions_with
 
 from ftcli.commands.evaluating import EvalResult
+from ftcli.data.decoding import MAXIMUM_PIXELS
+from ftcli.data.scanning import IMAGE_EXTENSIONS
 from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.comparison import compare_predictions
 from ftcli.evaluation.findings import Findings, RunPair
 from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.temperature import calibrate
-
-from ftcli.data.decoding import MAXIMUM_PIXELS
-from ftcli.data.scanning import IMAGE_EXTENSIONS
 
 REPOSITORY = Path(__file__).parents[1]
 
