@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ftcli.records import SCHEMA
+from ftcli.records import SCHEMA, checked
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Plan:
             assert tuple(phase.lr) == self.groups, f"phase {phase.name} does not cover every group in order"
             assert phase.epochs >= 1, f"phase {phase.name} has no epochs"
             assert phase.trainable, f"phase {phase.name} trains nothing"
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Read what `to_json` wrote, but for the numbers of parameters. Raises ValueError for anything else."""
+        groups = [group.get("name") for group in value.get("groups", [])]
+        return checked(cls, {**value, "groups": groups})
 
     @property
     def epochs(self) -> int:

@@ -345,6 +345,7 @@ class Recipe(Section):
     runs_dir: Annotated[str, Field(min_length=1)] = Field(
         default="runs", description="Where run directories go. `--runs` overrides it."
     )
+    report: bool = Field(default=True, description="Whether a finished run gets its page, report.html.")
 
     @property
     def total_epochs(self) -> int | None:

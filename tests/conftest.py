@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Ftcli, Outcome, write_images
+from recorded_runs import write_run
+from support import Ftcli, MakeRun, Outcome, write_images
 
 from ftcli.cli import main
 
@@ -30,6 +31,12 @@ def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     yield call
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Write a run by its name, without any training: see `write_run`."""
+    return lambda name="run", **settings: write_run(tmp_path / name, **settings)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ class Outcome:
 
 
 Ftcli = Callable[..., Outcome]
+MakeRun = Callable[..., Path]
 
 
 def write_images(folder: Path, *, count: int, colour: tuple[int, int, int], side: int = 40) -> None:

@@ -16,6 +16,7 @@ from typer.exceptions import Abort, TyperException
 from ftcli import __version__
 from ftcli.cli.data import check
 from ftcli.cli.output import reaching_a_reader, show
+from ftcli.cli.reporting import report
 from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, UsageError
@@ -38,6 +39,7 @@ app.command()(plan)
 app.command("eval")(evaluate)
 app.command()(compare)
 app.command()(check)
+app.command()(report)
 app.command()(schema)
 
 

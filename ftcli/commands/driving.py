@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.jobs import Job, OutOfTimeError, val_predictions
 from ftcli.commands.preparing import Preparation
+from ftcli.commands.reporting import add_report
 from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError
 from ftcli.evaluation.expectations import check_expectations
 from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.metrics import Evaluation, evaluate
+from ftcli.evaluation.predictions import Predictions
 from ftcli.failures import failure_of
 from ftcli.plan import Plan
 from ftcli.records import SCHEMA, EpochRecord, RunSummary, metrics_to_json
@@ -78,8 +80,11 @@ def drive(job: Job) -> TrainResult:
         if failure is error:
             raise
         raise failure from error
-    summary, evaluation = _summary(job)
+    predictions = read_predictions(job.run.predictions("val"))
+    summary, evaluation = _summary(job, predictions)
     job.run.finish(summary)
+    if job.recipe.report:
+        add_report(job.run, predictions, evaluation, notice=job.progress.notice)
     gates = _gates(job.preparation, evaluation, job.run)
     return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation, gates=gates)
 
@@ -178,9 +183,9 @@ def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
     remove_states(run, but=record.epoch)
 
 
-def _summary(job: Job) -> tuple[RunSummary, Evaluation]:
+def _summary(job: Job, predictions: Predictions) -> tuple[RunSummary, Evaluation]:
     """Score the best epoch, from its predictions as they were written."""
-    evaluation = evaluate(read_predictions(job.run.predictions("val")))
+    evaluation = evaluate(predictions)
     training_seconds = sum(record.seconds for record in job.records)
     images = len(job.facts["train"]) * len(job.records)
     summary = RunSummary(
@@ -199,6 +204,7 @@ def _summary(job: Job) -> tuple[RunSummary, Evaluation]:
 
 def _unfinished(job: Job) -> TrainResult:
     remark = f"the time is up; {job.kept}. {resume_hint(job.run.path)}"
-    summary, evaluation = _summary(job) if job.records else (None, None)
+    predictions = read_predictions(job.run.predictions("val")) if job.records else None
+    summary, evaluation = (None, None) if predictions is None else _summary(job, predictions)
     records = tuple(job.records)
     return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation, finished=False, remark=remark)

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Control characters, those that turn the direction of writing around, and halves of characters.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def table(
@@ -42,5 +43,5 @@ def count(number: int, one: str, several: str | None = None) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name with control characters and undecodable bytes shown as escapes, fit for any terminal."""
+    """Return a name with control characters, turns of direction and undecodable bytes shown as escapes."""
     return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), name)

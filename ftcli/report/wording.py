@@ -48,3 +48,10 @@ def setting(value: Any) -> str:
 def unchecked_text(names: Sequence[str]) -> str:
     """Return which expectations speak of other images than those that were scored."""
     return f"Not checked, since these images are another split: {', '.join(names)}." if names else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -67,6 +67,11 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def report(self) -> Path:
+        """The page that `ftcli report` makes."""
+        return self.path / "report.html"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of all weights."""
         return self.path / "checkpoints"
@@ -107,6 +112,7 @@ class RunDirectory:
     def reopen(self) -> None:
         """Take back that the run is finished."""
         self.summary.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
 
     def records(self) -> Iterator[EpochRecord]:
         """Read the epochs back; a last line that was still being written when the process died does not count.
@@ -122,6 +128,10 @@ class RunDirectory:
             if record.epoch != number:
                 raise damaged(self.metrics, f"line {number} has epoch {record.epoch}, not {number}")
             yield record
+
+    def recipe_text(self) -> str:
+        """Read the resolved recipe as it stands."""
+        return read_text(self.recipe)
 
     def recipe_values(self) -> dict[str, Any]:
         """Read the resolved recipe as plain data."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ftcli.records import SCHEMA
@@ -29,6 +30,7 @@ def environment(device: str, precision: str) -> dict[str, Any]:
         "precision": precision,
         "cpus": os.cpu_count(),
         "argv": sys.argv,
+        "directory": str(Path.cwd()),
         "git_commit": _git_commit(),
     }
 

@@ -57,6 +57,7 @@ def test_a_run_leaves_everything_that_is_promised(ftcli: Ftcli, recipe: Path) ->
         "plan.json",
         "predictions/val.csv",
         "recipe.yaml",
+        "report.html",
         "summary.json",
     ]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

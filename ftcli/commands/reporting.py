@@ -1,0 +1,92 @@
+"""Wires `ftcli report`: run directories to a page, and to PNG files where they are asked for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftcli.evaluation.metrics import Evaluation, evaluate
+from ftcli.evaluation.predictions import Predictions
+from ftcli.records import SCHEMA
+from ftcli.run.directory import RunDirectory
+from ftcli.run.files import write_bytes, write_text
+from ftcli.run.recorded import RecordedRun, read_run
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """A page about one run or several, and the PNG files that were drawn."""
+
+    page: Path
+    runs: tuple[Path, ...]
+    pictures: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `report --json` prints."""
+        return {
+            "schema": SCHEMA,
+            "page": str(self.page),
+            "runs": [str(run) for run in self.runs],
+            "pictures": [str(picture) for picture in self.pictures],
+        }
+
+
+def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Path | None = None) -> ReportResult:
+    """Write the page of a run, or of several against the first one.
+
+    Without `out` it goes into the directory of the one run, and into the current directory for several; PNG files go
+    into the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
+    that do not match, and UsageError for PNG files without matplotlib.
+    """
+    runs = [read_run(path) for path in paths]
+    evaluations = [evaluate(run.predictions) for run in runs]
+    drawn = {} if pictures is None else _pictures(runs, evaluations, pictures)
+    page = _page(runs, evaluations)
+    target = out or (RunDirectory(paths[0]) if len(paths) == 1 else RunDirectory(Path())).report
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, page)
+    for path, content in drawn.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    return ReportResult(target, tuple(paths), tuple(drawn))
+
+
+def add_report(
+    run: RunDirectory, predictions: Predictions, evaluation: Evaluation, *, notice: Callable[[str], None]
+) -> None:
+    """Write the page of a run that has just finished; `notice` hears why where that fails.
+
+    A run is whole without its page, so nothing that goes wrong here may fail it.
+    """
+    try:
+        from ftcli.report.html_run import run_page
+
+        write_text(run.report, run_page(read_run(run.path, predictions), evaluation))
+    except Exception as error:  # noqa: BLE001 - the run is trained and saved, and its page can be made again
+        notice(f"the run is finished but has no page: {error}; make it with ftcli report {shlex.quote(str(run.path))}")
+
+
+def _page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation]) -> str:
+    from ftcli.commands.compare import compare_runs
+    from ftcli.report.html_comparison import comparison_page
+    from ftcli.report.html_run import run_page
+
+    if len(runs) == 1:
+        return run_page(runs[0], evaluations[0])
+    return comparison_page(runs, evaluations, compare_runs([run.path for run in runs]))
+
+
+def _pictures(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], folder: Path) -> dict[Path, bytes]:
+    """Return the PNG files to write; those of several runs are numbered."""
+    from ftcli.report.html_run import epoch_charts
+    from ftcli.report.pictures import curves_picture, reliability_picture
+
+    files = {}
+    for number, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True), start=1):
+        suffix = f"-{number}" if len(runs) > 1 else ""
+        files[folder / f"curves{suffix}.png"] = curves_picture(epoch_charts(run))
+        files[folder / f"reliability{suffix}.png"] = reliability_picture(evaluation.calibration)
+    return files

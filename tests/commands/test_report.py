@@ -1,0 +1,132 @@
+import base64
+import builtins
+import hashlib
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from support import Ftcli, MakeRun
+
+from ftcli.report import html_run
+from ftcli.report.thumbnails import SIDE, thumbnails
+
+RECIPE = """
+data: {{root: {root}, image_size: 32, batch_size: 5, workers: 0}}
+model: {{name: mobilenet_v3_small, weights: none}}
+strategy: {{kind: gradual, epochs_per_phase: 1, unfreeze: 1}}
+epochs: 2
+"""
+
+
+@pytest.fixture
+def recipe(tiny: Path) -> Path:
+    path = Path("recipe.yaml")
+    path.write_text(RECIPE.format(root=tiny))
+    return path
+
+
+def test_train_leaves_a_page_that_report_makes_again(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a")
+    page = Path("runs/a/report.html")
+    first = page.read_text()
+    page.unlink()
+    assert ftcli("report", "runs/a").out == f"{page}\n"
+    assert page.read_text() == first
+
+
+def test_report_false_leaves_no_page(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "report=false", "--name", "a")
+    assert Path("runs/a/summary.json").is_file()
+    assert not Path("runs/a/report.html").exists()
+
+
+def test_a_page_that_cannot_be_made_is_a_notice_and_not_a_failure(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(html_run, "run_page", fail)
+    outcome = ftcli("train", recipe, "--name", "a", "--quiet")
+    assert "has no page: no ink; make it with ftcli report runs/a" in outcome.err
+    assert outcome.out.splitlines()[-1] == "runs/a"
+    assert Path("runs/a/summary.json").is_file()
+
+
+def test_several_runs_make_a_page_here_or_where_out_says(ftcli: Ftcli, make_run: MakeRun) -> None:
+    a, b = make_run("a"), make_run("b", wrong=2)
+    assert ftcli("report", a, b).out == "report.html\n"
+    assert "two runs compared" in Path("report.html").read_text()
+    outcome = ftcli("report", a, b, "--out", "new/folder/page.html", "--json")
+    assert outcome.json == {
+        "schema": 1,
+        "page": "new/folder/page.html",
+        "runs": [str(a), str(b)],
+        "pictures": [],
+    }
+    assert Path("new/folder/page.html").is_file()
+
+
+def test_curves_come_as_png_files_too(ftcli: Ftcli, make_run: MakeRun) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plots is not installed")
+    outcome = ftcli("report", make_run("a"), make_run("fit", solver="lbfgs", phases=1, epochs=1), "--png", "plots")
+    names = ["curves-1.png", "reliability-1.png", "curves-2.png", "reliability-2.png"]
+    assert outcome.out.splitlines() == [*(f"plots/{name}" for name in names), "report.html"]
+    for name in names:
+        with Image.open(f"plots/{name}") as picture:
+            assert picture.format == "PNG"
+            assert len(set(picture.convert("L").tobytes())) > 2, "something is drawn"
+
+
+def test_without_matplotlib_png_files_name_the_extra_and_nothing_is_written(
+    ftcli: Ftcli, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    outcome = ftcli("report", make_run("a"), "--out", "page.html", "--png", "plots", code=2)
+    assert "pip install 'ftcli[plots]'" in outcome.err
+    assert not Path("page.html").exists()
+
+
+def test_a_run_that_is_none_is_named(ftcli: Ftcli) -> None:
+    assert "nowhere: does not exist" in ftcli("report", "nowhere", code=2).err
+
+
+def test_runs_of_other_classes_cannot_share_a_page(ftcli: Ftcli, make_run: MakeRun) -> None:
+    outcome = ftcli("report", make_run("a"), make_run("b", classes=("cats", "dogs")), code=3)
+    assert "different classes" in outcome.err
+
+
+def test_reports_never_import_torch(make_run: MakeRun) -> None:
+    code = (
+        "import sys\nfrom ftcli.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert not left.code\n"
+        "assert not {'torch', 'torchvision', 'timm', 'matplotlib'} & set(sys.modules)"
+    )
+    arguments = ["report", make_run("a"), make_run("b", wrong=1)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_thumbnail_is_small_and_upright(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (1200, 800), "white")
+    photo.paste("red", (0, 0, 600, 800))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the file's left is the picture's top
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    sha256 = hashlib.sha256((tmp_path / "photo.jpg").read_bytes()).hexdigest()
+    (thumbnail,) = thumbnails(tmp_path, [("photo.jpg", sha256)])
+    assert (thumbnail.width, thumbnail.height) == (SIDE * 2 // 3, SIDE)
+    with Image.open(io.BytesIO(base64.b64decode(thumbnail.uri.partition(",")[2]))) as picture:
+        top, bottom = (picture.convert("RGB").getpixel((90, y)) for y in (20, 270))
+    assert top[1] < 100 < bottom[1]  # type: ignore[index]
