@@ -213,8 +213,8 @@ def where_and_when(pairs: int, _generator: np.random.Generator) -> str:
     versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("ftcli", "numpy"))
     return (
         f"{date.today():%Y-%m-%d}, {facts['cpu']}, {facts['system']}, Python {facts['python']}, {versions}; "
-        f"{pairs} simulated pairs or data sets unless a table says otherwise, seed {SEED}, so that a share of 5 or 95 % "
-        f"is known to about {100 * 1.96 * (0.05 * 0.95 / pairs) ** 0.5:.0f} point."
+        f"{pairs} simulated pairs or data sets unless a table says otherwise, seed {SEED}, so that a share of 5 or 95 "
+        f"% is known to about {100 * 1.96 * (0.05 * 0.95 / pairs) ** 0.5:.0f} point."
     )
 
 
