@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test check format docs bench clean
+.PHONY: install quickstart test stress check format docs bench clean
 
 install: $(INSTALLED)  ## virtual environment, ftcli and the tools of its developers
 
@@ -18,6 +18,10 @@ quickstart: $(INSTALLED)  ## install, train on the built-in digits, evaluate
 
 test: $(INSTALLED)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+stress: $(INSTALLED)  ## 70,000 damaged files, a fault at every write, a kill at every instant: about an hour
+	FTCLI_FUZZ=stress $(BIN)/python -m pytest -s tests/fuzz
+	$(BIN)/python -m pytest -s -m stress
 
 check: $(INSTALLED)  ## formatting, lint and types
 	$(BIN)/ruff format --check .

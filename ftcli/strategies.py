@@ -149,10 +149,17 @@ def _gradual_name(groups: tuple[str, ...], count: int) -> str:
 def _thawed(groups: tuple[str, ...], count: int, lr: float, decay: float) -> dict[str, float | None]:
     """Give the head `lr` and each of the `count` groups before it a rate smaller by `decay` than the next."""
     distances = {group: len(groups) - 1 - position for position, group in enumerate(groups)}
-    return {
+    rates = {
         group: float(f"{lr * decay**distance:.12g}") if distance <= count else None
         for group, distance in distances.items()
     }
+    if 0 in rates.values():
+        raise PlanError(
+            f"the rate falls to zero at {', '.join(group for group, rate in rates.items() if rate == 0)}",
+            where="strategy.lr",
+            hint="Raise strategy.lr or strategy.lr_decay, or lower strategy.unfreeze.",
+        )
+    return rates
 
 
 def _count(unfreeze: int | str, groups: tuple[str, ...]) -> int:

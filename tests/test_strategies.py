@@ -99,3 +99,8 @@ def test_warming_up_for_a_whole_phase_is_refused() -> None:
     check_warmup(plan, Cosine(kind="cosine", warmup_epochs=1).warmup_epochs)
     with pytest.raises(PlanError, match="leave nothing of phase 'head'"):
         check_warmup(plan, 2)
+
+
+def test_rates_that_fall_to_zero_are_refused() -> None:
+    with pytest.raises(PlanError, match="the rate falls to zero at stem"):
+        plan_of(FineTune(kind="fine-tune", lr=0.01, unfreeze="all", lr_decay=1e-70))

@@ -14,7 +14,7 @@ from ftcli.commands.preparing import Preparation, prepare
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
 from ftcli.evaluation.changes import recipe_changes
 from ftcli.recipe import Recipe
-from ftcli.recipe_loading import load_recipe, recipe_text
+from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import EpochRecord
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.files import duplicate, sweep, write_json, write_text
@@ -44,6 +44,7 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
             return finished_result(run, prepare(recipe))
         preparation = prepare(raised)
         point = _Point.read(run)
+        _check_recipe(run, recipe, point)
         _check_history(preparation, recipe, point.records)
         job = _job(run, preparation, point, supervision)
         _check_images(job)
@@ -53,8 +54,7 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
 
 def _changes(recipe: Recipe, raised: Recipe) -> Changes:
     """Return what overrides change. Raises UsageError for all but higher epochs and patience."""
-    a, b = (given.model_dump(mode="json") for given in (recipe, raised))
-    changes = recipe_changes(_with_phases_by_number(a), _with_phases_by_number(b))
+    changes = _difference(recipe, raised)
     for key, change in changes.items():
         before, now = change["a"], change["b"]
         if key.rpartition(".")[2] not in _RAISABLE:
@@ -69,6 +69,10 @@ def _changes(recipe: Recipe, raised: Recipe) -> Changes:
                 f"may be raised, not lowered; it is {least}", where=key, hint="Train a new run for less of it."
             )
     return changes
+
+
+def _difference(a: Recipe, b: Recipe) -> Changes:
+    return recipe_changes(*(_with_phases_by_number(recipe.model_dump(mode="json")) for recipe in (a, b)))
 
 
 def _with_phases_by_number(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +112,20 @@ def _earlier(run: RunDirectory, epochs: int) -> tuple[EpochRecord, ...]:
             hint="The file was cut or edited, so the run cannot be resumed.",
         )
     return records
+
+
+def _check_recipe(run: RunDirectory, recipe: Recipe, point: _Point) -> None:
+    """Raise RunDirectoryError when the recipe is not the one that the last checkpoint was trained with."""
+    if point.checkpoint is None:
+        return
+    trained = recipe_from(point.checkpoint.info.recipe, source=str(run.last))
+    foreign = [key for key in _difference(trained, recipe) if key.rpartition(".")[2] not in _RAISABLE]
+    if foreign:
+        raise RunDirectoryError(
+            f"is not what the last checkpoint was trained with: {', '.join(foreign)}",
+            where=str(run.recipe),
+            hint="The files of the run do not belong together.",
+        )
 
 
 def _check_history(preparation: Preparation, recipe: Recipe, records: Sequence[EpochRecord]) -> None:

@@ -104,7 +104,7 @@ def _read_torch(path: Path) -> Any:
         hint = "In a session that you trust it in, save it anew with torch.save(model.state_dict(), PATH)."
         message = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
         raise ModelError(message, where=f"model.weights: {path}", hint=hint) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         hint = "The file is damaged, or was not written by torch.save: fetch it again."
         raise ModelError(f"not a weights file ({reason})", where=f"model.weights: {path}", hint=hint) from error

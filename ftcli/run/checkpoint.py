@@ -87,7 +87,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     check_one_run(path)
     file = RunDirectory(path).best if path.is_dir() else path
     if not file.is_file():
-        what = "has no finished epoch yet, so no checkpoint" if path.is_dir() else "does not exist"
+        what = f"has no {file.name}, so no finished epoch" if path.is_dir() else "does not exist"
         what = "is not a file" if file.exists() else what
         raise CheckpointError(what, where=str(path), hint="Give a run directory or a .safetensors file of ftcli.")
     if path.is_dir():

@@ -50,7 +50,7 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
         if not file.is_file():
             raise damaged(file, "is not a file" if file.exists() else "is missing")
         if _hash(file) != sha256:
-            raise damaged(file, "is not the file that this run wrote")
+            raise damaged(file, "is not the file whose hash is in summary.json")
 
 
 def damaged(path: Path, message: str) -> RunDirectoryError:

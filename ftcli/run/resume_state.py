@@ -62,7 +62,7 @@ def load_state(run: RunDirectory, epoch: int) -> ResumeState:
     """Read the state of an epoch; runs no code from it. Raises CheckpointError, naming the file."""
     path = run.resume(epoch)
     if not path.is_file():
-        raise CheckpointError(f"is missing, though epoch {epoch} is done", where=str(path), hint=_HINT)
+        raise CheckpointError(f"is missing, though last.safetensors is of epoch {epoch}", where=str(path), hint=_HINT)
     held = load_tensors(path)
     try:
         told = checked(_Told, held.description)

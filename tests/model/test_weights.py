@@ -18,7 +18,7 @@ from torchvision import models
 
 from ftcli.errors import ModelError, WeightsUnavailableError
 from ftcli.model.backbones import SourceWeights, build_network, default_spec
-from ftcli.model.weights import load_exactly
+from ftcli.model.weights import load_exactly, read_weights
 
 CLASSES = ("ants", "bees")
 NAME = "mobilenet_v3_small"
@@ -264,3 +264,9 @@ def test_integers_are_not_taken_for_weights():
     tensors = {"weight": torch.ones(2, 2, dtype=torch.int32), "bias": torch.ones(2, dtype=torch.float16)}
     with pytest.raises(ModelError, match=r"1 of 2 tensors are no floating-point numbers: weight int32"):
         load_exactly(network, tensors, origin="file")
+
+
+def test_a_file_that_ends_amid_a_pickled_number_is_no_weights_file(tmp_path):
+    (tmp_path / "cut.bin").write_bytes(b"\x80\x02X\x01\x00")
+    with pytest.raises(ModelError, match="not a weights file"):
+        read_weights(tmp_path / "cut.bin")

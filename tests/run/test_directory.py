@@ -153,7 +153,7 @@ def test_a_finished_run_with_a_file_that_is_not_its_own_is_refused_by_the_file_s
 def test_checkpoints_are_checked_when_they_are_loaded(finished: RunDirectory) -> None:
     write_text(finished.best, "of another run")
     assert open_run(finished.path) == finished
-    with pytest.raises(RunDirectoryError, match="not the file that this run wrote"):
+    with pytest.raises(RunDirectoryError, match=r"not the file whose hash is in summary\.json"):
         load_checkpoint(finished.path)
 
 
