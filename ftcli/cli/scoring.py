@@ -11,6 +11,8 @@ from ftcli.cli.options import Debug, Json, Quiet
 from ftcli.cli.output import show, stderr, width
 from ftcli.errors import UsageError
 
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")]
+
 
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")],
@@ -33,6 +35,7 @@ def evaluate(
             min=0.0, max=1.0, help="Suggest the confidence to answer from, so that so many answers are right."
         ),
     ] = None,
+    markdown: Markdown = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what the recipe expects to this JUnit XML file.")
     ] = None,
@@ -44,9 +47,11 @@ def evaluate(
 
     It needs nothing but the checkpoint and the images.
     """
+    _check_form(as_json=as_json, markdown=markdown)
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
     from ftcli.commands.gating import write_junit
     from ftcli.evaluation.gates import raise_failed
+    from ftcli.report.evaluation_markdown import evaluation_markdown
     from ftcli.report.evaluations import evaluation_text
     from ftcli.report.findings import gates_text
     from ftcli.report.progress import choose_progress
@@ -70,16 +75,20 @@ def evaluate(
         choose_progress(stderr(), quiet=quiet).notice(sentence)
     if junit is not None:
         write_junit(junit, result.gates, suite="ftcli eval")
+    note = VAL_CHOSE_THE_EPOCH if result.chose_epoch else ""
+    title = f"{result.checkpoint} on {result.source}"
     if as_json:
         show(result.to_json())
+    elif markdown:
+        show(evaluation_markdown(result.evaluation, result.gates, title=title, note=note))
     else:
         columns = width()
         parts = [
-            f"{result.checkpoint} on {result.source}",
+            title,
             evaluation_text(result.evaluation, width=columns),
             result.calibration and calibration_text(result.calibration, width=columns),
             result.abstention and abstention_text(result.abstention, width=columns),
-            prose(VAL_CHOSE_THE_EPOCH, columns) if result.chose_epoch else "",
+            prose(note, columns),
             unchecked_text(result.unchecked),
             gates_text(result.gates, width=columns),
         ]
@@ -109,7 +118,7 @@ def compare(
     alpha: Annotated[
         float, typer.Option(min=0.0001, max=0.4999, help="Level of each one-sided test of --fail-if.")
     ] = 0.05,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+    markdown: Markdown = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the gates to this JUnit XML file.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -120,14 +129,13 @@ def compare(
     Images are matched by content. Runs whose recipes differ only in the seed are one result with a spread; against
     other recipes they are compared with the chance of images and of seeds.
     """
+    _check_form(as_json=as_json, markdown=markdown)
     from ftcli.commands.compare import compare_runs
     from ftcli.commands.gating import write_junit
     from ftcli.evaluation.gates import Rules, check_metric, parse_rule, raise_failed
     from ftcli.report.findings import findings_text
-    from ftcli.report.markdown import findings_markdown
+    from ftcli.report.findings_markdown import findings_markdown
 
-    if as_json and markdown:
-        raise UsageError("--json and --markdown exclude each other", hint="Leave one of them out.")
     metrics = tuple(dict.fromkeys(check_metric(name) for name in metric or ["accuracy"]))
     rules = Rules(tuple(dict.fromkeys(parse_rule(text) for text in fail_if or [])), metrics, alpha)
     findings = compare_runs(runs, rules)
@@ -138,3 +146,8 @@ def compare(
     else:
         show(findings_markdown(findings) if markdown else findings_text(findings, width=width()))
     raise_failed(findings.gates)
+
+
+def _check_form(*, as_json: bool, markdown: bool) -> None:
+    if as_json and markdown:
+        raise UsageError("--json and --markdown exclude each other", hint="Leave one of them out.")

@@ -11,11 +11,11 @@ from ftcli.errors import UsageError
 from ftcli.evaluation.changes import environment_changes, recipe_changes
 from ftcli.evaluation.comparison import compare_paired
 from ftcli.evaluation.evidence import Evidence, PairEvidence
-from ftcli.evaluation.findings import Findings, RunPair, SeedGroup, contrasts_of
+from ftcli.evaluation.findings import Findings, RunPair, SeedGroup, contrasts_of, seed_group
 from ftcli.evaluation.gates import Rules, judge
 from ftcli.evaluation.pairing import Paired, match_by_content, pair_by_content
 from ftcli.evaluation.predictions import Predictions
-from ftcli.evaluation.seed_groups import group_by_seed, group_evidence, seed_spread
+from ftcli.evaluation.seed_groups import group_by_seed, group_evidence
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.predictions_file import read_predictions
 from ftcli.run.seeds_directory import runs_at
@@ -89,10 +89,8 @@ def _groups(runs: Sequence[_Run]) -> tuple[tuple[int, ...], ...]:
 
 
 def _seed_group(runs: Sequence[_Run]) -> SeedGroup:
-    return SeedGroup(
-        tuple(run.name for run in runs),
-        tuple(run.recipe.get("seed") for run in runs),
-        seed_spread([run.predictions for run in runs]),
+    return seed_group(
+        [run.name for run in runs], [run.recipe.get("seed") for run in runs], [run.predictions for run in runs]
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from ftcli.evaluation.comparison import Comparison
 from ftcli.evaluation.evidence import Evidence, two_sided
 from ftcli.evaluation.gates import Gate
-from ftcli.evaluation.seed_groups import Spread
+from ftcli.evaluation.predictions import Predictions
+from ftcli.evaluation.seed_groups import Spread, seed_spread
 from ftcli.evaluation.significance import holm
 from ftcli.records import SCHEMA
 
@@ -62,6 +63,11 @@ class SeedGroup:
             "seeds": list(self.seeds),
             "metrics": {name: asdict(spread) for name, spread in self.metrics.items()},
         }
+
+
+def seed_group(names: Sequence[str], seeds: Sequence[int | None], predictions: Sequence[Predictions]) -> SeedGroup:
+    """Return runs of one recipe as one result."""
+    return SeedGroup(tuple(names), tuple(seeds), seed_spread(predictions))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def findings_text(findings: Findings, *, width: int = 80) -> str:
         parts = [pair_text(findings.pairs[0], width=width)]
     else:
         parts = [_runs(findings), _contrast_table(findings.contrasts, width), *_pairs(findings, width)]
-    parts += [_seeds(group, width) for group in findings.groups if len(group.runs) > 1]
+    parts += [seeds_text(group, width=width) for group in findings.groups if len(group.runs) > 1]
     parts.append(gates_text(findings.gates, width=width))
     return "\n\n".join(part for part in parts if part)
 
@@ -68,7 +68,8 @@ def _pairs(findings: Findings, width: int) -> list[str]:
     ]
 
 
-def _seeds(group: SeedGroup, width: int) -> str:
+def seeds_text(group: SeedGroup, *, width: int = 80) -> str:
+    """Return several seeds of one recipe as one result: mean and standard deviation of every metric."""
     rows = [
         (
             metric_name(name),

@@ -159,3 +159,12 @@ def test_a_run_that_is_not_as_expected_is_complete_and_exits_4_and_so_does_eval(
     assert 'failures="1"' in Path("gates.xml").read_text()
     assert "val_log_loss" in ftcli("eval", demanding, "--data", tiny / "val", code=4).err
     assert "Not checked, since these images are another split" in ftcli("eval", demanding, "--split", "train").out
+
+
+def test_markdown_has_gates_metrics_and_folded_classes(ftcli: Ftcli, demanding: Path) -> None:
+    shown = ftcli("eval", demanding, "--markdown", code=4).out
+    assert shown.startswith("## runs/a/checkpoints/best.safetensors on val of")
+    assert "* **fails** `expect < 1e-6`" in shown
+    assert "| metric | value | 95 % interval |" in shown
+    assert "<details><summary>2 classes</summary>" in shown
+    assert "exclude each other" in ftcli("eval", demanding, "--markdown", "--json", code=2).err

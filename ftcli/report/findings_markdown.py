@@ -1,0 +1,105 @@
+"""Owns what `ftcli compare` found as Markdown, for a comment on a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ftcli.evaluation.findings import Contrast, Findings, RunPair, SeedGroup
+from ftcli.evaluation.flips import Flip
+from ftcli.evaluation.gates import Gate
+from ftcli.evaluation.significance import p_text
+from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
+from ftcli.report.markdown import escaped, folded, table
+from ftcli.report.text import count
+from ftcli.report.wording import figure, metric_name, setting, signed
+
+_FLIPS = 50
+
+
+def findings_markdown(findings: Findings) -> str:
+    """Return what was found as GitHub's Markdown: gates first, tables, and the rest folded away."""
+    title = f"## {escaped(findings.runs[0])} against {', '.join(map(escaped, findings.runs[1:]))}"
+    parts = [title, gates_markdown(findings.gates)]
+    if len(findings.pairs) == 1:
+        parts += [_pair(findings.pairs[0])]
+    else:
+        parts += [_contrasts(findings.contrasts), *(_short(pair) for pair in findings.pairs)]
+    parts += [_seeds(group) for group in findings.groups if len(group.runs) > 1]
+    return "\n\n".join(part for part in parts if part)
+
+
+def gates_markdown(gates: Sequence[Gate]) -> str:
+    """Return each gate with its reason as a list."""
+    return "\n".join(
+        f"* **{'holds' if gate.holds else 'fails'}** `{gate.rule}`: {escaped(gate.sentence)}" for gate in gates
+    )
+
+
+def _pair(pair: RunPair) -> str:
+    comparison = pair.comparison
+    a, b = map(escaped, comparison.names)
+    rows = [
+        (
+            metric_name(name),
+            figure(name, each.a),
+            figure(name, each.b),
+            signed(name, each.difference),
+            f"{signed(name, each.low)} to {signed(name, each.high)}",
+        )
+        for name, each in comparison.metrics.items()
+    ]
+    parts = [
+        f"A is {a}, B is {b}; {count(comparison.images, 'image')}.",
+        escaped(f"{verdict(comparison)} {equivalence(comparison)}".rstrip()),
+        table(("metric", "A", "B", "B - A", "95 % interval"), rows),
+        escaped(comparison.resolution),
+        escaped(chosen_epochs(pair)),
+        _changes(pair),
+        _flips("B is right, A was wrong", comparison.b_better),
+        _flips("A was right, B is wrong", comparison.a_better),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _short(pair: RunPair) -> str:
+    text = f"**{escaped(pair.comparison.names[1])}** (B) against the baseline (A): {escaped(verdict(pair.comparison))}"
+    changes = _changes(pair)
+    return f"{text}\n\n{changes}" if changes else text
+
+
+def _contrasts(contrasts: Sequence[Contrast]) -> str:
+    rows = [
+        (
+            escaped(each.b_name),
+            metric_name(each.metric),
+            figure(each.metric, each.a),
+            figure(each.metric, each.b),
+            signed(each.metric, each.difference),
+            f"{signed(each.metric, each.low)} to {signed(each.metric, each.high)}",
+            escaped(p_text(each.adjusted)),
+        )
+        for each in contrasts
+    ]
+    return table(("against the baseline", "metric", "baseline", "value", "gap", "95 % interval", "Holm"), rows)
+
+
+def _seeds(group: SeedGroup) -> str:
+    rows = [
+        (metric_name(name), figure(name, each.mean), signed(name, each.deviation or 0.0).removeprefix("+"))
+        for name, each in group.metrics.items()
+    ]
+    title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(escaped, group.runs))}"
+    return f"{title}\n\n{table(('metric', 'mean', 'standard deviation'), rows)}"
+
+
+def _changes(pair: RunPair) -> str:
+    changes = {**pair.recipe_changes, **pair.environment_changes}
+    rows = [(escaped(key), escaped(setting(each["a"])), escaped(setting(each["b"]))) for key, each in changes.items()]
+    return folded("Recipe and environment", table(("key", "A", "B"), rows)) if rows else ""
+
+
+def _flips(title: str, flips: Sequence[Flip]) -> str:
+    rows = [tuple(map(escaped, (flip.path, flip.label, flip.a_predicted, flip.b_predicted))) for flip in flips[:_FLIPS]]
+    more = f"\n\nand {len(flips) - _FLIPS} more" if len(flips) > _FLIPS else ""
+    shown = table(("image", "label", "A says", "B says"), rows)
+    return folded(f"{title}: {count(len(flips), 'image')}", shown + more) if flips else ""
