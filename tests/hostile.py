@@ -17,7 +17,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def noise(width: int = 48, height: int = 40, *, seed: int = 0) -> Image.Image:
+def noise(width: int = 48, height: int = 40, *, seed: int | list[int] = 0) -> Image.Image:
     """Return a picture of smooth noise, another one for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

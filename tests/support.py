@@ -51,3 +51,16 @@ def predictions_with(
     probabilities[np.arange(images), predicted] = 0.9
     paths = tuple(f"{folder}/{classes[label]}/{image}.jpg" for image, label in enumerate(labels))
     return Predictions(classes, paths, paths, labels, probabilities)
+
+
+def findings_of(outcome: Outcome) -> dict[str, list[dict[str, Any]]]:
+    """Return the findings that `check --json` printed, by their code."""
+    by_code: dict[str, list[dict[str, Any]]] = {}
+    for finding in outcome.json["findings"]:
+        by_code.setdefault(finding["code"], []).append(finding)
+    return by_code
+
+
+def files_of(finding: dict[str, Any]) -> list[list[str]]:
+    """Return the files of each case of a finding."""
+    return [case["files"] for case in finding["cases"]]

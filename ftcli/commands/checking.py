@@ -63,6 +63,9 @@ class Progress(Protocol):
     def stage(self, sentence: str) -> None:
         """Hear what is being done."""
 
+    def images(self, done: int, total: int) -> None:
+        """Hear how many images have been looked at, of how many."""
+
 
 def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> CheckResult:
     """Look at every image of a folder, or of the dataset that a recipe names.
@@ -77,7 +80,7 @@ def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> 
     except DatasetError as error:
         return CheckResult(recipe.data.root, None, (_layout(error),))
     progress.stage(f"looking at {sum(map(len, dataset.splits.values())):,} images")
-    return _check(recipe, dataset)
+    return _check(recipe, dataset, progress)
 
 
 def _recipe(source: str, options: CheckOptions) -> Recipe:
@@ -99,9 +102,9 @@ def _layout(error: DatasetError) -> Finding:
     return Finding("error", "layout", f"{where}{error.message}", error.hint or "")
 
 
-def _check(recipe: Recipe, dataset: Dataset) -> CheckResult:
+def _check(recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckResult:
     samples = [sample for split in dataset.splits.values() for sample in split]
-    results = attempt_all(look_at, samples, workers=available_cores())
+    results = attempt_all(look_at, samples, workers=available_cores(), heard=progress.images)
     looks = [result for result in results if isinstance(result, Look)]
     bad = [bad_image(result) for result in results if isinstance(result, ImageError)]
     findings = [*bad_image_findings(bad, skipped=recipe.data.on_bad_image == "skip")]

@@ -10,7 +10,7 @@ from ftcli.data.cores import available_cores
 from ftcli.data.dataset import Dataset, Sample
 from ftcli.data.findings import Finding, with_level
 from ftcli.data.hygiene import content_findings
-from ftcli.data.inspection import BadImage, ImageFacts, Survey, hash_images, survey_images
+from ftcli.data.inspection import BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
 from ftcli.errors import DatasetError
 from ftcli.recipe import Recipe
 
@@ -33,12 +33,12 @@ class Inspected:
         return (*skipped_notices(self.skipped), *_finding_notices(self.findings))
 
 
-def inspect_for_training(recipe: Recipe, dataset: Dataset) -> Inspected:
+def inspect_for_training(recipe: Recipe, dataset: Dataset, *, heard: Heard) -> Inspected:
     """Look at a dataset as `inspect_dataset` does, and find what its names and hashes tell.
 
     Images of test are hashed alone: whether they can be decoded is for `eval` to say.
     """
-    inspected = inspect_dataset(recipe, dataset)
+    inspected = inspect_dataset(recipe, dataset, heard=heard)
     sha256_of = {fact.name: fact.sha256 for facts in inspected.facts.values() for fact in facts}
     test = inspected.dataset.splits.get("test", ())
     hashed = zip(test, hash_images(test, workers=available_cores()), strict=True)
@@ -46,12 +46,13 @@ def inspect_for_training(recipe: Recipe, dataset: Dataset) -> Inspected:
     return replace(inspected, findings=content_findings(inspected.dataset, sha256_of))
 
 
-def inspect_dataset(recipe: Recipe, dataset: Dataset) -> Inspected:
+def inspect_dataset(recipe: Recipe, dataset: Dataset, *, heard: Heard = unheard) -> Inspected:
     """Look at every image of train and val. Bad ones raise one ImageError, or are left out where the recipe says so.
 
     Val is then cut as if they were not there. Raises DatasetError where they are all that a class has.
     """
-    survey = survey_images([*dataset.splits["train"], *dataset.splits["val"]], workers=available_cores())
+    samples = [*dataset.splits["train"], *dataset.splits["val"]]
+    survey = survey_images(samples, workers=available_cores(), heard=heard)
     if recipe.data.on_bad_image == "error":
         survey.refuse_bad()
     if survey.bad:

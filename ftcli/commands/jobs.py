@@ -47,6 +47,9 @@ class Progress(Protocol):
     def started(self, run: Path, plan: Plan) -> None:
         """Hear that the run directory is there."""
 
+    def images(self, done: int, total: int) -> None:
+        """Hear how many images have been checked, of how many."""
+
     def features(self, done: int, total: int) -> None:
         """Hear how many views of images the frozen part has been computed for, of how many."""
 
@@ -193,7 +196,7 @@ def make_job(
         progress.stage(sentence)
     count = sum(len(preparation.dataset.splits[split]) for split in ("train", "val"))
     progress.stage(f"checking {count} images")
-    inspected = inspect_for_training(recipe, preparation.dataset)
+    inspected = inspect_for_training(recipe, preparation.dataset, heard=progress.images)
     for sentence in inspected.notices:
         progress.notice(sentence)
     compute.place(network.module)

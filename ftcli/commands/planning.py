@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +41,12 @@ def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
     from ftcli.model.backbones import build_network
 
     recipe = preparation.recipe
-    # Images that will be skipped are no images to forecast from; bad ones else show when they are trained on.
-    skips = recipe.data.on_bad_image == "skip"
-    dataset = inspect_dataset(recipe, preparation.dataset).dataset if skips else preparation.dataset
+    dataset = preparation.dataset
+    if recipe.data.on_bad_image == "skip":
+        # Images that will be left out are none to forecast from. Else, `train` names what it refuses.
+        inspected = inspect_dataset(recipe, dataset)
+        dataset = inspected.dataset
+        preparation = replace(preparation, notices=(*preparation.notices, *inspected.notices))
     compute = pick_compute(recipe.device, recipe.precision)
     network = build_network(
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size

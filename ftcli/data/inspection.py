@@ -14,6 +14,13 @@ from ftcli.errors import ImageError
 
 _T = TypeVar("_T")
 
+Heard = Callable[[int, int], None]
+"""Hears how many images have been looked at, of how many."""
+
+
+def unheard(done: int, total: int) -> None:
+    """Hear nothing."""
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -60,9 +67,9 @@ class Survey:
         raise ImageError("\n".join(lines), hint=advice)
 
 
-def survey_images(samples: Sequence[Sample], *, workers: int) -> Survey:
+def survey_images(samples: Sequence[Sample], *, workers: int, heard: Heard = unheard) -> Survey:
     """Read and decode every image once."""
-    results = attempt_all(_inspect, samples, workers=workers)
+    results = attempt_all(_inspect, samples, workers=workers, heard=heard)
     return Survey(
         tuple(result for result in results if isinstance(result, ImageFacts)),
         tuple(bad_image(result) for result in results if isinstance(result, ImageError)),
@@ -75,7 +82,9 @@ def hash_images(samples: Sequence[Sample], *, workers: int) -> tuple[str | None,
     return tuple(None if isinstance(result, ImageError) else result for result in results)
 
 
-def attempt_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, workers: int) -> list[_T | ImageError]:
+def attempt_all(
+    action: Callable[[Sample], _T], samples: Sequence[Sample], *, workers: int, heard: Heard = unheard
+) -> list[_T | ImageError]:
     """Apply an action to all samples, in order, on threads: Pillow and hashlib release the interpreter lock.
 
     An ImageError stands in the place of its result.
@@ -87,8 +96,12 @@ def attempt_all(action: Callable[[Sample], _T], samples: Sequence[Sample], *, wo
         except ImageError as error:
             return error
 
+    results = []
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        return list(pool.map(attempt, samples))
+        for result in pool.map(attempt, samples):
+            results.append(result)
+            heard(len(results), len(samples))
+    return results
 
 
 def facts_of(name: str, content: bytes, decoded: Decoded) -> ImageFacts:

@@ -39,6 +39,9 @@ class QuietProgress:
         """Remember the plan, for the number of epochs."""
         self.plan = plan
 
+    def images(self, done: int, total: int) -> None:
+        """Say how many images have been looked at."""
+
     def features(self, done: int, total: int) -> None:
         """Say for how many views the frozen part has been computed."""
 
@@ -110,6 +113,10 @@ class LiveProgress(LineProgress):
     ) -> None:
         """Take the bar off the screen."""
         self.bar.stop()
+
+    def images(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._move("images", done, total)
 
     def features(self, done: int, total: int) -> None:
         """Move the bar."""

@@ -112,7 +112,8 @@ def test_skipping_everything_of_a_class_or_of_val_is_an_error(
 def test_plan_forecasts_from_the_images_that_will_be_used(ftcli: Ftcli, recipe: Path, damaged: Path) -> None:
     for path in sorted((damaged / "train/blue").iterdir())[:5]:
         path.write_bytes(b"")
-    ftcli("plan", recipe)
+    notices = ftcli("plan", recipe, "--json").json["notices"]
+    assert any("7 images that cannot be used are left out" in notice for notice in notices)
 
 
 def test_a_group_in_train_and_val_is_an_error_of_plan_and_train(ftcli: Ftcli, recipe: Path, tmp_path: Path) -> None:

@@ -1,41 +1,12 @@
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import BAD, encoded, noise, write_hostile
+from hostile import encoded
 from PIL import Image
-from support import Ftcli, Outcome
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Twelve different pictures of each of two classes in train, ten in val: nothing is wrong with them."""
-    for split, count in (("train", 12), ("val", 10)):
-        for label in ("ants", "bees"):
-            folder = tmp_path / "data" / split / label
-            folder.mkdir(parents=True)
-            for number in range(count):
-                seed = [number, len(split), len(label) + (label == "bees")]
-                picture(seed).save(folder / f"{number:02}.png")
-    return tmp_path / "data"
-
-
-def picture(seed: Any, width: int = 100, height: int = 80) -> Image.Image:
-    return noise(width, height, seed=seed)
-
-
-def findings(outcome: Outcome) -> dict[str, list[dict[str, Any]]]:
-    by_code: dict[str, list[dict[str, Any]]] = {}
-    for finding in outcome.json["findings"]:
-        by_code.setdefault(finding["code"], []).append(finding)
-    return by_code
-
-
-def files(finding: dict[str, Any]) -> list[list[str]]:
-    return [case["files"] for case in finding["cases"]]
+from support import Ftcli, files_of, findings_of
 
 
 def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> None:
@@ -59,82 +30,13 @@ def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> No
     assert "shorter side 64-127: 44" in text
 
 
-def test_every_hostile_file_is_named_with_its_reason(ftcli: Ftcli, root: Path) -> None:
-    bad = write_hostile(root / "train/bees")
-    outcome = ftcli("check", root, "--json", code=3)
-    (finding,) = findings(outcome)["bad-image"]
-    assert finding["level"] == "error"
-    reasons = {case["files"][0].removeprefix("train/bees/"): case["note"] for case in finding["cases"]}
-    assert set(reasons) == set(bad)
-    for name, (_, words) in BAD.items():
-        assert words in reasons[name]
-    assert "Convert it to JPEG" in finding["advice"]
-
-
-def test_odd_files_that_can_be_used_are_told_apart_from_bad_ones(ftcli: Ftcli, root: Path) -> None:
-    write_hostile(root / "train/bees")
-    found = findings(ftcli("check", root, "--json", code=3))
-    expected = {
-        "one-colour": {"one_pixel.png", "white.png"},
-        "extreme-size": {"one_pixel.png", "strip.png"},
-        "several-frames": {"animation.png", "pages.tif"},
-        "other-format": {"really_a_png.jpg", "animation.png"},
-        "unread-format": {"animation.gif", "IMG_0001.HEIC"},
-    }
-    for code, names in expected.items():
-        assert {Path(name).name for case in files(found[code][0]) for name in case} == names, code
-    assert "heif-convert" in found["unread-format"][0]["advice"]
-    assert "leak" not in found, "a link to a folder above is not followed"
-
-
-def test_train_names_the_same_bad_files_and_trains_on_the_rest(ftcli: Ftcli, root: Path) -> None:
-    bad = write_hostile(root / "train/bees")
-    recipe = Path("recipe.yaml")
-    recipe.write_text(
-        f"data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
-        "epochs: 1\n"
-    )
-    err = ftcli("train", recipe, code=3).err
-    for name in bad:
-        assert f"train/bees/{name}: " in err
-    assert not Path("runs").exists()
-    ftcli("train", recipe, "--name", "a", "data.on_bad_image=skip")
-    dataset = json.loads(Path("runs/a/dataset.json").read_text())
-    assert {image["path"] for image in dataset["skipped"]} == {f"train/bees/{name}" for name in bad}
-    assert dataset["splits"]["train"]["images"] == 24 + 11
-
-
-def test_names_that_are_no_text_are_shown_and_written_safely(ftcli: Ftcli, root: Path) -> None:
-    broken = Path(os.fsdecode(os.fsencode(root / "train/bees") + b"/caf\xe9\n.png"))
-    broken.write_bytes(b"")
-    outcome = ftcli("check", root, code=3)
-    assert "caf\\udce9\\n.png: the file is empty" in outcome.out
-    assert files(findings(ftcli("check", root, "--json", code=3))["bad-image"][0]) == [["train/bees/caf\udce9\n.png"]]
-
-
-def test_a_file_that_may_not_be_read_is_named(ftcli: Ftcli, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Permissions do not stop root, who runs many a test.
-    read = Path.read_bytes
-
-    def refuse(path: Path) -> bytes:
-        if path.name == "03.png" and path.parent.parent.name == "val":
-            raise PermissionError(13, "Permission denied")
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    found = findings(ftcli("check", root, "--json", code=3))
-    assert [case["note"] for case in found["bad-image"][0]["cases"]] == [
-        "the file cannot be read (Permission denied)"
-    ] * 2
-
-
 def test_one_image_in_two_splits_is_an_error_and_within_one_a_warning(ftcli: Ftcli, root: Path) -> None:
     shutil.copy(root / "train/ants/00.png", root / "val/ants/other_name.png")
     shutil.copy(root / "train/ants/01.png", root / "train/ants/again.png")
-    found = findings(ftcli("check", root, "--json", code=3))
+    found = findings_of(ftcli("check", root, "--json", code=3))
     (leak,), (duplicate,) = found["leak"], found["duplicate"]
-    assert (leak["level"], files(leak)) == ("error", [["train/ants/00.png", "val/ants/other_name.png"]])
-    assert (duplicate["level"], files(duplicate)) == ("warning", [["train/ants/01.png", "train/ants/again.png"]])
+    assert (leak["level"], files_of(leak)) == ("error", [["train/ants/00.png", "val/ants/other_name.png"]])
+    assert (duplicate["level"], files_of(duplicate)) == ("warning", [["train/ants/01.png", "train/ants/again.png"]])
     assert "label-conflict" not in found
     assert "near-duplicate" not in found, "what is the same is not said to be alike as well"
     text = ftcli("check", root, code=3).out
@@ -145,13 +47,13 @@ def test_one_image_in_two_splits_is_an_error_and_within_one_a_warning(ftcli: Ftc
 def test_val_and_test_that_share_images_are_a_warning(ftcli: Ftcli, root: Path) -> None:
     (root / "test").mkdir()
     shutil.copytree(root / "val/ants", root / "test/ants")
-    found = findings(ftcli("check", root, "--json"))
+    found = findings_of(ftcli("check", root, "--json"))
     assert [(leak["level"], len(leak["cases"])) for leak in found["leak"]] == [("warning", 10)]
 
 
 def test_one_image_under_two_labels_is_an_error(ftcli: Ftcli, root: Path) -> None:
     shutil.copy(root / "train/ants/00.png", root / "train/bees/mistake.png")
-    (conflict,) = findings(ftcli("check", root, "--json", code=3))["label-conflict"]
+    (conflict,) = findings_of(ftcli("check", root, "--json", code=3))["label-conflict"]
     assert conflict["cases"] == [{"files": ["train/ants/00.png", "train/bees/mistake.png"], "note": "ants and bees"}]
 
 
@@ -164,7 +66,7 @@ def test_a_copy_that_was_changed_is_found_in_another_split(ftcli: Ftcli, root: P
         "grey": lambda: source.convert("L"),
     }[change]()
     (root / "val/ants/changed.jpg").write_bytes(encoded(changed, "JPEG", quality=80))
-    found = findings(ftcli("check", root, "--json"))
+    found = findings_of(ftcli("check", root, "--json"))
     (case,) = found["near-duplicate"][0]["cases"]
     assert case["files"] == ["train/ants/00.png", "val/ants/changed.jpg"]
     assert case["note"].startswith("mirrored; ") == (change == "mirrored")
@@ -176,12 +78,12 @@ def test_imbalance_small_classes_and_files_of_no_class_are_told(ftcli: Ftcli, ro
     (root / "loose.png").write_bytes(b"")
     (root / "notes.txt").write_text("")
     outcome = ftcli("check", root, "--json")
-    found = findings(outcome)
+    found = findings_of(outcome)
     assert "6.0 times as many images in train as class bees (12 and 2)" in found["imbalance"][0]["message"]
     assert outcome.json["contents"]["imbalance"] == 6.0
     assert [case["note"] for case in found["small-class"][0]["cases"]] == ["bees: 2 in train"]
-    assert files(found["no-label"][0]) == [["loose.png"]]
-    assert (files(found["stray"][0]), found["stray"][0]["level"]) == ([["notes.txt"]], "info")
+    assert files_of(found["no-label"][0]) == [["loose.png"]]
+    assert (files_of(found["stray"][0]), found["stray"][0]["level"]) == ([["notes.txt"]], "info")
 
 
 @pytest.mark.parametrize(
@@ -205,16 +107,16 @@ def test_folders_that_are_wrong_are_an_error_of_the_layout(ftcli: Ftcli, root: P
 def test_a_class_without_a_single_good_image_is_an_error_besides_the_images(ftcli: Ftcli, root: Path) -> None:
     for path in (root / "train/bees").iterdir():
         path.write_bytes(b"")
-    found = findings(ftcli("check", root, "--json", code=3))
+    found = findings_of(ftcli("check", root, "--json", code=3))
     assert len(found["bad-image"][0]["cases"]) == 12
     assert found["layout"][0]["message"].startswith("Without the bad images: no images in class folder bees")
 
 
 def test_groups_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
-    found = findings(ftcli("check", root, "--json", "--group-by", "^([0-9]+)", code=3))
+    found = findings_of(ftcli("check", root, "--json", "--group-by", "^([0-9]+)", code=3))
     assert len(found["group-leak"][0]["cases"]) == 10
     assert found["group-leak"][0]["cases"][0]["note"] == "group 00"
-    unmatched = findings(ftcli("check", root, "--json", "--group-by", "^(patient)", code=3))
+    unmatched = findings_of(ftcli("check", root, "--json", "--group-by", "^(patient)", code=3))
     assert "finds no group in train/ants/00.png" in unmatched["layout"][0]["message"]
 
 
@@ -222,9 +124,9 @@ def test_copies_in_one_folder_leak_into_the_val_that_is_cut_from_it(ftcli: Ftcli
     folder = root / "train"
     for path in sorted((folder / "ants").iterdir()):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
-    leaking = findings(ftcli("check", folder, "--json", "--val-fraction", 0.5, code=3))
+    leaking = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, code=3))
     assert "cut from the same folder" in leaking["leak"][0]["advice"]
-    grouped = findings(ftcli("check", folder, "--json", "--val-fraction", 0.5, "--group-by", "([0-9]+)[.]png$"))
+    grouped = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, "--group-by", "([0-9]+)[.]png$"))
     assert "leak" not in grouped
     assert "duplicate" in grouped
 
@@ -233,11 +135,11 @@ def test_a_recipe_says_what_its_dataset_is(ftcli: Ftcli, root: Path) -> None:
     (root / "val/ants/00.png").write_bytes(b"")
     recipe = Path("recipe.yaml")
     recipe.write_text(f"data: {{root: {root}, on_bad_image: skip}}\n")
-    (finding,) = findings(ftcli("check", recipe, "--json"))["bad-image"]
+    (finding,) = findings_of(ftcli("check", recipe, "--json"))["bad-image"]
     assert finding["level"] == "warning"
     assert "the recipe skips them" in finding["message"]
     recipe.write_text(f"data: {{root: {root}, group_by: '^([0-9]+)'}}\n")
-    assert "group-leak" in findings(ftcli("check", recipe, "--json", code=3))
+    assert "group-leak" in findings_of(ftcli("check", recipe, "--json", code=3))
     assert "says itself what group_by are" in ftcli("check", recipe, "--group-by", "(a)", code=2).err
 
 
@@ -268,4 +170,4 @@ def test_train_warns_of_leaks_in_a_few_lines_and_writes_them_down(ftcli: Ftcli, 
 def test_the_built_in_digits_have_no_errors(ftcli: Ftcli) -> None:
     outcome = ftcli("check", "digits", "--json")
     assert outcome.json["errors"] == 0
-    assert set(findings(outcome)) == {"not-compared"}
+    assert set(findings_of(outcome)) == {"not-compared"}

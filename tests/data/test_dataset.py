@@ -178,6 +178,27 @@ def test_a_loop_of_links_ends_and_linked_folders_count(touch):
     assert len(train) < 12
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_to_a_folder_above_the_class_brings_no_other_class_into_it(touch):
+    root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg")
+    (root / "train/b/up").symlink_to(root / "train")
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere/linked").symlink_to(root)
+    assert names(open_dataset(root).splits["train"]) == ["train/a/1.jpg", "train/b/1.jpg"]
+    behind_a_link = open_dataset(root / "elsewhere/linked")
+    assert names(behind_a_link.splits["train"]) == ["train/a/1.jpg", "train/b/1.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_to_itself_stays_a_sample_so_that_it_is_reported_later(touch):
+    root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg")
+    (root / "train/a/loop.jpg").symlink_to(root / "train/a/loop.jpg")
+    (root / "train/a/loop").symlink_to(root / "train/a/loop")
+    dataset = open_dataset(root)
+    assert "train/a/loop.jpg" in names(dataset.splits["train"])
+    assert root / "train/a/loop" in dataset.strays
+
+
 def test_a_broken_link_to_an_image_stays_a_sample_so_that_it_is_reported_later(touch):
     root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg")
     (root / "train/a/2.jpg").symlink_to(root / "gone.jpg")

@@ -1,0 +1,80 @@
+"""Files that go wrong, through `check` and `train`: each is named, with its reason, before anything is trained."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hostile import BAD, write_hostile
+from support import Ftcli, files_of, findings_of
+
+
+def test_every_hostile_file_is_named_with_its_reason(ftcli: Ftcli, root: Path) -> None:
+    bad = write_hostile(root / "train/bees")
+    outcome = ftcli("check", root, "--json", code=3)
+    (finding,) = findings_of(outcome)["bad-image"]
+    assert finding["level"] == "error"
+    reasons = {case["files"][0].removeprefix("train/bees/"): case["note"] for case in finding["cases"]}
+    assert set(reasons) == set(bad)
+    for name, (_, words) in BAD.items():
+        assert words in reasons[name]
+    assert "Convert it to JPEG" in finding["advice"]
+
+
+def test_odd_files_that_can_be_used_are_told_apart_from_bad_ones(ftcli: Ftcli, root: Path) -> None:
+    write_hostile(root / "train/bees")
+    found = findings_of(ftcli("check", root, "--json", code=3))
+    expected = {
+        "one-colour": {"one_pixel.png", "white.png"},
+        "extreme-size": {"one_pixel.png", "strip.png"},
+        "several-frames": {"animation.png", "pages.tif"},
+        "other-format": {"really_a_png.jpg", "animation.png"},
+        "unread-format": {"animation.gif", "IMG_0001.HEIC"},
+    }
+    for code, names in expected.items():
+        assert {Path(name).name for case in files_of(found[code][0]) for name in case} == names, code
+    assert "heif-convert" in found["unread-format"][0]["advice"]
+    assert "leak" not in found, "a link to a folder above is not followed"
+
+
+def test_train_names_the_same_bad_files_and_trains_on_the_rest(ftcli: Ftcli, root: Path) -> None:
+    bad = write_hostile(root / "train/bees")
+    recipe = Path("recipe.yaml")
+    recipe.write_text(
+        f"data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        "epochs: 1\n"
+    )
+    err = ftcli("train", recipe, code=3).err
+    for name in bad:
+        assert f"train/bees/{name}: " in err
+    assert not Path("runs").exists()
+    ftcli("train", recipe, "--name", "a", "data.on_bad_image=skip")
+    dataset = json.loads(Path("runs/a/dataset.json").read_text())
+    assert {image["path"] for image in dataset["skipped"]} == {f"train/bees/{name}" for name in bad}
+    assert dataset["splits"]["train"]["images"] == 24 + 11
+
+
+def test_names_that_are_no_text_are_shown_and_written_safely(ftcli: Ftcli, root: Path) -> None:
+    broken = Path(os.fsdecode(os.fsencode(root / "train/bees") + b"/caf\xe9\n.png"))
+    broken.write_bytes(b"")
+    outcome = ftcli("check", root, code=3)
+    assert "caf\\udce9\\n.png: the file is empty" in outcome.out
+    assert files_of(findings_of(ftcli("check", root, "--json", code=3))["bad-image"][0]) == [
+        ["train/bees/caf\udce9\n.png"]
+    ]
+
+
+def test_a_file_that_may_not_be_read_is_named(ftcli: Ftcli, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Permissions do not stop root, who runs many a test.
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "03.png" and path.parent.parent.name == "val":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    found = findings_of(ftcli("check", root, "--json", code=3))
+    assert [case["note"] for case in found["bad-image"][0]["cases"]] == [
+        "the file cannot be read (Permission denied)"
+    ] * 2
