@@ -123,6 +123,11 @@ def test_the_folds_depend_on_the_seed_alone() -> None:
     assert held(0) != held(1)
 
 
+def test_the_seed_of_a_fit_draws_its_folds() -> None:
+    losses = [[trial.log_loss for trial in fit(examples(10, 25), seed=seed)[2].trials] for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+
+
 def test_a_class_with_two_images_is_fitted_and_scored() -> None:
     data = examples(20, 2, apart=3.0)
     weights, bias, record = fit(data)
