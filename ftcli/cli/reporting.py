@@ -14,7 +14,9 @@ from ftcli.cli.output import show
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN [RUN...]", help="Run directories; of several, the first is the baseline."),
+        typer.Argument(
+            metavar="RUN [RUN...]", help="Run directories, or those of several seeds; the first is the baseline."
+        ),
     ],
     out: Annotated[
         Path | None,

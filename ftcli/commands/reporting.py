@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftcli.errors import RunDirectoryError
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import write_bytes, write_text
 from ftcli.run.recorded import RecordedRun, read_run
+from ftcli.run.seeds_directory import runs_at
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,17 @@ class ReportResult:
 
 
 def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Path | None = None) -> ReportResult:
-    """Write the page of a run, or of several against the first one.
+    """Write the page of a run, or of several against the first one; a directory of several seeds stands for their runs.
 
-    Without `out` it goes into the directory of the one run, and into the current directory for several; PNG files go
-    into the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
+    Without `out` it goes into the directory that was given, or, for several, into the current one; PNG files go into
+    the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
     that do not match, and UsageError for PNG files without matplotlib.
     """
-    runs = [read_run(path) for path in paths]
+    runs = [read_run(run) for path in paths for run in runs_at(path)]
+    if not runs:
+        raise RunDirectoryError(
+            "holds no run yet", where=str(paths[0]), hint="Train a seed first: ftcli train --resume."
+        )
     evaluations = [evaluate(run.predictions) for run in runs]
     drawn = {} if pictures is None else _pictures(runs, evaluations, pictures)
     page = _page(runs, evaluations)
@@ -51,7 +57,7 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
     for path, content in drawn.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
-    return ReportResult(target, tuple(paths), tuple(drawn))
+    return ReportResult(target, tuple(run.path for run in runs), tuple(drawn))
 
 
 def add_report(

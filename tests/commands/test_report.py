@@ -98,6 +98,19 @@ def test_without_matplotlib_png_files_name_the_extra_and_nothing_is_written(
     assert not Path("page.html").exists()
 
 
+def test_a_directory_of_seeds_gets_a_page_of_all_of_them(ftcli: Ftcli, make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(f"seed-{seed}", wrong=5 + seed, recipe={"seed": seed})
+    (tmp_path / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1]}')
+    assert ftcli("report", tmp_path, "--json").json["runs"] == [str(tmp_path / f"seed-{seed}") for seed in (0, 1)]
+    assert "seed-0 and seed-1" in (tmp_path / "report.html").read_text()
+
+
+def test_a_directory_of_seeds_without_any_run_says_so(ftcli: Ftcli, tmp_path: Path) -> None:
+    (tmp_path / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1]}')
+    assert "holds no run yet" in ftcli("report", tmp_path, code=2).err
+
+
 def test_a_run_that_is_none_is_named(ftcli: Ftcli) -> None:
     assert "nowhere: does not exist" in ftcli("report", "nowhere", code=2).err
 
@@ -115,6 +128,15 @@ def test_reports_never_import_torch(make_run: MakeRun) -> None:
     )
     arguments = ["report", make_run("a"), make_run("b", wrong=1)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_does_not_wait_for_what_only_pages_need() -> None:
+    code = (
+        "import sys, ftcli.cli.training, ftcli.commands.driving, ftcli.commands.reporting\n"
+        "assert not {'jinja2', 'markupsafe', 'matplotlib', 'scipy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
