@@ -34,12 +34,13 @@ def gate_text(gate: Gate) -> str:
 
 
 def _runs(findings: Findings) -> str:
-    images = min(pair.comparison.images for pair in findings.pairs)
+    images = sorted({pair.comparison.images for pair in findings.pairs})
+    shared = f"{count(images[0], 'image')}{' or more' if len(images) > 1 else ''} that each shares with the baseline"
     lines = [
         f"baseline  {printable(findings.runs[0])}",
         *(f"          {printable(name)}" for name in findings.runs[1:]),
     ]
-    return "\n".join([*lines, f"{count(images, 'image')} or more that each shares with the baseline"])
+    return "\n".join([*lines, shared])
 
 
 def _contrast_table(contrasts: Sequence[Contrast], width: int) -> str:
