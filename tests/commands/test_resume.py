@@ -56,15 +56,19 @@ def write_recipe(tiny: Path, strategy: str, *extra: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("cache", ["auto", "off"])
+@pytest.mark.parametrize("cache", ["cold", "warm", "off"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_run_interrupted_after_every_epoch_is_bitwise_the_uninterrupted_one(
     ftcli: Ftcli, tiny: Path, interrupt: Interruption, strategy: str, cache: str
 ) -> None:
     recipe = write_recipe(tiny, strategy)
-    ftcli("train", recipe, "--name", "whole", f"data.cache={cache}")
+    if cache == "off":
+        recipe.write_text(recipe.read_text().replace("views: 2", "views: 2, cache: off"))
+    ftcli("train", recipe, "--name", "whole")
+    if cache == "cold":
+        interrupt.monkeypatch.setenv("FTCLI_CACHE", str(Path("another cache").absolute()))
     interrupt.after(1)
-    ftcli("train", recipe, "--name", "parts", f"data.cache={cache}", code=130)
+    ftcli("train", recipe, "--name", "parts", code=130)
     for epoch in (2, 3, 4):
         interrupt.after(epoch)
         ftcli("train", "--resume", "runs/parts", code=130)

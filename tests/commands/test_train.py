@@ -263,6 +263,22 @@ def test_a_signal_stops_after_the_batch_and_says_what_is_kept(recipe: Path, numb
     assert len(read_predictions(Path("runs/a/predictions/val.csv"))) == 12
 
 
+def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoint_whole(ftcli: Ftcli, recipe: Path) -> None:
+    slow = ["model.name=resnet18", "data.image_size=224", "data.batch_size=18", "strategy={kind: from-scratch}"]
+    command = [sys.executable, "-m", "ftcli", "train", str(recipe), "--name", "a", "epochs=50", *slow]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    wait_for_epochs(Path("runs/a/metrics.jsonl"), process)
+    for _ in range(2):
+        time.sleep(0.2)  # a batch takes longer
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted at once; epochs 1 to 1 are kept\nGo on with: ftcli train --resume runs/a\n" in err
+    assert "Traceback" not in err
+    assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
+    assert ftcli("train", "--resume", "runs/a", "--max-minutes", 0, "--json").json["epochs"] == 1
+
+
 def test_a_signal_while_features_are_computed_stops_soon(ftcli: Ftcli, recipe: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "many/train/a", count=300, colour=(200, 0, 0), side=8)
     write_images(tmp_path / "many/train/b", count=300, colour=(0, 0, 200), side=8)
