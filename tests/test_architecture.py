@@ -74,6 +74,7 @@ def test_effects_stay_in_their_rooms(path: Path) -> None:
     calls = calls_of(path)
     if here != "model/freezing.py":
         assert not calls & {"requires_grad_"}, "only model/freezing.py freezes"
+    assert not calls & {"extractall", "unpack_archive"}, "no archive is unpacked, so no path in one can escape"
     if here not in {"cli/program.py", "cli/output.py"}:
         assert "print" not in calls or part_of(path) == "report", "only report/ and the boundary in cli/ show"
     if part_of(path) not in {"run", "data", "cache"}:

@@ -20,6 +20,7 @@ from ftcli.data.transforms import evaluation_transform, normalise
 from ftcli.data.views import Views
 from ftcli.engine.device import Compute
 from ftcli.engine.scoring import score_batches
+from ftcli.errors import ModelError
 from ftcli.model.backbones import Network
 from ftcli.model.cutting import Cut
 
@@ -177,8 +178,16 @@ def to_input(images: Tensor, network: Network, compute: Compute) -> Tensor:
 def score_images(
     network: Network, samples: Sequence[Sample], compute: Compute, *, batch_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels (N,) and probabilities (N, classes) of images, in their order."""
+    """Return labels (N,) and probabilities (N, classes) of images, in their order.
+
+    Raises ModelError for a network whose weights give no finite numbers.
+    """
     workers = default_workers(len(samples))
     transform = evaluation_transform(network.spec)
     with EvaluationLoader(samples, transform=transform, batch_size=batch_size, workers=workers) as loader:
-        return score_batches(network, loader, WholeLogits(network, compute), compute)
+        labels, probabilities = score_batches(network, loader, WholeLogits(network, compute), compute)
+    wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    if wrong:
+        hint = "Its weights are not what a training leaves; use another checkpoint."
+        raise ModelError(f"the network gives no finite probabilities for {wrong} of {len(labels)} images", hint=hint)
+    return labels, probabilities

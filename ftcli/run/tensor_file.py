@@ -68,7 +68,7 @@ def describes_itself(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as opened:
             return _KEY in (opened.metadata() or {})
-    except SafetensorError:
+    except (SafetensorError, OSError):
         return False
 
 

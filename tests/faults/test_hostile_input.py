@@ -12,6 +12,8 @@ import pytest
 import torch
 from support import Ftcli
 
+from ftcli.run.checkpoint import load_checkpoint, save_checkpoint
+
 RECIPE = (
     "data: {{root: {root}, image_size: 32, workers: 0}}\n"
     "model: {{name: mobilenet_v3_small, weights: none}}\nepochs: 1\n"
@@ -213,3 +215,15 @@ def test_the_malicious_file_does_harm_where_it_is_trusted() -> None:
     code = "import torch; torch.load('evil.pth', weights_only=False)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert Path("owned").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_checkpoint_whose_weights_are_no_numbers_is_refused_by_eval(ftcli: Ftcli, recipe: str, value: float) -> None:
+    """Its checksum is right: somebody made it."""
+    ftcli("train", recipe, "--name", "a")
+    whole = load_checkpoint(Path("runs/a"))
+    weights = {name: tensor.clone() for name, tensor in whole.state_dict.items()}
+    weights["classifier.3.bias"][:] = value
+    save_checkpoint(Path("made_up.safetensors"), weights, whole.info)
+    outcome = ftcli("eval", "made_up.safetensors", code=2)
+    assert "gives no finite probabilities for 12 of 12 images" in outcome.err
