@@ -13,7 +13,7 @@ from ftcli.report.text import printable
 
 Element = ET.Element
 
-_CHARACTER = 6.4
+_CHARACTER = 6.9
 """About how many pixels a character of a label takes at 12 pixels: generous for most fonts."""
 
 

@@ -168,9 +168,11 @@ def test_text_stands_out_in_both_schemes(visit, pages, scheme):
         assert _contrast(page, selector) >= 4.5, selector
 
 
-def test_a_printed_page_holds_what_was_folded_away(visit, pages):
-    page = visit(pages["run"]).page
+def test_a_printed_page_holds_what_was_folded_away_and_fits_the_paper(visit, pages):
+    paper = 718  # the pixels of A4 between Chromium's margins
+    page = visit(pages["run"], width=paper).page
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details table").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= paper
     assert not page.locator("nav").is_visible()

@@ -39,7 +39,7 @@ def test_texts_and_attributes_of_a_drawing_are_escaped():
 
 def test_a_text_is_cut_to_its_room():
     assert fitted("short", 200) == "short"
-    assert fitted("a rather long name", 64) == "a rather …"
+    assert fitted("a rather long name", 69) == "a rather …"
     assert fitted("abc", 5) == ""
 
 
