@@ -57,8 +57,9 @@ def train(
         return
     _check_name(name)
     numbers = None if seeds is None else _numbers(seeds)
-    from ftcli.commands.jobs import Clock, RunPlace, Supervision
+    from ftcli.commands.jobs import RunPlace
     from ftcli.commands.seeds import load_for_training, resume_runs, train_runs
+    from ftcli.commands.supervision import Clock, Supervision
     from ftcli.evaluation.gates import raise_failed
     from ftcli.report.progress import choose_progress
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.jobs import Job, OutOfTimeError, val_predictions
+from ftcli.commands.jobs import Job, val_predictions
 from ftcli.commands.preparing import Preparation
 from ftcli.commands.reporting import add_report
+from ftcli.commands.supervision import OutOfTimeError
 from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError
 from ftcli.evaluation.expectations import check_expectations
 from ftcli.evaluation.gates import Gate

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftcli.commands.inspecting import Inspected, inspect_for_training
 from ftcli.commands.preparing import Preparation
-from ftcli.errors import InterruptedRunError
+from ftcli.commands.supervision import Progress, Supervision, kept_epochs, stop_if_asked
 from ftcli.evaluation.predictions import Predictions
-from ftcli.plan import Plan
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_text
 from ftcli.records import EpochRecord
@@ -35,31 +32,6 @@ if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
     from ftcli.model.backbones import Network
 
 
-class Progress(Protocol):
-    """Hears what happens while a run is trained."""
-
-    def notice(self, sentence: str) -> None:
-        """Hear something that the user should know."""
-
-    def stage(self, sentence: str) -> None:
-        """Hear what is being done before training."""
-
-    def started(self, run: Path, plan: Plan) -> None:
-        """Hear that the run directory is there."""
-
-    def images(self, done: int, total: int) -> None:
-        """Hear how many images have been checked, of how many."""
-
-    def features(self, done: int, total: int) -> None:
-        """Hear how many views of images the frozen part has been computed for, of how many."""
-
-    def batch(self, epoch: int, batch: int, batches: int) -> None:
-        """Hear that a training batch is done."""
-
-    def epoch(self, record: EpochRecord, *, best: bool) -> None:
-        """Hear that an epoch is done."""
-
-
 @dataclass(frozen=True)
 class RunPlace:
     """Where a run goes: `name` in `runs`, or what recipe and defaults say where they are None."""
@@ -67,41 +39,6 @@ class RunPlace:
     name: str | None = None
     runs: Path | None = None
     overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Clock:
-    """When the command began, in seconds of `time.monotonic`, and how many seconds it may take, if not any number."""
-
-    started: float
-    limit_seconds: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long it has taken so far."""
-        return time.monotonic() - self.started
-
-    def from_now(self) -> Clock:
-        """Return a clock that begins now and ends when this one does."""
-        now = time.monotonic()
-        return Clock(now, None if self.limit_seconds is None else self.started + self.limit_seconds - now)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it has taken as long as it may."""
-        return self.limit_seconds is not None and self.seconds >= self.limit_seconds
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """Who hears what happens to a run, and how long it may take."""
-
-    progress: Progress
-    clock: Clock
-
-
-class OutOfTimeError(Exception):
-    """The command has taken as long as it may; no failure."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +88,7 @@ class Job:
     @property
     def kept(self) -> str:
         """Which epochs are written down, as part of a sentence."""
-        return _kept(self.records)
+        return kept_epochs(self.records)
 
     def watch(self) -> Watch:
         """Return the watch after the epochs so far."""
@@ -234,19 +171,6 @@ def create_directory(job: Job, *, overwrite: bool) -> int:
         run.environment.name: {"format": FORMAT_VERSION, **machine},
     }
     return create(run, files, overwrite=overwrite)
-
-
-def stop_if_asked(request: StopRequest, clock: Clock, records: list[EpochRecord]) -> None:
-    """Raise InterruptedRunError, saying what is kept, when a signal has come, OutOfTimeError when the time is up."""
-    if request.signal_number is not None:
-        name = signal.Signals(request.signal_number).name
-        raise InterruptedRunError(f"stopped by {name}; {_kept(records)}", signal_number=request.signal_number)
-    if clock.is_up:
-        raise OutOfTimeError
-
-
-def _kept(records: list[EpochRecord]) -> str:
-    return f"epochs 1 to {len(records)} are kept" if records else "no epoch was finished"
 
 
 def val_predictions(job: Job, probabilities: NDArray[np.float64]) -> Predictions:

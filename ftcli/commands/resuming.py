@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.driving import TrainResult, drive, finished_result
-from ftcli.commands.jobs import Begun, Job, Supervision, make_job, val_predictions
+from ftcli.commands.jobs import Begun, Job, make_job, val_predictions
 from ftcli.commands.preparing import Preparation, prepare
+from ftcli.commands.supervision import Supervision
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
 from ftcli.evaluation.changes import recipe_changes
 from ftcli.recipe import Recipe

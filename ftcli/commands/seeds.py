@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.commands.driving import TrainResult, resume_hint
-from ftcli.commands.jobs import RunPlace, Supervision, place_of
+from ftcli.commands.jobs import RunPlace, place_of
 from ftcli.commands.preparing import prepare
 from ftcli.commands.resuming import resume_run
+from ftcli.commands.supervision import Supervision
 from ftcli.commands.training import train_into, train_recipe
 from ftcli.errors import InterruptedRunError
 from ftcli.evaluation.gates import Gate

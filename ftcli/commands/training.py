@@ -6,8 +6,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ftcli.commands.driving import TrainResult, drive
-from ftcli.commands.jobs import RunPlace, Supervision, create_directory, make_job, place_of
+from ftcli.commands.jobs import RunPlace, create_directory, make_job, place_of
 from ftcli.commands.preparing import Preparation, prepare
+from ftcli.commands.supervision import Supervision
 from ftcli.recipe import Recipe
 from ftcli.run.directory import RunDirectory, check_free, check_made
 from ftcli.run.locking import exclusive

@@ -11,7 +11,7 @@ from filelock import FileLock
 from same_runs import assert_same_runs
 from support import Ftcli
 
-from ftcli.commands.jobs import Clock
+from ftcli.commands.supervision import Clock
 from ftcli.report.progress import LineProgress
 
 STRATEGIES = {
