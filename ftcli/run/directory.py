@@ -16,7 +16,7 @@ from typing import Any
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.run.files import append_line, write_json, write_text
-from ftcli.run.reading import check_hashes, damaged, hashes_of, read_json, read_text
+from ftcli.run.reading import check_hashes, damaged, hashes_of, json_hash, read_json, read_text
 from ftcli.yaml12 import load_yaml
 
 SEEDS_SUMMARY = "seeds.json"
@@ -143,19 +143,20 @@ class RunDirectory:
     def read_summary(self) -> RunSummary:
         """Read how the run ended. Raises RunDirectoryError, naming the file, where it is damaged."""
         try:
-            return RunSummary.from_json(read_json(self.summary))
+            return RunSummary.from_json(self._summary_values())
         except ValueError as error:
             raise damaged(self.summary, str(error)) from error
 
     def finish(self, summary: RunSummary) -> None:
         """Write summary.json, whose presence says that the run is done, with the hashes of the files it ends with."""
-        write_json(self.summary, {**summary.to_json(), "files": hashes_of(self.path, (*_TEXTS, *_WEIGHTS))})
+        values = {**summary.to_json(), "files": hashes_of(self.path, (*_TEXTS, *_WEIGHTS))}
+        write_json(self.summary, {**values, "sha256": json_hash(values)})
 
     def check_unchanged(self, *names: str) -> None:
         """Raise RunDirectoryError where the run is finished and one of these files is not as it was then."""
         if not self.summary.exists():
             return
-        hashes = read_json(self.summary).get("files", {})
+        hashes = self._summary_values().get("files")
         if not isinstance(hashes, dict):
             raise damaged(self.summary, "does not name the run's files")
         check_hashes(self.path, {name: hashes[name] for name in names if name in hashes})
@@ -178,6 +179,13 @@ class RunDirectory:
     def facts(self, file: Path) -> dict[str, Any]:
         """Read one of the JSON files; what an older run lacks is empty."""
         return read_json(file) if file.is_file() else {}
+
+    def _summary_values(self) -> dict[str, Any]:
+        """Read summary.json, whose own hash stands in itself."""
+        values = read_json(self.summary)
+        if values.pop("sha256", None) != json_hash(values):
+            raise damaged(self.summary, "is not what this run wrote: its hash is another")
+        return values
 
 
 def default_name(recipe: Path, seed: int | tuple[int, ...], now: datetime) -> str:

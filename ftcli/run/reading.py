@@ -43,6 +43,11 @@ def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: _hash(folder / name) for name in names if (folder / name).is_file()}
 
 
+def json_hash(value: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of a JSON object, whatever the order of its keys and its layout in a file."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
     """Raise RunDirectoryError for the first file that is missing or is not the one that was hashed."""
     for name, sha256 in hashes.items():

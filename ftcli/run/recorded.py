@@ -64,13 +64,16 @@ def read_run(path: Path, predictions: Predictions | None = None) -> RecordedRun:
     Raises RunDirectoryError naming what is missing or damaged.
     """
     run = open_run(path)
+    recipe = run.recipe_values()
+    if not isinstance(recipe.get("model"), dict) or not isinstance(recipe["model"].get("name"), str):
+        raise damaged(run.recipe, "does not name the model")
     if predictions is None:
         predictions = read_predictions(run.predictions("val"))
     plan, parameters = _plan(run)
     return RecordedRun(
         path=path,
         recipe_text=run.recipe_text(),
-        recipe=run.recipe_values(),
+        recipe=recipe,
         plan=plan,
         parameters=parameters,
         records=_records(run, plan),

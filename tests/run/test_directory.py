@@ -157,10 +157,17 @@ def test_checkpoints_are_checked_when_they_are_loaded(finished: RunDirectory) ->
         load_checkpoint(finished.path)
 
 
-def test_a_summary_that_is_damaged_is_named(finished: RunDirectory) -> None:
-    finished.summary.write_text('{"schema": 1, "files": 3}')
-    with pytest.raises(RunDirectoryError, match=r"summary\.json: does not name the run's files"):
+@pytest.mark.parametrize(("old", "new"), [('"best_epoch": 1', '"best_epoch": 2'), ('"sha256"', '"sha255"'), ("{", "")])
+def test_a_summary_that_is_damaged_is_named(finished: RunDirectory, old: str, new: str) -> None:
+    finished.summary.write_text(finished.summary.read_text().replace(old, new, 1))
+    with pytest.raises(RunDirectoryError) as caught:
         open_run(finished.path)
+    assert caught.value.where == str(finished.summary)
+
+
+def test_a_summary_may_be_laid_out_anew(finished: RunDirectory) -> None:
+    finished.summary.write_text(json.dumps(dict(reversed(json.loads(finished.summary.read_text()).items()))))
+    assert open_run(finished.path) == finished
 
 
 def test_where_no_directory_can_be_made_is_known_before_anything_is_computed(tmp_path: Path) -> None:
