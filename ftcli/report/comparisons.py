@@ -10,7 +10,7 @@ from ftcli.evaluation.findings import Changes, RunPair
 from ftcli.evaluation.flips import Flip
 from ftcli.evaluation.significance import p_text
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, figure, metric_name, setting, share, signed
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, difference_cells, metric_name, setting, share, signed
 
 _FLIPS = 10
 _CLASSES = 10
@@ -85,16 +85,7 @@ def _heading(comparison: Comparison) -> str:
 
 
 def _difference_table(metrics: Mapping[str, Difference], width: int) -> str:
-    rows = [
-        (
-            metric_name(name),
-            figure(name, each.a),
-            figure(name, each.b),
-            signed(name, each.difference),
-            f"{signed(name, each.low)} to {signed(name, each.high)}",
-        )
-        for name, each in metrics.items()
-    ]
+    rows = [(metric_name(name), *difference_cells(name, each)) for name, each in metrics.items()]
     return table(("metric", "A", "B", "B - A", "95 % interval"), rows, width)
 
 

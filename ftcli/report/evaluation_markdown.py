@@ -9,7 +9,7 @@ from ftcli.evaluation.metrics import Evaluation
 from ftcli.report.findings_markdown import gates_markdown
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count
-from ftcli.report.wording import figure, interval_text, metric_name, share
+from ftcli.report.wording import class_cells, figure, interval_text, metric_name, share
 
 _PAIRS = 20
 
@@ -33,17 +33,7 @@ def evaluation_markdown(evaluation: Evaluation, gates: Sequence[Gate], *, title:
 
 
 def _classes(evaluation: Evaluation) -> str:
-    rows = [
-        (
-            escaped(each.name),
-            str(each.images),
-            share(each.precision.value if each.precision else None),
-            share(each.recall.value if each.recall else None),
-            interval_text("recall", each.recall) if each.recall else "-",
-            share(each.f1),
-        )
-        for each in evaluation.per_class
-    ]
+    rows = [(escaped(each.name), *class_cells(each)) for each in evaluation.per_class]
     header = ("class", "images", "precision", "recall", "95 % interval", "F1")
     return folded(count(len(rows), "class", "classes"), table(header, rows))
 

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.records import Interval
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import figure, interval_text, metric_name, share
+from ftcli.report.wording import class_cells, figure, interval_text, metric_name, share
 
 _CLASS_ROWS = 30
 _MATRIX_CLASSES = 20
@@ -40,17 +40,7 @@ def metrics_text(metrics: Mapping[str, Interval], width: int) -> str:
 
 def _class_table(evaluation: Evaluation, width: int) -> str:
     shown = evaluation.per_class[:_CLASS_ROWS]
-    rows = [
-        (
-            printable(each.name),
-            str(each.images),
-            share(each.precision.value if each.precision else None),
-            share(each.recall.value if each.recall else None),
-            interval_text("recall", each.recall) if each.recall else "-",
-            share(each.f1),
-        )
-        for each in shown
-    ]
+    rows = [(printable(each.name), *class_cells(each)) for each in shown]
     header = ("class", "images", "precision", "recall", "95 % interval", "F1")
     shown_classes = table(header, rows, width)
     more = len(evaluation.per_class) - len(shown)

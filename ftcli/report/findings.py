@@ -9,7 +9,7 @@ from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.significance import p_text
 from ftcli.report.comparisons import changes_text, pair_text, verdict
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import figure, metric_name, signed
+from ftcli.report.wording import difference_cells, figure, metric_name, signed
 
 
 def findings_text(findings: Findings, *, width: int = 80) -> str:
@@ -48,10 +48,7 @@ def _contrast_table(contrasts: Sequence[Contrast], width: int) -> str:
         (
             printable(each.b_name),
             metric_name(each.metric),
-            figure(each.metric, each.a),
-            figure(each.metric, each.b),
-            signed(each.metric, each.difference),
-            f"{signed(each.metric, each.low)} to {signed(each.metric, each.high)}",
+            *difference_cells(each.metric, each),
             p_text(each.adjusted).removeprefix("p ").removeprefix("= "),
         )
         for each in contrasts

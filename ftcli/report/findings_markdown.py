@@ -11,7 +11,7 @@ from ftcli.evaluation.significance import p_text
 from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count
-from ftcli.report.wording import figure, metric_name, setting, signed
+from ftcli.report.wording import difference_cells, figure, metric_name, setting, signed
 
 _FLIPS = 50
 
@@ -38,16 +38,7 @@ def gates_markdown(gates: Sequence[Gate]) -> str:
 def _pair(pair: RunPair) -> str:
     comparison = pair.comparison
     a, b = map(escaped, comparison.names)
-    rows = [
-        (
-            metric_name(name),
-            figure(name, each.a),
-            figure(name, each.b),
-            signed(name, each.difference),
-            f"{signed(name, each.low)} to {signed(name, each.high)}",
-        )
-        for name, each in comparison.metrics.items()
-    ]
+    rows = [(metric_name(name), *difference_cells(name, each)) for name, each in comparison.metrics.items()]
     parts = [
         f"A is {a}, B is {b}; {count(comparison.images, 'image')}.",
         escaped(f"{verdict(comparison)} {equivalence(comparison)}".rstrip()),
@@ -72,10 +63,7 @@ def _contrasts(contrasts: Sequence[Contrast]) -> str:
         (
             escaped(each.b_name),
             metric_name(each.metric),
-            figure(each.metric, each.a),
-            figure(each.metric, each.b),
-            signed(each.metric, each.difference),
-            f"{signed(each.metric, each.low)} to {signed(each.metric, each.high)}",
+            *difference_cells(each.metric, each),
             escaped(p_text(each.adjusted)),
         )
         for each in contrasts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ftcli.evaluation.abstention import Abstention
 from ftcli.evaluation.temperature import Calibration
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import figure, interval_text, metric_name, share, signed
+from ftcli.report.wording import difference_cells, interval_text, metric_name, share
 
 _LEAST_SHOWN = 0.5
 """The coverage below which thresholds are left to --json."""
@@ -24,16 +24,7 @@ def calibration_text(calibration: Calibration, *, width: int = 80) -> str:
         how += " The network was trained on them and is surer of them than of others: rather fit on val."
     if calibration.unbounded:
         how += " The network is right on all of them, so the colder the better: do not rely on this temperature."
-    rows = [
-        (
-            metric_name(name),
-            figure(name, each.a),
-            figure(name, each.b),
-            signed(name, each.difference),
-            f"{signed(name, each.low)} to {signed(name, each.high)}",
-        )
-        for name, each in calibration.metrics.items()
-    ]
+    rows = [(metric_name(name), *difference_cells(name, each)) for name, each in calibration.metrics.items()]
     return f"{prose(how, width)}\n{table(('metric', 'before', 'after', 'change', '95 % interval'), rows, width)}"
 
 

@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ftcli.evaluation.differences import Difference
+from ftcli.evaluation.findings import Contrast
+from ftcli.evaluation.metrics import ClassMetrics
 from ftcli.records import LOWER_IS_BETTER, Interval, metric_words
 from ftcli.report.text import printable
 
@@ -55,3 +58,20 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def difference_cells(name: str, found: Difference | Contrast) -> tuple[str, str, str, str]:
+    """Return a metric of two sides as cells of a table: A, B, B minus A and its 95 % interval."""
+    low, high = signed(name, found.low), signed(name, found.high)
+    return figure(name, found.a), figure(name, found.b), signed(name, found.difference), f"{low} to {high}"
+
+
+def class_cells(found: ClassMetrics) -> tuple[str, ...]:
+    """Return how one class does as cells of a table: images, precision, recall, its 95 % interval and F1."""
+    return (
+        str(found.images),
+        share(found.precision.value if found.precision else None),
+        share(found.recall.value if found.recall else None),
+        interval_text("recall", found.recall) if found.recall else "-",
+        share(found.f1),
+    )

@@ -264,12 +264,13 @@ def test_a_signal_stops_after_the_batch_and_says_what_is_kept(recipe: Path, numb
 
 
 def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoint_whole(ftcli: Ftcli, recipe: Path) -> None:
-    slow = ["model.name=resnet18", "data.image_size=224", "data.batch_size=18", "strategy={kind: from-scratch}"]
+    slow = ["model.name=resnet18", "data.image_size=320", "data.batch_size=18", "strategy={kind: from-scratch}"]
     command = [sys.executable, "-m", "ftcli", "train", str(recipe), "--name", "a", "epochs=50", *slow]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     wait_for_epochs(Path("runs/a/metrics.jsonl"), process)
     for _ in range(2):
-        time.sleep(0.2)  # a batch takes longer
+        time.sleep(0.1)  # a batch takes seconds
         process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
