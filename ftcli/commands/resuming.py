@@ -42,6 +42,7 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
     changes = _changes(recipe, raised)
     with exclusive(run):
         if run.summary.is_file() and not changes:
+            sweep(run.path)
             return finished_result(run, prepare(recipe))
         preparation = prepare(raised)
         point = _Point.read(run)
@@ -180,7 +181,8 @@ def _check_images(job: Job) -> None:
         if before["splits"].get(split) != described:
             images = before["splits"].get(split, {}).get("images")
             raise DatasetError(
-                f"the images of {split} are not those that the run began with: {images} then, {described['images']} "
+                f"the images of {split} are not those that the run began with, as dataset.json says: "
+                f"{images} then, {described['images']} "
                 "now, or other names or contents",
                 where=str(job.inspected.dataset.root),
                 hint="Bring them back as they were, or train a new run.",

@@ -96,6 +96,8 @@ def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], 
         return "nothing"
     runs.assert_valid(run)
     launch("train", "--resume", run)
+    if not (run / "report.html").exists():  # the run was finished, and only its page was not written
+        launch("report", run)
     assert_same_runs(run, Path("runs/whole"))
     return "a run"
 
