@@ -55,6 +55,8 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if isinstance(value, BaseModel):
         return f"`{{kind: {value.kind}}}`" if hasattr(value, "kind") else "below"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
     return f"`{'null' if value is None else str(value).lower() if isinstance(value, bool) else value}`"
 
 

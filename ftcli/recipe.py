@@ -26,6 +26,7 @@ from ftcli.recipe_types import (
     Rates,
     Seed,
     Share,
+    Tracking,
     Views,
     WeightDecay,
     Workers,
@@ -342,6 +343,12 @@ class Recipe(Section):
         "top5_accuracy and worst_class_recall, which speak of whatever is scored; with `val_` or `test_` before them, "
         "of that split alone.",
     )
+    tracking: Annotated[tuple[Tracking, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Who is told of each epoch besides the run directory: `tensorboard`, by event files in the run "
+        "directory, and `mlflow`, at MLFLOW_TRACKING_URI. Each needs the extra of its name: "
+        "`pip install 'ftcli[tensorboard,mlflow]'`.",
+    )
     runs_dir: Annotated[str, Field(min_length=1)] = Field(
         default="runs", description="Where run directories go. `--runs` overrides it."
     )
@@ -374,6 +381,13 @@ class Recipe(Section):
         if seeds is not None and len(set(seeds)) != len(seeds):
             raise ValueError("a seed is there twice")
         return seeds
+
+    @field_validator("tracking")
+    @classmethod
+    def _trackers_differ(cls, tracking: tuple[Tracking, ...]) -> tuple[Tracking, ...]:
+        if len(set(tracking)) != len(tracking):
+            raise ValueError("a tracker is there twice")
+        return tracking
 
     @model_serializer(mode="wrap")
     def _without_void_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Rates = Annotated[Mapping[str, Rate], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Share, Share], Field(strict=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Tracking = Literal["tensorboard", "mlflow"]
 WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

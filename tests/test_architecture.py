@@ -21,6 +21,7 @@ TIERS = (
     {"evaluation"},
     {"engine"},
     {"run"},
+    {"tracking"},
     {"report"},
     {"commands"},
     {"cli"},

@@ -62,6 +62,16 @@ def drive(job: Job) -> TrainResult:
     When the time is up, what is written stays, and the result says that the run is not finished.
     """
     job.progress.started(job.run.path, job.preparation.plan)
+    with job.trackers as trackers:
+        trackers.begin(job.recipe.model_dump(mode="json"), job.records)
+        result = _drive(job)
+        if result.finished and result.summary is not None:
+            trackers.finish(result.summary)
+    return result
+
+
+def _drive(job: Job) -> TrainResult:
+    """Train, and write down what came of it."""
     try:
         with job.request.listening(), job.sources:
             _train_phases(job)
@@ -128,6 +138,7 @@ def _train_phases(job: Job) -> None:
             job.records.append(epoch.record)
             is_best = watch.best_epoch == epoch.record.epoch
             _write_epoch(job, epoch, is_best=is_best)
+            job.trackers.epoch(epoch.record)
             job.progress.epoch(epoch.record, best=is_best)
             if watch.is_over(phase.patience):
                 break

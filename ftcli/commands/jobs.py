@@ -20,6 +20,7 @@ from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_text
 from ftcli.records import EpochRecord
 from ftcli.run.directory import FORMAT_VERSION, RunDirectory, create, default_name
+from ftcli.tracking.trackers import Trackers, open_trackers
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
     from torch import Tensor
@@ -65,6 +66,7 @@ class Job:
     inspected: Inspected
     compute: Compute
     supervision: Supervision
+    trackers: Trackers
     request: StopRequest
     begun: Begun
     records: list[EpochRecord]
@@ -128,6 +130,7 @@ def make_job(
 
     recipe = preparation.recipe
     clock, progress = supervision.clock, supervision.progress
+    trackers = open_trackers(recipe.tracking, run, notice=progress.notice)
     compute = pick_compute(recipe.device, recipe.precision)
     for sentence in network.notices:
         progress.stage(sentence)
@@ -154,7 +157,20 @@ def make_job(
     }
     sources = Sources(setting, images)
     notices = begun.notices or (*preparation.notices, *network.notices, *inspected.notices)
-    return Job(preparation, run, network, sources, inspected, compute, supervision, request, begun, records, notices)
+    return Job(
+        preparation,
+        run,
+        network,
+        sources,
+        inspected,
+        compute,
+        supervision,
+        trackers,
+        request,
+        begun,
+        records,
+        notices,
+    )
 
 
 def create_directory(job: Job, *, overwrite: bool) -> int:

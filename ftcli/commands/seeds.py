@@ -22,6 +22,7 @@ from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
 from ftcli.run.predictions_file import read_predictions
 from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds, remove_unused
+from ftcli.tracking.trackers import check_installed
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def spread_to_json(spread: dict[str, Spread]) -> dict[str, dict[str, float | int
 
 
 def load_for_training(config: Path, overrides: Sequence[str], seeds: tuple[int, ...] | None) -> Recipe:
-    """Read a recipe; `seeds` stand in place of its own. Raises RecipeError."""
+    """Read a recipe; `seeds` stand in place of its own. Raises RecipeError, and UsageError for a missing tracker."""
     recipe = load_recipe(config, overrides)
+    check_installed(recipe.tracking)
     if seeds is None:
         return recipe
     values = {key: value for key, value in recipe.model_dump(mode="json").items() if key != "seed"}

@@ -87,6 +87,16 @@ class RunDirectory:
         return self.checkpoints / "last.safetensors"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files, where the recipe wants them."""
+        return self.path / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """The id of the run at MLflow, where the recipe wants one."""
+        return self.path / "mlflow.json"
+
+    @property
     def lock(self) -> Path:
         """Locked by the process that trains this run, if one does."""
         return self.path / ".lock"

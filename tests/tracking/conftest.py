@@ -1,0 +1,38 @@
+"""What the trackers' tests share: a recipe that is trained in a second, and stopping it after an epoch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftcli.report.progress import LineProgress
+
+
+@pytest.fixture
+def recipe(tiny: Path) -> Path:
+    """Three epochs: the head alone, then one group more."""
+    path = Path("recipe.yaml")
+    path.write_text(
+        f"data: {{root: {tiny}, image_size: 32, batch_size: 8, workers: 0, views: 1}}\n"
+        "model: {name: squeezenet1_1, weights: none}\n"
+        "strategy: {kind: fine-tune, lr: {head: 1e-2, 'features.1[12]': 1e-3}, head_epochs: 1}\n"
+        "epochs: 3\n"
+    )
+    return path
+
+
+@pytest.fixture
+def after_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Do something once an epoch is written down and told; None takes it back."""
+
+    def after(epoch: int | None, do: Callable[[], object] | None = None) -> None:
+        def heard(_progress: object, record: Any, *, best: bool) -> None:
+            if record.epoch == epoch:
+                if do is None:
+                    raise KeyboardInterrupt
+                do()
+
+        monkeypatch.setattr(LineProgress, "epoch", heard)
+
+    return after
