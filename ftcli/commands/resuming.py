@@ -44,9 +44,9 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
         if run.summary.is_file() and not changes:
             sweep(run.path)
             return finished_result(run, prepare(recipe))
-        preparation = prepare(raised)
         point = _Point.read(run)
         _check_recipe(run, recipe, point)
+        preparation = prepare(raised)
         _check_history(preparation, recipe, point.records)
         job = _job(run, preparation, point, supervision)
         _check_images(job)
