@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 MODEL = "efficientnet_lite0"
-DEFAULT_EPOCHS, DEFAULT_SEEDS = (10, 30), (20, 5)
+DEFAULT_EPOCHS, DEFAULT_SEEDS = (10, 30), (20, 20)
 LR, BATCH = 1e-2, 32
 
 _BICUBIC = transforms.InterpolationMode.BICUBIC
