@@ -20,7 +20,7 @@ def failure_of(error: Exception) -> FtcliError | None:
     if isinstance(error, OSError):
         return _failed_call(error)
     if isinstance(error, RuntimeError) and _NO_SHARED_MEMORY.search(text):
-        hint = "Set data.workers to 0, or give the machine a larger /dev/shm (docker run --shm-size)."
+        hint = "Give the machine a larger /dev/shm (docker run --shm-size), or train anew with data.workers=0."
         return WorkerError("there is not enough shared memory for the processes that decode images", hint=hint)
     if isinstance(error, RuntimeError) and (dead := _DEAD_WORKER.search(text)):
         return dead_worker(f" by the signal {dead[1].lower()}" if dead[1] else "")
@@ -34,7 +34,7 @@ def failure_of(error: Exception) -> FtcliError | None:
 
 def dead_worker(how: str = "") -> WorkerError:
     """Return the error for a process that decoded images and is gone; `how` begins with a blank."""
-    hint = "The kernel kills processes where memory runs out: set data.workers to fewer, or to 0."
+    hint = "The kernel kills processes where memory runs out: free some, or train anew with fewer data.workers."
     return WorkerError(f"a process that decodes images was ended{how}", hint=hint)
 
 

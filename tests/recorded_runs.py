@@ -13,7 +13,8 @@ from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.plan import Phase, Plan
 from ftcli.records import EpochRecord, ProbeRecord, RunSummary, StrengthTrial
-from ftcli.run.directory import FORMAT_VERSION, RunDirectory, create
+from ftcli.run.creation import create
+from ftcli.run.directory import FORMAT_VERSION, RunDirectory
 from ftcli.run.predictions_file import write_predictions
 
 PROBE = ProbeRecord(

@@ -19,7 +19,8 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_text
 from ftcli.records import EpochRecord
-from ftcli.run.directory import FORMAT_VERSION, RunDirectory, create, default_name
+from ftcli.run.creation import create
+from ftcli.run.directory import FORMAT_VERSION, RunDirectory, default_name
 from ftcli.tracking.trackers import Trackers, open_trackers
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for

@@ -10,7 +10,8 @@ from ftcli.commands.jobs import RunPlace, create_directory, make_job, place_of
 from ftcli.commands.preparing import Preparation, prepare
 from ftcli.commands.supervision import Supervision
 from ftcli.recipe import Recipe
-from ftcli.run.directory import RunDirectory, check_free, check_made
+from ftcli.run.creation import check_free, check_made
+from ftcli.run.directory import RunDirectory
 from ftcli.run.locking import exclusive
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.records import SCHEMA
-from ftcli.run.directory import SEEDS_SUMMARY, RunDirectory, check_parents
+from ftcli.run.creation import check_parents
+from ftcli.run.directory import SEEDS_SUMMARY, RunDirectory
 from ftcli.run.files import write_json, write_text
 from ftcli.run.reading import damaged, read_json
 

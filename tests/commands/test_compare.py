@@ -11,7 +11,8 @@ from support import Ftcli
 from ftcli.commands.compare import compare_runs
 from ftcli.errors import ComparisonError, RunDirectoryError, UsageError
 from ftcli.evaluation.predictions import Predictions
-from ftcli.run.directory import RunDirectory, create
+from ftcli.run.creation import create
+from ftcli.run.directory import RunDirectory
 from ftcli.run.predictions_file import write_predictions
 
 

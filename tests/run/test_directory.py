@@ -8,7 +8,8 @@ import pytest
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.records import EpochRecord, ProbeRecord, RunSummary, StrengthTrial
 from ftcli.run.checkpoint import load_checkpoint
-from ftcli.run.directory import RunDirectory, check_free, create, default_name, open_run
+from ftcli.run.creation import check_free, create
+from ftcli.run.directory import RunDirectory, default_name, open_run
 from ftcli.run.files import append_line, duplicate, write_text, write_with
 
 FILES = {"recipe.yaml": "data: {root: x}\n", "plan.json": {"schema": 1}, "environment.json": {"format": 1}}
