@@ -64,9 +64,7 @@ def test_a_resumed_run_has_every_epoch_once(ftcli: Ftcli, recipe: Path, after_ep
     assert list(curve(board, "best/epoch")) == [3, 5]
 
 
-def test_epochs_that_tensorboard_lacks_or_has_beyond_the_checkpoint_are_put_right(
-    ftcli: Ftcli, recipe: Path, after_epoch: Callable[..., None]
-) -> None:
+def test_an_epoch_that_tensorboard_lacks_is_added(ftcli: Ftcli, recipe: Path, after_epoch: Callable[..., None]) -> None:
     after_epoch(2)
     ftcli("train", recipe, "--name", "a", "tracking=[tensorboard]", code=130)
     (events,) = (RUN / "tensorboard").iterdir()
