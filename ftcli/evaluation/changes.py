@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_PLACE_AND_TIME = frozenset({"started", "argv", "directory", "schema", "format"})
+_PLACE_AND_TIME = frozenset({"started", "argv", "directory", "resumed", "schema", "format"})
 
 
 def recipe_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
