@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftcli.errors import UsageError
+from ftcli.errors import ComparisonError, UsageError
 from ftcli.evaluation.changes import environment_changes, recipe_changes
 from ftcli.evaluation.comparison import compare_paired
 from ftcli.evaluation.evidence import Evidence, PairEvidence
@@ -26,6 +27,7 @@ class _Run:
     """What is read of a run before anything is computed."""
 
     name: str
+    finished: bool
     recipe: Mapping[str, Any]
     environment: Mapping[str, Any]
     training_images: str | None
@@ -39,7 +41,7 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     A directory of several seeds stands for the run of each.
 
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
-    ComparisonError for runs whose classes, images or labels do not match.
+    ComparisonError for runs whose classes, images or labels do not match, and for rules about unfinished runs.
     """
     paths = [run for path in runs for run in runs_at(path)]
     if len(paths) < 2:
@@ -50,6 +52,9 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     opened = [open_run(path) for path in paths]
     read = [_read(run) for run in opened]
     rules = rules or Rules()
+    unfinished = tuple(dict.fromkeys(run.name for run in read if not run.finished))
+    if rules.rules and unfinished:
+        raise _too_early(unfinished)
     paired = [
         pair_by_content(read[0].predictions, other.predictions, names=(read[0].name, other.name)) for other in read[1:]
     ]
@@ -59,17 +64,28 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     pairs = tuple(_pair(read[0], other, images) for other, images in zip(read[1:], paired, strict=True))
     shown = tuple(_seed_group([read[member] for member in group]) for group in groups)
     names = tuple(run.name for run in read)
-    return Findings(names, pairs, shown, contrasts_of(evidence, rules.metrics), gates)
+    return Findings(names, pairs, shown, contrasts_of(evidence, rules.metrics), gates, unfinished)
 
 
 def _read(run: RunDirectory) -> _Run:
     return _Run(
         name=str(run.path),
+        finished=run.summary.is_file(),
         recipe=run.recipe_values(),
         environment=run.facts(run.environment),
         training_images=run.training_images(),
         epochs=run.planned_epochs(),
         predictions=read_predictions(run.predictions("val")),
+    )
+
+
+def _too_early(unfinished: Sequence[str]) -> ComparisonError:
+    """Return the error for gates that would judge what is still to change."""
+    has, it = ("has", "it") if len(unfinished) == 1 else ("have", "them")
+    commands = [f"  ftcli train --resume {shlex.quote(run)}" for run in unfinished]
+    return ComparisonError(
+        f"{', '.join(unfinished)} {has} not finished, and gates judge finished runs only",
+        hint="\n".join([f"Finish {it} first:", *commands]),
     )
 
 

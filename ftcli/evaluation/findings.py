@@ -94,7 +94,8 @@ class Findings:
     """What two or more runs, the first of which is the baseline, show against each other.
 
     There is a pair for every run but the first. Contrasts and gates speak of the runs, or of the groups of seeds
-    where recipes differ in more than the seed and some have several.
+    where recipes differ in more than the seed and some have several. `unfinished` names the runs whose figures may
+    still change.
     """
 
     runs: tuple[str, ...]
@@ -102,6 +103,7 @@ class Findings:
     groups: tuple[SeedGroup, ...]
     contrasts: tuple[Contrast, ...]
     gates: tuple[Gate, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `ftcli compare --json` prints.
@@ -116,6 +118,7 @@ class Findings:
             "groups": [group.to_json() for group in self.groups],
             "contrasts": [asdict(contrast) for contrast in self.contrasts],
             "gates": [gate.to_json() for gate in self.gates],
+            "unfinished": list(self.unfinished),
         }
         if len(self.pairs) > 1:
             value["comparisons"] = [pair.to_json() for pair in self.pairs]

@@ -9,15 +9,16 @@ from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.significance import p_text
 from ftcli.report.comparisons import changes_text, pair_text, verdict
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import difference_cells, figure, metric_name, signed
+from ftcli.report.wording import difference_cells, figure, metric_name, signed, unfinished_text
 
 
 def findings_text(findings: Findings, *, width: int = 80) -> str:
-    """Return what was found for reading; gates come last."""
+    """Return what was found for reading; unfinished runs come first, gates last."""
+    parts = [prose(printable(unfinished_text(run)), width) for run in findings.unfinished]
     if len(findings.pairs) == 1:
-        parts = [pair_text(findings.pairs[0], width=width)]
+        parts += [pair_text(findings.pairs[0], width=width)]
     else:
-        parts = [_runs(findings), _contrast_table(findings.contrasts, width), *_pairs(findings, width)]
+        parts += [_runs(findings), _contrast_table(findings.contrasts, width), *_pairs(findings, width)]
     parts += [seeds_text(group, width=width) for group in findings.groups if len(group.runs) > 1]
     parts.append(gates_text(findings.gates, width=width))
     return "\n\n".join(part for part in parts if part)

@@ -18,7 +18,7 @@ from ftcli.report.diagrams import draw_differences
 from ftcli.report.html import HALF, WHOLE, chart, render
 from ftcli.report.thumbnails import Thumbnail, thumbnails
 from ftcli.report.timeline import draw_timeline
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, metric_name
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, metric_name, unfinished_text
 from ftcli.run.recorded import RecordedRun
 
 FLIPS = 12
@@ -50,9 +50,10 @@ def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluatio
         ShownRun(_letter(number), run, evaluation)
         for number, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True))
     ]
+    context = {"runs": shown, "unfinished": [unfinished_text(name) for name in findings.unfinished]}
     if len(runs) == 2:
-        return render("two_runs.html", {"runs": shown, **_two(shown, findings.pairs[0])})
-    return render("several_runs.html", {"runs": shown, **_several(shown, findings)})
+        return render("two_runs.html", {**context, **_two(shown, findings.pairs[0])})
+    return render("several_runs.html", {**context, **_several(shown, findings)})
 
 
 def _letter(number: int) -> str:

@@ -51,6 +51,7 @@ def run_page(run: RecordedRun, evaluation: Evaluation) -> str:
     context: dict[str, Any] = {
         "title": run.name,
         "run": run,
+        "unfinished": _unfinished(run),
         "evaluation": evaluation,
         "figures": _figures(evaluation),
         "timeline": chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE),
@@ -105,6 +106,17 @@ def environment_rows(run: RecordedRun) -> list[tuple[str, str]]:
         "Versions": versions,
     }
     return [(name, str(value)) for name, value in rows.items() if value]
+
+
+def _unfinished(run: RecordedRun) -> list[str]:
+    """Return how far a run got that has not finished, and how it goes on; nothing for one that has."""
+    if run.summary is not None:
+        return []
+    done, planned, resume = len(run.records), run.plan.epochs, f"ftcli train --resume {shlex.quote(str(run.path))}"
+    if done < planned:
+        return [f"This run has not finished: {done} of {count(planned, 'epoch')} are there. Go on with it: {resume}"]
+    every = "its only epoch is" if planned == 1 else f"all {planned} epochs are"
+    return [f"This run has not finished: {every} there, but how it ended was not written. Finish it: {resume}"]
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,12 @@ def setting(value: Any) -> str:
 def unchecked_text(names: Sequence[str]) -> str:
     """Return which expectations speak of other images than those that were scored."""
     return f"Not checked, since these images are another split: {', '.join(names)}." if names else ""
+
+
+def unfinished_text(run: str) -> str:
+    """Return what to know of a run that is compared before its end, and how to get there."""
+    resume = f"ftcli train --resume {shlex.quote(run)}"
+    return f"{run} has not finished: its figures are those of its epochs so far. Finish it: {resume}"
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -11,6 +12,7 @@ from support import Ftcli
 from ftcli.commands.compare import compare_runs
 from ftcli.errors import ComparisonError, RunDirectoryError, UsageError
 from ftcli.evaluation.predictions import Predictions
+from ftcli.records import RunSummary
 from ftcli.run.creation import create
 from ftcli.run.directory import RunDirectory
 from ftcli.run.predictions_file import write_predictions
@@ -18,20 +20,22 @@ from ftcli.run.predictions_file import write_predictions
 
 @pytest.fixture
 def make_run(tmp_path):
-    def build(name, wrong, *, rate="1e-2", images=153, seed=0, epochs=5):
+    def build(name, wrong, *, rate="1e-2", images=153, first=0, seed=0, epochs=5, finished=True, facts=None):
         labels = np.arange(images, dtype=np.int64) % 2
         predicted = np.where(np.isin(np.arange(images), list(wrong)), 1 - labels, labels)
         names = tuple(f"val/{image}.jpg" for image in range(images))
-        hashes = tuple(f"{image:064x}" for image in range(images))
+        hashes = tuple(f"{first + image:064x}" for image in range(images))
         run = tmp_path / name
         files = {
             "recipe.yaml": f"strategy: {{kind: fine-tune, lr: {{head: {rate}}}}}\nseed: {seed}\n",
             "plan.json": {"phases": [{"epochs": epochs}]},
-            "environment.json": {"format": 1},
+            "environment.json": {"format": 1, **(facts or {})},
         }
         create(RunDirectory(run), files, overwrite=False)
         scores = np.eye(2)[predicted] * 0.8 + 0.1
         write_predictions(run / "predictions" / "val.csv", Predictions(("no", "007"), names, hashes, labels, scores))
+        if finished:
+            RunDirectory(run).finish(RunSummary(epochs, epochs, "val_accuracy", {}, images, 1.0, 1.0))
         return run
 
     return build
@@ -92,9 +96,7 @@ def test_a_run_without_one_of_its_files_says_which(make_run, name):
 
 
 def test_runs_on_other_images_are_refused_by_name(make_run):
-    a, b = make_run("a", []), make_run("b", [], images=20)
-    file = b / "predictions" / "val.csv"
-    file.write_text(file.read_text().replace("0" * 60, "f" * 60))
+    a, b = make_run("a", []), make_run("b", [], images=20, first=1000)
     with pytest.raises(ComparisonError, match=f"{a} and {b} have no image in common"):
         compare_runs([a, b])
 
@@ -141,10 +143,28 @@ def test_a_gate_that_fails_exits_4_after_the_result_is_shown(ftcli: Ftcli, make_
 
 
 def test_runs_without_a_shared_image_exit_3_whatever_the_gate(ftcli: Ftcli, make_run):
-    a, b = make_run("a", []), make_run("b", [], images=20)
-    file = b / "predictions" / "val.csv"
-    file.write_text(file.read_text().replace("0" * 60, "f" * 60))
+    a, b = make_run("a", []), make_run("b", [], images=20, first=1000)
     assert "no image in common" in ftcli("compare", a, b, "--fail-if", "worse", code=3).err
+
+
+def test_a_run_that_has_not_finished_is_told_wherever_it_is_compared(ftcli: Ftcli, make_run):
+    a, b = make_run("a", range(3)), make_run("b", [], finished=False)
+    assert ftcli("compare", a, b, "--json").json["unfinished"] == [str(b)]
+    assert ftcli("compare", a, a, "--json").json["unfinished"] == []
+    for arguments in ((a, b), (b, a), (a, a, b), (a, b, "--markdown")):
+        shown = " ".join(ftcli("compare", *arguments).out.replace("\\", "").split())
+        assert shown.count(f"{b} has not finished") == 1
+        assert f"ftcli train --resume {b}" in shown
+    assert "has not finished" not in ftcli("compare", a, a).out
+
+
+def test_gates_refuse_a_run_that_has_not_finished(ftcli: Ftcli, make_run):
+    a, b = make_run("a", range(3)), make_run("b", [], finished=False)
+    for runs in ((a, b), (b, a)):
+        outcome = ftcli("compare", *runs, "--fail-if", "drop:0.5", "--junit", "gates.xml", code=3)
+        assert outcome.err.startswith(f"error: {b} has not finished")
+        assert f"ftcli train --resume {b}" in outcome.err
+        assert (outcome.out, Path("gates.xml").exists()) == ("", False)
 
 
 @pytest.mark.parametrize(
@@ -182,10 +202,9 @@ def test_markdown_has_tables_gates_and_folded_flips(ftcli: Ftcli, make_run):
 
 
 def test_environments_are_compared_but_not_their_times(make_run):
-    a, b = make_run("a", []), make_run("b", [])
-    for run, torch, started in ((a, "1", "now"), (b, "2", "then")):
-        facts = {"format": 1, "started": started, "versions": {"torch": torch}, "argv": [started]}
-        (run / "environment.json").write_text(json.dumps(facts))
+    again = [{"started": "later", "device": "cpu"}]
+    a = make_run("a", [], facts={"started": "now", "versions": {"torch": "1"}, "argv": ["now"]})
+    b = make_run("b", [], facts={"started": "then", "versions": {"torch": "2"}, "argv": ["then"], "resumed": again})
     value = compare_runs([a, b]).to_json()
     assert value["environment_changes"] == {"versions.torch": {"a": "1", "b": "2"}}
 
@@ -246,6 +265,7 @@ def test_ten_thousand_predictions_are_compared_within_seconds(tmp_path, classes)
         create(RunDirectory(tmp_path / run), files, overwrite=False)
         predictions = Predictions(tuple(map(str, range(classes))), names, hashes, labels, scores)
         write_predictions(tmp_path / run / "predictions/val.csv", predictions)
+        RunDirectory(tmp_path / run).finish(RunSummary(1, 1, "val_accuracy", {}, 10_000, 1.0, 1.0))
     command = [sys.executable, "-m", "ftcli", "compare", tmp_path / "a", tmp_path / "b", "--fail-if", "drop:0.5"]
     started = time.perf_counter()
     subprocess.run(command, capture_output=True, check=True)

@@ -8,6 +8,7 @@ from ftcli.commands.compare import compare_runs
 from ftcli.evaluation.metrics import evaluate
 from ftcli.report.html_comparison import comparison_page
 from ftcli.report.html_run import run_page
+from ftcli.run.directory import RunDirectory
 from ftcli.run.recorded import read_run
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "\u202egnp\x1b[31m", "&amp;")
@@ -172,8 +173,22 @@ def test_a_head_fitted_to_convergence_shows_its_strengths_instead_of_epochs(make
 
 
 def test_an_unfinished_run_is_called_unfinished(make_run):
-    text = Outline(_page(make_run(finished=False))).text
-    assert "This run has not finished: 6 of 6 epochs are there." in text
+    path = make_run(finished=False)
+    text = Outline(_page(path)).text
+    assert "This run has not finished: all 6 epochs are there, but how it ended was not written." in text
+    assert f"Finish it: ftcli train --resume {path}" in text
+    RunDirectory(path).cut_back(read_run(path).records[:2])
+    text = Outline(_page(path)).text
+    assert f"This run has not finished: 2 of 6 epochs are there. Go on with it: ftcli train --resume {path}" in text
+    assert "has not finished" not in Outline(_page(make_run("whole"))).text
+
+
+@pytest.mark.parametrize("more", [[], ["c"]])
+def test_a_page_of_several_runs_says_which_has_not_finished(make_run, more):
+    a, b, *others = make_run("a"), make_run("b", finished=False), *map(make_run, more)
+    text = Outline(_comparison(a, b, *others)).text
+    assert f"{b} has not finished: its figures are those of its epochs so far." in text
+    assert f"{a} has not finished" not in text
 
 
 def test_two_runs_are_compared_with_their_flipped_images(make_run):
