@@ -111,7 +111,8 @@ def _check(recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckResult:
     try:
         dataset = open_recipe_dataset(recipe, left_out={each.path for each in bad}) if bad else dataset
     except DatasetError as error:
-        findings.append(replace(_layout(error), message=f"Without the bad images: {error.message}"))
+        layout = _layout(error)
+        findings.append(replace(layout, message=f"Without the bad images: {layout.message}"))
         dataset = _without(dataset, bad)
     findings += _findings(dataset, looks)
     contents = contents_of(dataset, [look.facts for look in looks])
