@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ftcli.data.dataset import Dataset
+from ftcli.data.dataset import VAL, Dataset
 from ftcli.data.findings import Case, Finding, counted
 
 NOTABLE_IMBALANCE = 5.0
@@ -29,29 +29,37 @@ def imbalance(dataset: Dataset) -> float:
 
 def balance_findings(dataset: Dataset) -> Iterator[Finding]:
     """Find imbalance in train, and classes with few images in any split."""
-    counts = class_counts(dataset, "train")
-    ratio = imbalance(dataset)
-    if ratio >= NOTABLE_IMBALANCE:
-        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if imbalance(dataset) >= NOTABLE_IMBALANCE:
         yield Finding(
             "warning",
             "imbalance",
-            f"Class {most} has {ratio:.1f} times as many images in train as class {least} "
-            f"({counts[most]:,} and {counts[least]:,}).",
+            _imbalance_sentence(dataset),
             "Judge by balanced accuracy and macro F1, and set monitor: val_macro_f1.",
         )
     few = [
-        Case((), f"{name}: {images or 'none'} in {split}")
+        (name, split, images)
         for split in dataset.splits
         for name, images in class_counts(dataset, split).items()
         if images < FEW_IMAGES
     ]
     if few:
-        classes = counted(len(few), "class has", "classes have")
+        classes = counted(len({name for name, _, _ in few}), "class has", "classes have")
+        cut = dataset.val_fraction is not None and any(split == VAL for _, split, _ in few)
         yield Finding(
             "warning",
             "small-class",
             f"{classes} fewer than {FEW_IMAGES} images in a split: too few to learn from, or to tell how well it went.",
-            "Add images; or raise data.val_fraction where val is cut from train.",
-            tuple(few),
+            "Add images; or raise data.val_fraction, which gives val more of train." if cut else "Add images.",
+            tuple(Case((), f"{name}: {images or 'none'} in {split}") for name, split, images in few),
         )
+
+
+def _imbalance_sentence(dataset: Dataset) -> str:
+    counts = class_counts(dataset, "train")
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if not counts[least]:
+        return f"Class {least} has no image in train that can be used, and class {most} has {counts[most]:,}."
+    return (
+        f"Class {most} has {imbalance(dataset):.1f} times as many images in train as class {least} "
+        f"({counts[most]:,} and {counts[least]:,})."
+    )

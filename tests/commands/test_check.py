@@ -82,6 +82,9 @@ def test_imbalance_small_classes_and_files_of_no_class_are_told(ftcli: Ftcli, ro
     assert "6.0 times as many images in train as class bees (12 and 2)" in found["imbalance"][0]["message"]
     assert outcome.json["contents"]["imbalance"] == 6.0
     assert [case["note"] for case in found["small-class"][0]["cases"]] == ["bees: 2 in train"]
+    assert found["small-class"][0]["advice"] == "Add images.", (
+        "val has a folder, which data.val_fraction would contradict"
+    )
     assert files_of(found["no-label"][0]) == [["loose.png"]]
     assert (files_of(found["stray"][0]), found["stray"][0]["level"]) == ([["notes.txt"]], "info")
 
@@ -109,7 +112,30 @@ def test_a_class_without_a_single_good_image_is_an_error_besides_the_images(ftcl
         path.write_bytes(b"")
     found = findings_of(ftcli("check", root, "--json", code=3))
     assert len(found["bad-image"][0]["cases"]) == 12
-    assert found["layout"][0]["message"].startswith("Without the bad images: no images in class folder bees")
+    words = f"Without the bad images: {root / 'train'}: no images in class folder bees"
+    assert found["layout"][0]["message"].startswith(words)
+    assert found["imbalance"][0]["message"] == (
+        "Class bees has no image in train that can be used, and class ants has 12."
+    )
+
+
+def test_a_split_without_a_single_good_image_is_named(ftcli: Ftcli, root: Path) -> None:
+    for path in root.glob("val/*/*"):
+        path.write_bytes(b"")
+    found = findings_of(ftcli("check", root, "--json", code=3))
+    words = f"Without the bad images: {root / 'val'}: no images in class folders were found"
+    assert found["layout"][0]["message"].startswith(words)
+
+
+def test_small_classes_are_counted_as_classes_in_however_many_splits(ftcli: Ftcli, root: Path) -> None:
+    for path in [*root.glob("val/bees/0[1-9].png"), *root.glob("train/bees/0[3-9].png")]:
+        path.unlink()
+    (found,) = findings_of(ftcli("check", root, "--json"))["small-class"]
+    assert [case["note"] for case in found["cases"]] == ["bees: 5 in train", "bees: 1 in val"]
+    assert found["message"].startswith("1 class has fewer than 10 images in a split")
+    cut = findings_of(ftcli("check", root / "train", "--json"))["small-class"][0]
+    assert cut["message"].startswith("2 classes have fewer than 10 images in a split")
+    assert "raise data.val_fraction" in cut["advice"]
 
 
 def test_groups_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
