@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Anywhere = Literal[
     "accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "worst_class_recall"
@@ -70,13 +71,19 @@ def _condition(value: Any) -> Any:
 
 
 def _can_hold(expect: Mapping[str, str]) -> Mapping[str, str]:
-    """Refuse conditions that no model can meet, such as per cent where shares are meant."""
+    """Refuse conditions that no model can meet, such as per cent where shares are meant, each at its own key."""
+    impossible = []
     for name, text in expect.items():
         condition = parse_condition(text)
         reachable = [0.0, float("inf") if name.endswith("log_loss") else 1.0]
         if not any(condition.holds(value) for value in reachable):
             unit = "0 upwards" if name.endswith("log_loss") else "0 to 1"
-            raise ValueError(f"{name}: {text!r} can never hold; it goes from {unit}")
+            error = PydanticCustomError(
+                "value_error", "{error}", {"error": f"{text!r} can never hold; it goes from {unit}"}
+            )
+            impossible.append(InitErrorDetails(type=error, loc=(name,), input=text))
+    if impossible:
+        raise ValidationError.from_exception_data("expect", impossible)
     return expect
 
 

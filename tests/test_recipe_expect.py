@@ -50,6 +50,19 @@ def test_an_override_needs_no_quotes_that_the_shell_would_take_off() -> None:
     assert recipe.expect == {"val_accuracy": ">= 0.9", "val_ece": "<= 0.1"}
 
 
+def test_an_override_that_can_never_hold_is_blamed_itself(ftcli: Ftcli) -> None:
+    recipe = _recipe('expect: {val_macro_f1: ">= 0.5"}')
+    outcome = ftcli("plan", recipe, "expect.val_accuracy=>= 90", code=2)
+    assert "override 'expect.val_accuracy=>= 90': expect.val_accuracy: '>= 90' can never hold" in outcome.err
+    assert "recipe.yaml" not in outcome.err
+
+
+def test_every_condition_that_can_never_hold_is_told_at_its_own_line(ftcli: Ftcli) -> None:
+    outcome = ftcli("plan", _recipe('expect:\n  val_accuracy: ">= 90"\n  val_ece: "< 0"'), code=2)
+    assert "recipe.yaml:3: expect.val_accuracy: '>= 90' can never hold" in outcome.err
+    assert "recipe.yaml:4: expect.val_ece: '< 0' can never hold" in outcome.err
+
+
 def test_expectations_survive_being_written() -> None:
     recipe = load_recipe(_recipe('expect: {val_accuracy: ">= 0.9"}'))
     Path("again.yaml").write_text(recipe_text(recipe))
