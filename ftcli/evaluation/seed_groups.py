@@ -19,6 +19,9 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.resampling import in_top5, metric_values, resampled_metrics
 from ftcli.records import LOWER_IS_BETTER
 
+_UNBOUNDED = frozenset({"log_loss"})
+"""What lies between 0 and 1 differs by at most 1; these metrics do not."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -94,7 +97,8 @@ class GroupEvidence:
         reach = float(stdtrit(found.freedom, (1 + confidence) / 2)) * math.sqrt(found.variance)
         gap = found.b - found.a
         low, high = min(gap, found.centre - reach), max(gap, found.centre + reach)
-        return Difference(found.a, found.b, gap, low, high)
+        farthest = math.inf if metric in _UNBOUNDED else 1.0
+        return Difference(found.a, found.b, gap, max(low, -farthest), min(high, farthest))
 
     def worse(self, metric: str) -> float:
         """Return the one-sided p-value of B's mean being so much worse."""

@@ -48,6 +48,19 @@ def test_seeds_that_differ_much_widen_the_interval(drawn, metric):
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
+def test_an_interval_ends_where_what_is_possible_ends(scored):
+    labels = [0, 1] * 3
+    wrong = [1 - label for label in labels]
+    worse = group_evidence(
+        ("a", "b"), [scored(labels, labels), scored(labels, wrong)], [scored(labels, wrong), scored(labels, labels)]
+    )
+    for metric in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
+        gap = worse.difference(metric)
+        assert (gap.low, gap.high) == (-1.0, 1.0), metric
+    loss = worse.difference("log_loss")
+    assert loss.low < -1.0 < 1.0 < loss.high
+
+
 def test_groups_that_never_differ_are_neither_worse_nor_certainly_equal(scored):
     labels = [0, 1] * 50
     runs = [scored(labels, labels) for _ in range(2)]
