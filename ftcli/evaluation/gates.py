@@ -100,9 +100,17 @@ def check_metric(name: str) -> str:
 
 def raise_failed(gates: Sequence[Gate]) -> None:
     """Raise GateError, with the sentence of every gate that fails, where there is one."""
-    failed = [f"gate {gate.rule}: {gate.sentence}" for gate in gates if not gate.holds]
+    several = len({gate.run for gate in gates}) > 1
+    failed = [
+        f"gate {gate.rule}: {_naming_run(gate) if several else gate.sentence}" for gate in gates if not gate.holds
+    ]
     if failed:
         raise GateError("\n".join(failed))
+
+
+def _naming_run(gate: Gate) -> str:
+    """Return the sentence of a gate, which speaks of one run of several; an expectation's does not name it."""
+    return gate.sentence if gate.sentence.startswith(gate.run) else f"{gate.run}: {gate.sentence}"
 
 
 def judge(rules: Rules, contrasts: Sequence[Evidence]) -> tuple[Gate, ...]:

@@ -2,7 +2,7 @@ import pytest
 
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.evidence import PairEvidence
-from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
+from ftcli.evaluation.gates import Gate, Rule, Rules, check_metric, judge, parse_rule, raise_failed
 from ftcli.evaluation.pairing import pair_by_content
 
 LABELS = [image % 2 for image in range(400)]
@@ -116,3 +116,17 @@ def test_failed_gates_raise_with_their_reasons_and_others_do_not(against):
     assert caught.value.exit_code == 4
     assert "drop" not in str(caught.value)
     raise_failed(gates[1:])
+
+
+def test_of_several_runs_a_failed_gate_names_its_run():
+    def gate(run):
+        return Gate("expect >= 0.9", "val_accuracy", run, holds=False, sentence="val_accuracy is 0.8000.")
+
+    with pytest.raises(GateError) as one:
+        raise_failed([gate("seed-0")])
+    assert str(one.value) == "gate expect >= 0.9: val_accuracy is 0.8000."
+    with pytest.raises(GateError) as several:
+        raise_failed([gate("seed-0"), gate("seed-1")])
+    assert str(several.value).splitlines() == [
+        f"gate expect >= 0.9: {run}: val_accuracy is 0.8000." for run in ("seed-0", "seed-1")
+    ]
