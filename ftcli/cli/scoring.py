@@ -58,7 +58,10 @@ def evaluate(
     from ftcli.report.reliability import abstention_text, calibration_text
     from ftcli.report.text import prose
     from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, unchecked_text
+    from ftcli.run.outputs import check_output
 
+    if junit is not None:
+        check_output(junit)
     result = evaluate_checkpoint(
         checkpoint,
         Scoring(
@@ -135,7 +138,10 @@ def compare(
     from ftcli.evaluation.gates import Rules, check_metric, parse_rule, raise_failed
     from ftcli.report.findings import findings_text
     from ftcli.report.findings_markdown import findings_markdown
+    from ftcli.run.outputs import check_output
 
+    if junit is not None:
+        check_output(junit)
     metrics = tuple(dict.fromkeys(check_metric(name) for name in metric or ["accuracy"]))
     rules = Rules(tuple(dict.fromkeys(parse_rule(text) for text in fail_if or [])), metrics, alpha)
     findings = compare_runs(runs, rules)

@@ -19,6 +19,7 @@ from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.temperature import Calibration, calibrate
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_from
+from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.predictions_file import write_predictions
 
 if TYPE_CHECKING:
@@ -88,9 +89,14 @@ class _Subject:
 
 
 def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
-    """Score every image once with the checkpoint's own preprocessing. Raises CheckpointError or DataError."""
+    """Score every image once with the checkpoint's own preprocessing.
+
+    Raises CheckpointError, DataError, or UsageError for a file that may not be written.
+    """
     from ftcli.run.checkpoint import load_checkpoint
 
+    if scoring.predictions is not None:
+        check_output(scoring.predictions)
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
     subject = _Subject(checkpoint, recipe, scoring)
@@ -98,7 +104,7 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
     predictions = _predict(subject, images)
     if scoring.predictions is not None:
-        scoring.predictions.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(scoring.predictions)
         write_predictions(scoring.predictions, predictions)
     evaluation, target = with_ranking(evaluate(predictions), predictions), scoring.target_precision
     return EvalResult(

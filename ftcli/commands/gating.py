@@ -8,9 +8,10 @@ from pathlib import Path
 from ftcli.evaluation.gates import Gate
 from ftcli.report.junit import gates_junit
 from ftcli.run.files import write_text
+from ftcli.run.outputs import make_folder
 
 
 def write_junit(path: Path, gates: Sequence[Gate], *, suite: str) -> None:
-    """Write gates as JUnit XML. Raises RunError where the file cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write gates as JUnit XML to a path that `check_output` let pass. Raises RunError."""
+    make_folder(path)
     write_text(path, gates_junit(gates, suite=suite))

@@ -14,6 +14,7 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import write_bytes, write_text
+from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.recorded import RecordedRun, read_run
 from ftcli.run.seeds_directory import runs_at
 
@@ -41,7 +42,7 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
 
     Without `out` it goes into the directory that was given, or, for several, into the current one; PNG files go into
     the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
-    that do not match, and UsageError for PNG files without matplotlib.
+    that do not match, and UsageError for PNG files without matplotlib and for files that may not be written.
     """
     runs = [read_run(run) for path in paths for run in runs_at(path)]
     if not runs:
@@ -52,10 +53,12 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
     drawn = {} if pictures is None else _pictures(runs, evaluations, pictures)
     page = _page(runs, evaluations)
     target = out or (RunDirectory(paths[0]) if len(paths) == 1 else RunDirectory(Path())).report
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for path in (target, *drawn):
+        check_output(path)
+    make_folder(target)
     write_text(target, page)
     for path, content in drawn.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         write_bytes(path, content)
     return ReportResult(target, tuple(run.path for run in runs), tuple(drawn))
 

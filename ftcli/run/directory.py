@@ -23,6 +23,13 @@ FORMAT_VERSION = 1
 
 _TEXTS = ("recipe.yaml", "plan.json", "dataset.json", "environment.json", "metrics.jsonl", "predictions/val.csv")
 _WEIGHTS = ("checkpoints/best.safetensors", "checkpoints/last.safetensors")
+
+OWN_FILES = frozenset({*_TEXTS, "summary.json", "mlflow.json", ".lock"})
+"""What a run cannot do without, besides what stands in OWN_FOLDERS; report.html can be made again."""
+
+OWN_FOLDERS = frozenset({"checkpoints", "tensorboard"})
+"""The folders of a run that nobody else writes into."""
+
 _HINT = "Give the directory of a run made by ftcli train."
 
 

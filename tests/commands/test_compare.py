@@ -192,6 +192,13 @@ def test_gates_are_written_as_junit_also_when_they_fail(ftcli: Ftcli, make_run):
     assert second.find("failure") is None
 
 
+def test_gates_are_not_written_over_a_run(ftcli: Ftcli, make_run):
+    a, b = make_run("a", []), make_run("b", [])
+    outcome = ftcli("compare", a, b, "--junit", b / "summary.json", code=2)
+    assert f"{b / 'summary.json'}: is a file of the run {b}" in outcome.err
+    assert ftcli("compare", a, b).code == 0, "both runs are whole"
+
+
 def test_markdown_has_tables_gates_and_folded_flips(ftcli: Ftcli, make_run):
     a, b = make_run("a", range(3)), make_run("b", range(1, 6), rate="0.02")
     shown = ftcli("compare", a, b, "--fail-if", "drop:0.5", "--markdown").out

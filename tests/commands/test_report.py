@@ -61,14 +61,23 @@ def test_several_runs_make_a_page_here_or_where_out_says(ftcli: Ftcli, make_run:
     a, b = make_run("a"), make_run("b", wrong=2)
     assert ftcli("report", a, b).out == "report.html\n"
     assert "two runs compared" in Path("report.html").read_text()
-    outcome = ftcli("report", a, b, "--out", "new/folder/page.html", "--json")
+    outcome = ftcli("report", a, b, "--out", "new/page.html", "--json")
     assert outcome.json == {
         "schema": 1,
-        "page": "new/folder/page.html",
+        "page": "new/page.html",
         "runs": [str(a), str(b)],
         "pictures": [],
     }
-    assert Path("new/folder/page.html").is_file()
+    assert Path("new/page.html").is_file()
+
+
+def test_no_page_takes_the_place_of_a_file_of_a_run(ftcli: Ftcli, make_run: MakeRun) -> None:
+    a = make_run("a")
+    for name in ("recipe.yaml", "predictions/val.csv", "checkpoints/page.html"):
+        outcome = ftcli("report", a, "--out", a / name, code=2)
+        assert f"{a / name}: is a file of the run {a}, which would be destroyed" in outcome.err
+    assert ftcli("report", a, "--out", a / "report.html").out == f"{a / 'report.html'}\n"
+    assert not (a / "checkpoints/page.html").exists()
 
 
 def test_curves_come_as_png_files_too(ftcli: Ftcli, make_run: MakeRun) -> None:
