@@ -35,10 +35,14 @@ class TensorFile:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write tensors so that a crash leaves the old or the new file whole. Raises RunError."""
+    """Write tensors so that a crash leaves the old or the new file whole; the same ones give the same bytes.
+
+    Raises RunError.
+    """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"format": FORMAT_VERSION, **description}, allow_nan=False)
-    write_bytes(path, save(on_cpu, metadata={_KEY: text, _CHECKSUM: _checksum(text, on_cpu)}))
+    content = save(on_cpu, metadata={_KEY: text, _CHECKSUM: _checksum(text, on_cpu)})
+    write_bytes(path, _with_sorted_metadata(content))
 
 
 def load_tensors(path: Path) -> TensorFile:
@@ -75,6 +79,16 @@ def describes_itself(path: Path) -> bool:
 def damaged_description(path: Path, error: Exception) -> CheckpointError:
     """Return the error for a description that lacks something or has it wrong."""
     return CheckpointError(f"has a damaged description: {error}", where=str(path))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """Return a safetensors file with the keys of its metadata in order: safetensors itself leaves it to chance."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[end:]))
 
 
 def _description(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:

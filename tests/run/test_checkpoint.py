@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from ftcli.errors import CheckpointError
 from ftcli.records import InputSpec
 from ftcli.run.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from ftcli.run.tensor_file import _checksum
+from ftcli.run.tensor_file import _checksum, load_tensors, save_tensors
 
 SPEC = InputSpec(32, 36, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 INFO = CheckpointInfo("resnet18", ("a", "b\udcff"), SPEC, {"data": {"root": "x"}}, 3, {"loss": 0.5})
@@ -46,6 +46,19 @@ def test_a_checkpoint_reads_back_as_it_was(file: Path) -> None:
     assert back.state_dict.keys() == TENSORS.keys()
     assert all(torch.equal(back.state_dict[name], tensor) for name, tensor in TENSORS.items())
     assert all(back.state_dict[name].dtype == tensor.dtype for name, tensor in TENSORS.items())
+
+
+def test_the_same_tensors_and_description_are_the_same_bytes() -> None:
+    tensors = {"weight": torch.arange(3.0), "größe": torch.ones(2, dtype=torch.int64), "flag": torch.tensor([True])}
+    contents = set()
+    for _ in range(20):
+        save_tensors(Path("file.safetensors"), tensors, {"b": 'quoted "ö"', "a": 1})
+        contents.add(Path("file.safetensors").read_bytes())
+    (content,) = contents
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    loaded = load_tensors(Path("file.safetensors"))
+    assert loaded.description["b"] == 'quoted "ö"'
+    assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in tensors.items())
 
 
 def test_a_flipped_bit_anywhere_is_refused(file: Path) -> None:
