@@ -88,7 +88,7 @@ def test_a_missing_run_is_named(make_run, tmp_path):
 
 @pytest.mark.parametrize("name", ["recipe.yaml", "predictions/val.csv"])
 def test_a_run_without_one_of_its_files_says_which(make_run, name):
-    run = make_run("a", [])
+    run = make_run("a", [], finished=False)
     (run / name).unlink()
     with pytest.raises(RunDirectoryError, match=name) as caught:
         compare_runs([run, make_run("b", [])])
