@@ -46,14 +46,18 @@ def decode_part(settings: Settings) -> list[dict[str, Any]]:
     small = found[:: max(len(found) // PHOTOGRAPHS, 1)][:PHOTOGRAPHS]
     repeats = settings.repeats or 5
     with tempfile.TemporaryDirectory(prefix="ftcli-bench-") as folder:
-        large = [
-            enlarge(path, Path(folder, f"{number}.jpg")) for number, path in enumerate(small[:: len(small) // 8 or 1])
-        ]
-        return [*_rows("as they are", small, repeats), *_rows("12 megapixels", large[:LARGE_PHOTOGRAPHS], repeats)]
+        rows = _rows("as they are", small, repeats)
+        for what, texture in (("12 megapixels", 1.0), ("12 megapixels, smooth", 0.0)):
+            target = Path(folder, what)
+            target.mkdir()
+            chosen = small[:: len(small) // LARGE_PHOTOGRAPHS or 1][:LARGE_PHOTOGRAPHS]
+            large = [enlarge(path, target / f"{n}.jpg", texture=texture) for n, path in enumerate(chosen)]
+            rows += _rows(what, large, repeats)
+        return rows
 
 
-def enlarge(source: Path, target: Path) -> Path:
-    """Write a photograph at 12 megapixels: enlarged, with the fine texture of its own pixels laid over it."""
+def enlarge(source: Path, target: Path, *, texture: float) -> Path:
+    """Write a photograph at 12 megapixels: enlarged, with so much of the fine texture of its own pixels over it."""
     with Image.open(source) as image:
         photo = image.convert("RGB")
     width, height = LARGE_SIZE
@@ -62,7 +66,7 @@ def enlarge(source: Path, target: Path) -> Path:
     tile = np.concatenate([fine, fine[::-1]])
     tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
     repeated = np.tile(tile, (height // tile.shape[0] + 1, width // tile.shape[1] + 1, 1))[:height, :width]
-    pixels = np.asarray(photo.resize(LARGE_SIZE, Image.Resampling.BICUBIC), np.float32) + repeated
+    pixels = np.asarray(photo.resize(LARGE_SIZE, Image.Resampling.BICUBIC), np.float32) + texture * repeated
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(target, quality=90)
     return target
 

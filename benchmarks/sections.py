@@ -34,7 +34,7 @@ def decode(rows: Rows) -> str:
         "photographs after one that does not count: decoding and the transform, in ftcli up to uint8 (it "
         "normalises whole batches later), in the tutorials up to the normalised tensor; for several views ftcli "
         "decodes once, the tutorials each time. Those of 12 megapixels are the same ones enlarged to 4000 x 3000, "
-        "with the fine texture of their own pixels laid over them.",
+        "with the fine texture of their own pixels laid over them, or (smooth) without.",
         table(["photographs", "work", "ftcli, ms", "PIL and torchvision, ms", "ratio"], body),
     )
 

@@ -52,11 +52,11 @@ def train(
         _check_resume(given, others)
     elif config is None:
         raise typer.BadParameter("give a recipe, or --resume RUN to go on with a run")
-    elif dry_run:
-        plan(Path(config), overrides, as_json=as_json, quiet=quiet, debug=debug)
-        return
     _check_name(name)
     numbers = None if seeds is None else _numbers(seeds)
+    if dry_run:
+        plan(Path(config or ""), overrides, as_json=as_json, quiet=quiet, debug=debug)
+        return
     from ftcli.commands.jobs import RunPlace
     from ftcli.commands.seeds import load_for_training, resume_runs, train_runs
     from ftcli.commands.supervision import Clock, Supervision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,9 +19,11 @@ from ftcli.recipe import Recipe
 from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import EpochRecord
 from ftcli.run.directory import RunDirectory, open_run
+from ftcli.run.environment import read_environment
 from ftcli.run.files import duplicate, sweep, write_json, write_text
 from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import write_predictions
+from ftcli.run.seeds_directory import holds_seeds
 from ftcli.strategies import make_plan
 
 if TYPE_CHECKING:  # torch, which a wrong override must not wait for
@@ -38,15 +41,27 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
     cannot be read, UsageError for any other override, and DatasetError when the images are not what they were.
     """
     run = open_run(path)
-    recipe, raised = load_recipe(run.recipe), load_recipe(run.recipe, overrides)
-    changes = _changes(recipe, raised)
+    raised = load_recipe(run.recipe, overrides)
+    if raised_keys(load_recipe(run.recipe), raised) and holds_seeds(path.absolute().parent):
+        raise UsageError(
+            "is one of several seeds, which are to stay alike",
+            where=str(path),
+            hint=f"Raise it for all: ftcli train --resume {path.parent} {' '.join(overrides)}",
+        )
+    return resume_with(run, raised, supervision)
+
+
+def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> TrainResult:
+    """Train what is left of a run with its own recipe, of which `raised` has more epochs or patience, or nothing."""
+    recipe = load_recipe(run.recipe)
+    changes = raised_keys(recipe, raised)
     with exclusive(run):
         if run.summary.is_file() and not changes:
             sweep(run.path)
-            return finished_result(run, prepare(recipe))
+            return finished_result(run, _prepare(run, recipe))
         point = _Point.read(run)
         _check_recipe(run, recipe, point)
-        preparation = prepare(raised)
+        preparation = _prepare(run, raised)
         _check_history(preparation, recipe, point.records)
         job = _job(run, preparation, point, supervision)
         _check_images(job)
@@ -54,8 +69,26 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
         return drive(job)
 
 
-def _changes(recipe: Recipe, raised: Recipe) -> Changes:
-    """Return what overrides change. Raises UsageError for all but higher epochs and patience."""
+def check_raised(run: RunDirectory, raised: Recipe) -> None:
+    """Raise UsageError where a run cannot go on with this recipe."""
+    recipe = load_recipe(run.recipe)
+    if raised_keys(recipe, raised):
+        _check_history(_prepare(run, raised), recipe, _Point.read(run).records)
+
+
+def _prepare(run: RunDirectory, recipe: Recipe) -> Preparation:
+    """Prepare a run's recipe; where its images are not found here, say where the run began."""
+    try:
+        return prepare(recipe)
+    except DatasetError as error:
+        began = Path(read_environment(run).get("directory", "."))
+        if not Path(recipe.data.root).is_dir() and (began / recipe.data.root).is_dir():
+            error.hint = f"The run began in another directory; give the command there: cd {shlex.quote(str(began))}"
+        raise
+
+
+def raised_keys(recipe: Recipe, raised: Recipe) -> Changes:
+    """Return in what `raised` differs. Raises UsageError for all but higher epochs and patience."""
     changes = _difference(recipe, raised)
     for key, change in changes.items():
         before, now = change["a"], change["b"]
@@ -191,7 +224,7 @@ def _check_images(job: Job) -> None:
 
 def _settle(job: Job, point: _Point, changes: Changes) -> None:
     """Make every file of the run agree with its last checkpoint, and write down that it was resumed."""
-    from ftcli.run.environment import environment, read_environment
+    from ftcli.run.environment import environment
     from ftcli.run.resume_state import remove_states
 
     run = job.run

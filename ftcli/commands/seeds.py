@@ -10,18 +10,20 @@ from typing import Any
 from ftcli.commands.driving import TrainResult, resume_hint
 from ftcli.commands.jobs import RunPlace, place_of
 from ftcli.commands.preparing import prepare
-from ftcli.commands.resuming import resume_run
+from ftcli.commands.resuming import check_raised, raised_keys, resume_run, resume_with
 from ftcli.commands.supervision import Supervision
-from ftcli.commands.training import train_into, train_recipe
-from ftcli.errors import InterruptedRunError
+from ftcli.commands.training import begin, get_ready, train_recipe
+from ftcli.errors import FtcliError
 from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.seed_groups import Spread, seed_spread
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import SCHEMA
-from ftcli.run.directory import RunDirectory
+from ftcli.run.directory import RunDirectory, open_run
+from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import read_predictions
-from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds, remove_unused
+from ftcli.run.reading import damaged
+from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds
 from ftcli.tracking.trackers import check_installed
 
 
@@ -91,35 +93,51 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
     FtcliError.
     """
     assert recipe.seeds is not None, "a recipe with several seeds"
-    directory = SeedsDirectory(place_of(recipe, config, place))
+    directory, first = SeedsDirectory(place_of(recipe, config, place)), recipe.seeds[0]
     check_seeds_free(directory, overwrite=place.overwrite)
     preparation = prepare(recipe)
     for sentence in preparation.notices:
         supervision.progress.notice(sentence)
+    ready = get_ready(directory.run(first), prepare(recipe.of_seed(first)), supervision)
     create_seeds(directory, recipe.seeds, recipe_text(preparation.recipe), overwrite=place.overwrite)
 
     def train(seed: int, supervision: Supervision) -> TrainResult:
+        if seed == first:
+            return begin(ready, overwrite=False)
         of_seed = prepare(recipe.of_seed(seed))
-        return train_into(directory.run(seed), of_seed, overwrite=False, supervision=supervision)
+        return begin(get_ready(directory.run(seed), of_seed, supervision), overwrite=False)
 
-    try:
+    with exclusive(directory):
         return _each(directory, recipe.seeds, train, supervision)
-    finally:
-        remove_unused(directory)
 
 
 def resume_seeds(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> SeedsResult:
-    """Train what is left of the runs of several seeds. Raises as `resume_run` does."""
+    """Train what is left of the runs of several seeds. Raises as `resume_run` does, before any run goes on."""
     directory = SeedsDirectory(path)
-    recipe = load_recipe(directory.recipe, overrides)
+    with exclusive(directory):
+        raised = _raise(directory, overrides)
 
-    def go_on(seed: int, supervision: Supervision) -> TrainResult:
-        run = directory.run(seed)
-        if run.path.is_dir():
-            return resume_run(run.path, overrides, supervision=supervision)
-        return train_into(run, prepare(recipe.of_seed(seed)), overwrite=False, supervision=supervision)
+        def go_on(seed: int, supervision: Supervision) -> TrainResult:
+            run = directory.run(seed)
+            if run.path.is_dir():
+                return resume_with(open_run(run.path), raised.of_seed(seed), supervision)
+            return begin(get_ready(run, prepare(raised.of_seed(seed)), supervision), overwrite=False)
 
-    return _each(directory, directory.seeds(), go_on, supervision)
+        return _each(directory, directory.seeds(), go_on, supervision)
+
+
+def _raise(directory: SeedsDirectory, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe that all seeds go on with, having written it down where it has more epochs or patience."""
+    if not directory.recipe.is_file():
+        raise damaged(directory.recipe, "is missing")
+    recipe, raised = load_recipe(directory.recipe), load_recipe(directory.recipe, overrides)
+    if raised_keys(recipe, raised):
+        for seed in directory.seeds():
+            if directory.run(seed).path.is_dir():
+                check_raised(open_run(directory.run(seed).path), raised.of_seed(seed))
+        directory.write_summary(directory.seeds())
+        directory.write_recipe(recipe_text(raised))
+    return raised
 
 
 _Train = Callable[[int, Supervision], TrainResult]
@@ -134,8 +152,9 @@ def _each(directory: SeedsDirectory, seeds: Sequence[int], train: _Train, superv
         supervision.progress.stage(f"seed {seed}, {seeds.index(seed) + 1} of {len(seeds)}")
         try:
             results.append(train(seed, Supervision(supervision.progress, supervision.clock.from_now())))
-        except InterruptedRunError as error:
-            error.hint = hint
+        except FtcliError as error:
+            if error.hint is not None:
+                error.hint = error.hint.replace(resume_hint(directory.run(seed).path), hint)
             raise
         result = _result(directory, seeds, results)
         directory.write_summary(seeds, {"finished": result.finished, "metrics": spread_to_json(result.spread)})

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ftcli.commands.driving import TrainResult, drive
-from ftcli.commands.jobs import RunPlace, create_directory, make_job, place_of
+from ftcli.commands.jobs import Job, RunPlace, create_directory, make_job, place_of
 from ftcli.commands.preparing import Preparation, prepare
 from ftcli.commands.supervision import Supervision
 from ftcli.recipe import Recipe
@@ -26,18 +26,21 @@ def train_recipe(recipe: Recipe, config: Path, *, place: RunPlace, supervision: 
     preparation = prepare(recipe)
     for sentence in preparation.notices:
         supervision.progress.notice(sentence)
-    return train_into(run, preparation, overwrite=place.overwrite, supervision=supervision)
+    return begin(get_ready(run, preparation, supervision), overwrite=place.overwrite)
 
 
-def train_into(
-    run: RunDirectory, preparation: Preparation, *, overwrite: bool, supervision: Supervision
-) -> TrainResult:
-    """Train what was prepared into a new run directory. Raises FtcliError."""
+def get_ready(run: RunDirectory, preparation: Preparation, supervision: Supervision) -> Job:
+    """Build the network of a new run and look at its images; nothing has been written then. Raises FtcliError."""
     # It imports torch, which a wrong recipe must not wait for.
     from ftcli.commands.networks import build_recipe_network
 
     network = build_recipe_network(preparation.recipe, preparation.dataset.classes)
-    job = make_job(preparation, run, network, supervision=supervision)
+    return make_job(preparation, run, network, supervision=supervision)
+
+
+def begin(job: Job, *, overwrite: bool) -> TrainResult:
+    """Make the run directory of a job and train. Raises FtcliError."""
+    run = job.run
     with exclusive(run) if overwrite and run.path.is_dir() else nullcontext():  # nobody may be training it
         made = create_directory(job, overwrite=overwrite)
     with exclusive(run):

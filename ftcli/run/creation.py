@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,7 @@ def check_free(run: RunDirectory, *, overwrite: bool) -> None:
     if not run.path.exists() and not run.path.is_symlink():
         return
     if not overwrite:
-        raise RunDirectoryError(
-            "exists already",
-            where=str(run.path),
-            hint="Choose another --name, or pass --overwrite to replace it.",
-        )
+        raise exists_already(run.path)
     if run.path.is_symlink() or not run.recipe.is_file() or not run.plan.is_file():
         what = "is a link" if run.path.is_symlink() else "is not a run directory"
         raise RunDirectoryError(f"{what} and is left alone", where=str(run.path), hint="Choose another --name.")
@@ -52,28 +49,48 @@ def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> int:
     RunDirectoryError when it exists, RunError when it cannot be written.
     """
     check_free(run, overwrite=overwrite)
+
+    def fill(staging: Path) -> None:
+        for folder in ("checkpoints", "predictions"):
+            (staging / folder).mkdir()
+        write_files(staging, files)
+
+    return make_whole(run.path, fill, overwrite=overwrite)
+
+
+def make_whole(path: Path, fill: Callable[[Path], None], *, overwrite: bool) -> int:
+    """Make a directory that `fill` fills before anybody sees it, and return its inode; what it replaces goes.
+
+    Raises RunDirectoryError when another process has made it meanwhile, RunError when it cannot be written.
+    """
     staging: Path | None = None
     try:
-        run.path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{run.path.name}.", dir=run.path.parent))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         staging.chmod(0o777 & ~_umask())
-        _fill(staging, files)
+        fill(staging)
         made = staging.stat().st_ino
-        if overwrite and run.path.exists():
+        if overwrite and path.exists():
             replaced = staging / "replaced"
-            run.path.rename(replaced)
-            staging.rename(run.path)
-            shutil.rmtree(run.path / replaced.name)
+            path.rename(replaced)
+            staging.rename(path)
+            shutil.rmtree(path / replaced.name)
         else:
-            staging.rename(run.path)
+            staging.rename(path)
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-            check_free(run, overwrite=False)
-        raise RunError(f"cannot make the run directory: {error.strerror}", where=str(run.path)) from error
+            raise exists_already(path) from error
+        raise RunError(f"cannot make the run directory: {error.strerror}", where=str(path)) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return made
+
+
+def exists_already(path: Path) -> RunDirectoryError:
+    """Return the error for a place that is taken."""
+    hint = "Choose another --name, pass --overwrite to replace it, or go on with it: ftcli train --resume."
+    return RunDirectoryError("exists already", where=str(path), hint=hint)
 
 
 def check_made(run: RunDirectory, made: int) -> None:
@@ -84,14 +101,13 @@ def check_made(run: RunDirectory, made: int) -> None:
         )
 
 
-def _fill(staging: Path, files: dict[str, Any]) -> None:
-    for folder in ("checkpoints", "predictions"):
-        (staging / folder).mkdir()
+def write_files(folder: Path, files: Mapping[str, Any]) -> None:
+    """Write files into a folder: name to text, or to a value for JSON. Raises RunError."""
     for name, value in files.items():
         if isinstance(value, str):
-            write_text(staging / name, value)
+            write_text(folder / name, value)
         else:
-            write_json(staging / name, value)
+            write_json(folder / name, value)
 
 
 def _umask() -> int:

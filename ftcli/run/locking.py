@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from ftcli.errors import RunDirectoryError, RunError
-from ftcli.run.directory import RunDirectory
 
 _PATIENCE_SECONDS = 8.0
 """Workers of a killed process hold its lock until they notice that it is gone, which takes torch's 5 seconds."""
 
 
+class Lockable(Protocol):
+    """A run, or the directory of several seeds."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked."""
+
+
 @contextmanager
-def exclusive(run: RunDirectory) -> Iterator[None]:
+def exclusive(run: Lockable) -> Iterator[None]:
     """Keep other processes from training a run meanwhile. Raises RunDirectoryError while another one does."""
     lock = FileLock(run.lock, timeout=_PATIENCE_SECONDS)
     try:

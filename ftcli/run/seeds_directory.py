@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftcli.errors import RunDirectoryError, RunError
+from ftcli.errors import RunDirectoryError
 from ftcli.records import SCHEMA
-from ftcli.run.creation import check_parents
+from ftcli.run.creation import check_parents, exists_already, make_whole, write_files
 from ftcli.run.directory import SEEDS_SUMMARY, RunDirectory
 from ftcli.run.files import write_json, write_text
+from ftcli.run.locking import exclusive
 from ftcli.run.reading import damaged, read_json
+
+_NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class SeedsDirectory:
         """The seeds, and every metric's mean and spread over those that are finished."""
         return self.path / SEEDS_SUMMARY
 
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains these runs one after the other, if one does."""
+        return self.path / ".lock"
+
     def run(self, seed: int) -> RunDirectory:
         """Return the run of a seed."""
         return RunDirectory(self.path / f"seed-{seed}")
@@ -47,10 +55,18 @@ class SeedsDirectory:
         """Return the runs that have begun, in the order of the seeds."""
         return [self.run(seed) for seed in self.seeds() if self.run(seed).path.is_dir()]
 
-    def write_summary(self, seeds: Sequence[int], found: dict[str, Any]) -> None:
-        """Write seeds.json."""
+    def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] | None = None) -> None:
+        """Write seeds.json: what was found, or that nothing is yet."""
+        write_json(self.summary, self.summary_json(seeds, found or _NOTHING))
+
+    def summary_json(self, seeds: Sequence[int], found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what seeds.json says."""
         runs = [self.run(seed).path.name for seed in seeds]
-        write_json(self.summary, {"schema": SCHEMA, "seeds": list(seeds), "runs": runs, **found})
+        return {"schema": SCHEMA, "seeds": list(seeds), "runs": runs, **found}
+
+    def write_recipe(self, text: str) -> None:
+        """Write recipe.yaml anew."""
+        write_text(self.recipe, text)
 
 
 def holds_seeds(path: Path) -> bool:
@@ -69,8 +85,7 @@ def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
     if not directory.path.exists() and not directory.path.is_symlink():
         return
     if not overwrite:
-        hint = "Choose another --name, pass --overwrite to replace it, or go on with it: ftcli train --resume."
-        raise RunDirectoryError("exists already", where=str(directory.path), hint=hint)
+        raise exists_already(directory.path)
     if directory.path.is_symlink() or not holds_seeds(directory.path):
         raise RunDirectoryError(
             "does not hold runs of several seeds and is left alone",
@@ -80,19 +95,15 @@ def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
 
 
 def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> None:
-    """Make the directory; what it replaces goes. Raises RunDirectoryError or RunError."""
+    """Make the directory with its first files; what it replaces goes, unless a run in it is being trained.
+
+    Raises RunDirectoryError or RunError.
+    """
     check_seeds_free(directory, overwrite=overwrite)
-    try:
+    files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds, _NOTHING)}
+    with ExitStack() as held:
         if directory.path.exists():
-            shutil.rmtree(directory.path)
-        directory.path.mkdir(parents=True)
-    except OSError as error:
-        raise RunError(f"cannot make the directory: {error.strerror}", where=str(directory.path)) from error
-    directory.write_summary(seeds, {"finished": False, "metrics": {}})
-    write_text(directory.recipe, recipe)
-
-
-def remove_unused(directory: SeedsDirectory) -> None:
-    """Remove a directory in which no run has begun."""
-    if not directory.runs():
-        shutil.rmtree(directory.path, ignore_errors=True)
+            held.enter_context(exclusive(directory))
+            for run in directory.runs():
+                held.enter_context(exclusive(run))
+        make_whole(directory.path, lambda staging: write_files(staging, files), overwrite=overwrite)

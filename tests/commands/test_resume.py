@@ -268,3 +268,17 @@ def test_a_run_that_is_being_trained_is_left_alone(
 )
 def test_what_cannot_stand_beside_resume_is_refused(ftcli: Ftcli, arguments: list[str], words: str) -> None:
     assert words in ftcli("train", *arguments, code=2).err
+
+
+def test_a_run_that_began_elsewhere_says_where(
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, "images")
+    recipe = write_recipe(Path("images"), "fine-tune")
+    interrupt.after(1)
+    ftcli("train", recipe, "--name", "a", code=130)
+    began = Path.cwd()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    err = ftcli("train", "--resume", "../runs/a", code=3).err
+    assert f"The run began in another directory; give the command there: cd {began}" in err

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from same_runs import assert_same_runs
 from support import Ftcli
 
+from ftcli.errors import RunError
+from ftcli.records import EpochRecord
 from ftcli.report.progress import LineProgress
+from ftcli.run.directory import RunDirectory
 
 
 @pytest.fixture
@@ -76,13 +80,68 @@ def test_seeds_that_were_interrupted_go_on(ftcli: Ftcli, recipe: Path, monkeypat
     assert (resumed["finished"], len(resumed["runs"])) == (True, 3)
     for seed in range(3):
         assert_same_runs(Path(f"runs/whole/seed-{seed}"), Path(f"runs/parts/seed-{seed}"))
-    assert ftcli("train", "--resume", "runs/parts", "epochs=3", "--json").json["runs"][2]["epochs"] == 3
 
 
 def test_time_that_is_up_is_up_for_all_seeds(ftcli: Ftcli, recipe: Path) -> None:
     outcome = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--max-minutes", 0)
     assert "the time is up in the run of seed 0. Go on with: ftcli train --resume runs/s" in outcome.out
     assert not Path("runs/s/seed-1").exists()
+    assert ftcli("train", "--resume", "runs/s", "--json").json["finished"] is True
+
+
+def test_epochs_are_raised_for_all_seeds_and_for_those_to_come(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--seeds", "0,1,2", "--name", "s", "--quiet")
+    shutil.rmtree("runs/s/seed-2")
+    stopped = ftcli("train", "--resume", "runs/s", "epochs=3", "--max-minutes", 0, "--json").json
+    assert stopped["finished"] is False
+    assert json.loads(Path("runs/s/seeds.json").read_text())["finished"] is False
+    resumed = ftcli("train", "--resume", "runs/s", "--json").json
+    assert [run["epochs"] for run in resumed["runs"]] == [3, 3, 3]
+    assert all("\nepochs: 3\n" in path.read_text() for path in Path("runs/s").rglob("recipe.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("runs/s", "strategy.lr=0.5"), "strategy.lr: cannot change in a run that has begun"),
+        (("runs/s", "epochs=1"), "epochs: may be raised, not lowered"),
+        (("runs/s/seed-0", "epochs=3"), "Raise it for all: ftcli train --resume runs/s epochs=3"),
+    ],
+)
+def test_seeds_stay_alike(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...], words: str) -> None:
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
+    shutil.rmtree("runs/s/seed-0" if len(arguments[0]) == len("runs/s") else "runs/s/seed-1")
+    before = sorted(Path("runs/s").rglob("*"))
+    assert words in ftcli("train", "--resume", *arguments, code=2).err
+    assert sorted(Path("runs/s").rglob("*")) == before
+
+
+@pytest.mark.parametrize("trained", ["runs/s/seed-1", "runs/s"])
+def test_seeds_that_are_being_trained_are_left_alone(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch, trained: str
+) -> None:
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
+    monkeypatch.setattr("ftcli.run.locking._PATIENCE_SECONDS", 0)
+    with FileLock(f"{trained}/.lock"):
+        for arguments in ((recipe, "--seeds", "7", "--name", "s", "--overwrite"), ("--resume", "runs/s", "epochs=3")):
+            assert "another process is training this run" in ftcli("train", *arguments, code=2).err
+    assert Path("runs/s/seed-1/summary.json").is_file()
+
+
+def test_a_failure_in_one_seed_says_how_to_go_on_with_all(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = RunDirectory.append
+
+    def fail(run: RunDirectory, record: EpochRecord) -> None:
+        if run.path.name == "seed-1":
+            raise RunError("cannot write: no space left on device", where="x")
+        append(run, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append", fail)
+        err = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=1).err
+    assert "Go on with: ftcli train --resume runs/s\n" in err
     assert ftcli("train", "--resume", "runs/s", "--json").json["finished"] is True
 
 
@@ -126,7 +185,7 @@ def test_a_directory_of_seeds_is_no_run_and_no_place_for_one(ftcli: Ftcli, recip
     ftcli("train", recipe, "--name", "a", "epochs=1", "--quiet")
     assert "is left alone" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
     ftcli("train", recipe, "--seeds", "4", "--name", "s", "epochs=1", "--overwrite", "--quiet")
-    assert sorted(path.name for path in Path("runs/s").iterdir()) == ["recipe.yaml", "seed-4", "seeds.json"]
+    assert sorted(path.name for path in Path("runs/s").iterdir()) == [".lock", "recipe.yaml", "seed-4", "seeds.json"]
 
 
 def test_wrong_images_are_found_before_the_first_run(ftcli: Ftcli, recipe: Path, tiny: Path, tmp_path: Path) -> None:
