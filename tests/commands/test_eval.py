@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from support import Ftcli, write_images
+from support import Ftcli, MakeRun, write_images
 from torch import zeros
 
 from ftcli.run.predictions_file import read_predictions
@@ -168,3 +168,12 @@ def test_markdown_has_gates_metrics_and_folded_classes(ftcli: Ftcli, demanding: 
     assert "| metric | value | 95 % interval |" in shown
     assert "<details><summary>2 classes</summary>" in shown
     assert "exclude each other" in ftcli("eval", demanding, "--markdown", "--json", code=2).err
+
+
+@pytest.mark.parametrize("option", ["--predictions", "--junit"])
+def test_nothing_is_written_over_a_run_and_nothing_scored_before(ftcli: Ftcli, make_run: MakeRun, option: str) -> None:
+    run = make_run()  # without weights, which would be missed later
+    file = run / "predictions/val.csv"
+    before = file.read_bytes()
+    assert f"{file}: is a file of the run {run}" in ftcli("eval", run, option, file, code=2).err
+    assert file.read_bytes() == before
