@@ -272,7 +272,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoint_whole(
     def interrupted_twice(_progress: object, epoch: int, batch: int, _batches: int) -> None:
         for number in range(2 if (epoch, batch) == (2, 1) else 0):
             heard.append(number)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # in this thread, and at once
 
     with monkeypatch.context() as patch:
         patch.setattr(LineProgress, "batch", interrupted_twice)
