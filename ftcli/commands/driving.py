@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftcli.commands.jobs import Job, val_predictions
 from ftcli.commands.preparing import Preparation
 from ftcli.commands.reporting import add_report
@@ -190,9 +193,14 @@ def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
     save_checkpoint(run.last, job.network.module.state_dict(), info)
     run.append(record)
     if is_best:
-        duplicate(run.last, run.best)
-        write_predictions(run.predictions("val"), val_predictions(job, epoch.val_probabilities))
+        write_best(job, epoch.val_probabilities)
     remove_states(run, but=record.epoch)
+
+
+def write_best(job: Job, val_probabilities: NDArray[np.float64]) -> None:
+    """Make the last checkpoint the best one, with what it predicted for val (N, classes)."""
+    duplicate(job.run.last, job.run.best)
+    write_predictions(job.run.predictions("val"), val_predictions(job, val_probabilities))
 
 
 def _summary(job: Job, predictions: Predictions) -> tuple[RunSummary, Evaluation]:

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.driving import TrainResult, drive, finished_result
-from ftcli.commands.jobs import Begun, Job, make_job, val_predictions
+from ftcli.commands.driving import TrainResult, drive, finished_result, write_best
+from ftcli.commands.jobs import Begun, Job, make_job
 from ftcli.commands.preparing import Preparation, prepare
 from ftcli.commands.supervision import Supervision
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
@@ -20,9 +20,8 @@ from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import EpochRecord
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.environment import read_environment
-from ftcli.run.files import duplicate, sweep, write_json, write_text
+from ftcli.run.files import sweep, write_json, write_text
 from ftcli.run.locking import exclusive
-from ftcli.run.predictions_file import write_predictions
 from ftcli.run.seeds_directory import holds_seeds
 from ftcli.strategies import make_plan
 
@@ -251,8 +250,7 @@ def _settle_best(job: Job, point: _Point) -> None:
     if point.state is None or best_epoch == 0:
         return
     if point.state.val_probabilities is not None:
-        duplicate(job.run.last, job.run.best)
-        write_predictions(job.run.predictions("val"), val_predictions(job, point.state.val_probabilities))
+        write_best(job, point.state.val_probabilities)
     elif (found := load_checkpoint(job.run.best).info.epoch) != best_epoch:
         raise RunDirectoryError(
             f"is of epoch {found}, though {job.recipe.monitor} was best in epoch {best_epoch}",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ftcli.commands.driving import TrainResult, resume_hint
 from ftcli.commands.jobs import RunPlace, place_of
-from ftcli.commands.preparing import prepare
+from ftcli.commands.preparing import Preparation, prepare
 from ftcli.commands.resuming import check_raised, raised_keys, resume_run, resume_with
 from ftcli.commands.supervision import Supervision
 from ftcli.commands.training import begin, get_ready, train_recipe
@@ -54,14 +54,9 @@ class SeedsResult:
             "run": str(self.run),
             "finished": self.finished,
             "seeds": list(self.seeds),
-            "metrics": spread_to_json(self.spread),
+            "metrics": {name: asdict(each) for name, each in self.spread.items()},
             "runs": [result.to_json() for result in self.results],
         }
-
-
-def spread_to_json(spread: dict[str, Spread]) -> dict[str, dict[str, float | int | None]]:
-    """Return each metric's mean, standard deviation and number of runs."""
-    return {name: {"mean": each.mean, "deviation": each.deviation, "runs": each.runs} for name, each in spread.items()}
 
 
 def load_for_training(config: Path, overrides: Sequence[str], seeds: tuple[int, ...] | None) -> Recipe:
@@ -98,14 +93,17 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
     preparation = prepare(recipe)
     for sentence in preparation.notices:
         supervision.progress.notice(sentence)
-    ready = get_ready(directory.run(first), prepare(recipe.of_seed(first)), supervision)
+
+    def of_seed(seed: int) -> Preparation:
+        return replace(preparation, recipe=preparation.recipe.of_seed(seed))
+
+    ready = get_ready(directory.run(first), of_seed(first), supervision)
     create_seeds(directory, recipe.seeds, recipe_text(preparation.recipe), overwrite=place.overwrite)
 
     def train(seed: int, supervision: Supervision) -> TrainResult:
         if seed == first:
             return begin(ready, overwrite=False)
-        of_seed = prepare(recipe.of_seed(seed))
-        return begin(get_ready(directory.run(seed), of_seed, supervision), overwrite=False)
+        return begin(get_ready(directory.run(seed), of_seed(seed), supervision), overwrite=False)
 
     with exclusive(directory):
         return _each(directory, recipe.seeds, train, supervision)
@@ -157,7 +155,7 @@ def _each(directory: SeedsDirectory, seeds: Sequence[int], train: _Train, superv
                 error.hint = error.hint.replace(resume_hint(directory.run(seed).path), hint)
             raise
         result = _result(directory, seeds, results)
-        directory.write_summary(seeds, {"finished": result.finished, "metrics": spread_to_json(result.spread)})
+        directory.write_summary(seeds, {key: result.to_json()[key] for key in ("finished", "metrics")})
         if not results[-1].finished:
             remark = f"the time is up in the run of seed {seed}. {hint}"
             return SeedsResult(result.run, result.seeds, result.results, result.spread, remark)

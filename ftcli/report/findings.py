@@ -8,8 +8,9 @@ from ftcli.evaluation.findings import Contrast, Findings, SeedGroup
 from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.significance import p_text
 from ftcli.report.comparisons import changes_text, pair_text, verdict
+from ftcli.report.seeds import spread_table
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import difference_cells, figure, metric_name, signed, unfinished_text
+from ftcli.report.wording import difference_cells, metric_name, unfinished_text
 
 
 def findings_text(findings: Findings, *, width: int = 80) -> str:
@@ -69,13 +70,5 @@ def _pairs(findings: Findings, width: int) -> list[str]:
 
 def seeds_text(group: SeedGroup, *, width: int = 80) -> str:
     """Return several seeds of one recipe as one result: mean and standard deviation of every metric."""
-    rows = [
-        (
-            metric_name(name),
-            figure(name, spread.mean),
-            "-" if spread.deviation is None else signed(name, spread.deviation).removeprefix("+"),
-        )
-        for name, spread in group.metrics.items()
-    ]
     title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(printable, group.runs))}"
-    return f"{title}\n{table(('metric', 'mean', 'standard deviation'), rows, width)}"
+    return f"{title}\n{spread_table(group.metrics, width)}"

@@ -18,13 +18,11 @@ from ftcli.report.diagrams import draw_differences
 from ftcli.report.html import HALF, WHOLE, chart, render
 from ftcli.report.thumbnails import Thumbnail, thumbnails
 from ftcli.report.timeline import draw_timeline
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, metric_name, unfinished_text
+from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE, VAL_CHOSE_THE_EPOCH, metric_name, unfinished_text
 from ftcli.run.recorded import RecordedRun
 
 FLIPS = 12
 """As many flipped images are shown each way."""
-
-_NOT_SHARES = frozenset({"log_loss", "ece"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> dict[str, Any]:
     shares = [
         (metric_name(name), Interval(each.difference, each.low, each.high))
         for name, each in comparison.metrics.items()
-        if name not in _NOT_SHARES
+        if name not in NOT_DRAWN_TO_ONE_SCALE
     ]
     loss, accuracy = _curves(shown, "loss"), _curves(shown, "accuracy")
     return {

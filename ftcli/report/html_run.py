@@ -20,6 +20,7 @@ from ftcli.report.svg import markup
 from ftcli.report.text import count
 from ftcli.report.thumbnails import Thumbnail, thumbnails
 from ftcli.report.timeline import draw_timeline, rate_text
+from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE
 from ftcli.run.recorded import RecordedRun
 
 MISTAKES = 12
@@ -30,7 +31,6 @@ MATRIX_CLASSES = 30
 
 _DRAWN_CLASSES = 250
 _PAIRS = 100
-_NOT_SHARES = frozenset({"log_loss", "ece"})
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ def _unfinished(run: RecordedRun) -> list[str]:
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     """Return the metrics with a whisker for each share, on an axis that they have in common."""
-    shares = [each for name, each in evaluation.metrics.items() if name not in _NOT_SHARES]
+    shares = [each for name, each in evaluation.metrics.items() if name not in NOT_DRAWN_TO_ONE_SCALE]
     marks = ticks(min(each.low for each in shares), 1.0, 5)
     low = max(marks[0], 0.0)
     rows = [
-        (name, each, "" if name in _NOT_SHARES else markup(draw_whisker(each, low, 1.0)))
+        (name, each, "" if name in NOT_DRAWN_TO_ONE_SCALE else markup(draw_whisker(each, low, 1.0)))
         for name, each in evaluation.metrics.items()
     ]
     return {"rows": rows, "low": low}

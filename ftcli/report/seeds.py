@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
+from ftcli.evaluation.seed_groups import Spread
 from ftcli.records import RunSummary
 from ftcli.report.text import table
 from ftcli.report.wording import figure, metric_name, signed
-
-
-class Spread(Protocol):
-    """A metric's mean and standard deviation over runs; of one run there is no deviation."""
-
-    @property
-    def mean(self) -> float:
-        """The mean."""
-
-    @property
-    def deviation(self) -> float | None:
-        """The standard deviation."""
 
 
 def seeds_text(
@@ -30,7 +18,15 @@ def seeds_text(
         (str(seed), "-" if summary is None else str(summary.best_epoch), *_figures(summary))
         for seed, summary in zip(seeds, summaries, strict=False)
     ]
-    spreads = [
+    texts = [table(("seed", "best epoch", "accuracy", "macro F1", "log loss"), runs, width, numbers_from=0)]
+    if spread:
+        texts.append(spread_table(spread, width))
+    return "\n\n".join(texts)
+
+
+def spread_table(spread: Mapping[str, Spread], width: int) -> str:
+    """Return every metric's mean and standard deviation over seeds."""
+    rows = [
         (
             metric_name(name),
             figure(name, each.mean),
@@ -38,10 +34,7 @@ def seeds_text(
         )
         for name, each in spread.items()
     ]
-    texts = [table(("seed", "best epoch", "accuracy", "macro F1", "log loss"), runs, width, numbers_from=0)]
-    if spreads:
-        texts.append(table(("metric", "mean", "standard deviation"), spreads, width))
-    return "\n\n".join(texts)
+    return table(("metric", "mean", "standard deviation"), rows, width)
 
 
 def _figures(summary: RunSummary | None) -> tuple[str, ...]:

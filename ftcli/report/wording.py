@@ -15,6 +15,9 @@ from ftcli.report.text import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
 
+NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece"})
+"""Metrics that do not stand beside accuracy on one axis."""
+
 _NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
 
 
