@@ -142,10 +142,30 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """One rule about one metric of one run, or group of runs: whether it holds, and why, as a sentence.
+
+    `p_value` is that of the rule's test, adjusted where several runs or metrics share the rule; None where it has none.
+    """
+
+    rule: str
+    metric: str
+    run: str
+    holds: bool
+    sentence: str
+    p_value: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the gate as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """How a run ended: the best epoch, its metrics with intervals, and what it cost.
 
-    `skipped_images` counts the images of train and val that were left out because they cannot be used.
+    `skipped_images` counts the images of train and val that were left out because they cannot be used. `gates` are
+    what the recipe expects of the validation images, and `unchecked` names what it expects of others.
     """
 
     best_epoch: int
@@ -157,6 +177,8 @@ class RunSummary:
     images_per_second: float
     notices: tuple[str, ...] = field(default=())
     skipped_images: int = 0
+    gates: tuple[Gate, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return summary.json."""

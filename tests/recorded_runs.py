@@ -12,7 +12,7 @@ from PIL import Image
 from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.plan import Phase, Plan
-from ftcli.records import EpochRecord, ProbeRecord, RunSummary, StrengthTrial
+from ftcli.records import EpochRecord, Gate, ProbeRecord, RunSummary, StrengthTrial
 from ftcli.run.creation import create
 from ftcli.run.directory import FORMAT_VERSION, RunDirectory
 from ftcli.run.predictions_file import write_predictions
@@ -124,6 +124,9 @@ def write_run(
     solver: str = "sgd",
     recipe: Mapping[str, Any] | None = None,
     finished: bool = True,
+    dataset: Mapping[str, Any] | None = None,
+    gates: Sequence[Gate] = (),
+    unchecked: Sequence[str] = (),
 ) -> Path:
     """Write a run of images that lie beside it, the first `wrong` of which it got wrong."""
     root = path.parent / "images"
@@ -131,12 +134,14 @@ def write_run(
     plan = plan_of(phases, epochs, groups=groups, solver=solver)
     run = RunDirectory(path)
     settings = {"model": {"name": "resnet18"}, "monitor": "val_accuracy", **(recipe or {})}
-    create(run, files_of(predictions, plan, root, settings), overwrite=False)
+    files = files_of(predictions, plan, root, settings)
+    files["dataset.json"] |= dataset or {}
+    create(run, files, overwrite=False)
     for record in records_of(plan, probe=PROBE if solver == "lbfgs" else None):
         run.append(record)
     write_predictions(run.predictions("val"), predictions)
     if finished:
         metrics = evaluate(predictions, resamples=20).metrics
-        notices = ("left out: <i>x</i>.gif",)
-        run.finish(RunSummary(epochs, epochs, "val_accuracy", metrics, images, 12.5, 99.0, notices))
+        told = {"notices": ("left out: <i>x</i>.gif",), "gates": tuple(gates), "unchecked": tuple(unchecked)}
+        run.finish(RunSummary(epochs, epochs, "val_accuracy", metrics, images, 12.5, 99.0, **told))
     return path

@@ -109,6 +109,7 @@ def _text(result: TrainResult | SeedsResult) -> str:
     from ftcli.report.findings import gate_text
     from ftcli.report.runs import run_text
     from ftcli.report.seeds import seeds_text
+    from ftcli.report.wording import unchecked_text
 
     texts = [] if result.remark is None else [result.remark]
     if isinstance(result, SeedsResult):
@@ -124,6 +125,8 @@ def _text(result: TrainResult | SeedsResult) -> str:
             told = (result.summary, result.evaluation, result.plan, result.records)
             texts.append(run_text(*told, marks=marks(), width=width()))
         texts += map(gate_text, result.gates)
+    if result.unchecked:
+        texts.append(unchecked_text(result.unchecked))
     return "\n".join([*texts, str(result.run)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,15 @@ from ftcli.commands.jobs import Job, val_predictions
 from ftcli.commands.preparing import Preparation
 from ftcli.commands.reporting import add_report
 from ftcli.commands.supervision import OutOfTimeError
+from ftcli.data.dataset import VAL
 from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError
-from ftcli.evaluation.expectations import check_expectations
-from ftcli.evaluation.gates import Gate
+from ftcli.evaluation.expectations import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.failures import failure_of
 from ftcli.plan import Plan
-from ftcli.records import SCHEMA, EpochRecord, RunSummary, metrics_to_json
+from ftcli.recipe import Recipe
+from ftcli.records import SCHEMA, EpochRecord, Gate, RunSummary, metrics_to_json
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import duplicate
 from ftcli.run.predictions_file import read_predictions, write_predictions
@@ -42,7 +43,16 @@ class TrainResult:
     evaluation: Evaluation | None
     finished: bool = True
     remark: str | None = None
-    gates: tuple[Gate, ...] = ()
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """What the recipe expects of the validation images; nothing is judged before the run is finished."""
+        return self.summary.gates if self.finished and self.summary is not None else ()
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """What the recipe expects of other images, by name."""
+        return self.summary.unchecked if self.finished and self.summary is not None else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
@@ -56,6 +66,7 @@ class TrainResult:
             "metrics": {} if summary is None else metrics_to_json(summary.metrics),
             "seconds": None if summary is None else summary.seconds,
             "gates": [gate.to_json() for gate in self.gates],
+            "unchecked": list(self.unchecked),
         }
 
 
@@ -99,23 +110,25 @@ def _drive(job: Job) -> TrainResult:
     job.run.finish(summary)
     if job.recipe.report:
         add_report(job.run, predictions, evaluation, notice=job.progress.notice)
-    gates = _gates(job.preparation, evaluation, job.run)
-    return TrainResult(job.run.path, job.preparation.plan, tuple(job.records), summary, evaluation, gates=gates)
+    records = tuple(job.records)
+    return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation)
 
 
 def finished_result(run: RunDirectory, preparation: Preparation) -> TrainResult:
     """Return the result of a run that is finished already. Raises RunDirectoryError for files that are damaged."""
-    summary = run.read_summary()
     remark = f"{run.path} is finished; epochs and patience may be raised to go on"
     evaluation = evaluate(read_predictions(run.predictions("val")))
-    gates = _gates(preparation, evaluation, run)
-    return TrainResult(
-        run.path, preparation.plan, tuple(run.records()), summary, evaluation, remark=remark, gates=gates
+    summary = _judged(run.read_summary(), evaluation, preparation.recipe, run)
+    return TrainResult(run.path, preparation.plan, tuple(run.records()), summary, evaluation, remark=remark)
+
+
+def _judged(summary: RunSummary, evaluation: Evaluation, recipe: Recipe, run: RunDirectory) -> RunSummary:
+    """Return a summary with what the recipe expects; those of older versions were written without."""
+    return replace(
+        summary,
+        gates=check_expectations(recipe.expect, evaluation, split=VAL, run=str(run.path)),
+        unchecked=unchecked(recipe.expect, split=VAL),
     )
-
-
-def _gates(preparation: Preparation, evaluation: Evaluation, run: RunDirectory) -> tuple[Gate, ...]:
-    return check_expectations(preparation.recipe.expect, evaluation, split="val", run=str(run.path))
 
 
 def resume_hint(path: Path) -> str:
@@ -219,7 +232,7 @@ def _summary(job: Job, predictions: Predictions) -> tuple[RunSummary, Evaluation
         notices=job.notices,
         skipped_images=len(job.inspected.skipped),
     )
-    return summary, evaluation
+    return _judged(summary, evaluation, job.recipe, job.run), evaluation
 
 
 def _unfinished(job: Job) -> TrainResult:

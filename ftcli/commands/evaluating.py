@@ -12,13 +12,13 @@ from ftcli.data.dataset import TRAIN, VAL
 from ftcli.data.inspection import BadImage
 from ftcli.evaluation.abstention import Abstention, abstention
 from ftcli.evaluation.expectations import check_expectations, unchecked
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.temperature import Calibration, calibrate
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_from
+from ftcli.records import Gate
 from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.predictions_file import write_predictions
 

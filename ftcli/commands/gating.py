@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftcli.evaluation.gates import Gate
+from ftcli.records import Gate
 from ftcli.report.junit import gates_junit
 from ftcli.run.files import write_text
 from ftcli.run.outputs import make_folder

@@ -14,11 +14,10 @@ from ftcli.commands.resuming import check_raised, raised_keys, resume_run, resum
 from ftcli.commands.supervision import Supervision
 from ftcli.commands.training import begin, get_ready, train_recipe
 from ftcli.errors import FtcliError
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.seed_groups import Spread, seed_spread
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
-from ftcli.records import SCHEMA
+from ftcli.records import SCHEMA, Gate
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import read_predictions
@@ -46,6 +45,11 @@ class SeedsResult:
     def gates(self) -> tuple[Gate, ...]:
         """What the recipe expects of each run."""
         return tuple(gate for result in self.results for gate in result.gates)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """What the recipe, which all runs share, expects of other images, by name."""
+        return tuple(dict.fromkeys(name for result in self.results for name in result.unchecked))
 
     def to_json(self) -> dict[str, Any]:
         """Return what `train --json` prints."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.recipe_expect import ExpectedName, parse_condition
-from ftcli.records import Interval
+from ftcli.records import Gate, Interval
 
 SPLITS = ("train", "val", "test")
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from ftcli.evaluation.comparison import Comparison
 from ftcli.evaluation.evidence import Evidence, two_sided
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.seed_groups import Spread, seed_spread
 from ftcli.evaluation.significance import holm
-from ftcli.records import SCHEMA
+from ftcli.records import SCHEMA, Gate
 
 Changes = Mapping[str, Mapping[str, Any]]
 

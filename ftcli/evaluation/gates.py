@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.evidence import Evidence
 from ftcli.evaluation.significance import SIGNIFICANCE, holm, p_text
-from ftcli.records import LOWER_IS_BETTER, METRIC_NAMES, metric_words
+from ftcli.records import LOWER_IS_BETTER, METRIC_NAMES, Gate, metric_words
 
 Kind = Literal["worse", "not-better", "drop", "not-equivalent"]
 FORMS: dict[Kind, str] = {
@@ -41,25 +41,6 @@ class Rules:
     rules: tuple[Rule, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     alpha: float = SIGNIFICANCE
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One rule about one metric of one run, or group of runs: whether it holds, and why, as a sentence.
-
-    `p_value` is that of the rule's test, adjusted where several runs or metrics share the rule; None where it has none.
-    """
-
-    rule: str
-    metric: str
-    run: str
-    holds: bool
-    sentence: str
-    p_value: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the gate as plain data."""
-        return asdict(self)
 
 
 def parse_rule(text: str) -> Rule:

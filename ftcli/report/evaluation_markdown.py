@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.metrics import Evaluation
+from ftcli.records import Gate
 from ftcli.report.findings_markdown import gates_markdown
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftcli.evaluation.findings import Contrast, Findings, SeedGroup
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.significance import p_text
+from ftcli.records import Gate
 from ftcli.report.comparisons import changes_text, pair_text, verdict
 from ftcli.report.seeds import spread_table
 from ftcli.report.text import count, printable, prose, table

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ftcli.evaluation.findings import Contrast, Findings, RunPair, SeedGroup
 from ftcli.evaluation.flips import Flip
-from ftcli.evaluation.gates import Gate
 from ftcli.evaluation.significance import p_text
+from ftcli.records import Gate
 from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count

@@ -72,7 +72,16 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (wording.duration, wording.figure, wording.metric_name, wording.setting, wording.share, wording.signed)
+    words = (
+        wording.duration,
+        wording.figure,
+        wording.gates_met,
+        wording.metric_name,
+        wording.setting,
+        wording.share,
+        wording.signed,
+        wording.unchecked_text,
+    )
     environment.globals |= {word.__name__: word for word in (*words, count, p_text)}
     return environment
 

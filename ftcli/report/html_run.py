@@ -15,6 +15,7 @@ from ftcli.records import Interval
 from ftcli.report.axes import ticks
 from ftcli.report.curves import Curve, CurveChart, draw_curves, spans_of
 from ftcli.report.diagrams import draw_bar, draw_confusion, draw_reliability, draw_trials, draw_whisker
+from ftcli.report.findings import gate_text
 from ftcli.report.html import HALF, WHOLE, chart, lines, render
 from ftcli.report.svg import markup
 from ftcli.report.text import count
@@ -51,7 +52,7 @@ def run_page(run: RecordedRun, evaluation: Evaluation) -> str:
     context: dict[str, Any] = {
         "title": run.name,
         "run": run,
-        "unfinished": _unfinished(run),
+        "alerts": _alerts(run),
         "evaluation": evaluation,
         "figures": _figures(evaluation),
         "timeline": chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE),
@@ -108,15 +109,20 @@ def environment_rows(run: RecordedRun) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows.items() if value]
 
 
-def _unfinished(run: RecordedRun) -> list[str]:
-    """Return how far a run got that has not finished, and how it goes on; nothing for one that has."""
-    if run.summary is not None:
-        return []
+def _alerts(run: RecordedRun) -> list[str]:
+    """Return what to know before any figure: that the run is not as it should be."""
+    if run.summary is None:
+        return [_unfinished(run)]
+    return [gate_text(gate) for gate in run.summary.gates if not gate.holds]
+
+
+def _unfinished(run: RecordedRun) -> str:
+    """Return how far a run got that has not finished, and how it goes on."""
     done, planned, resume = len(run.records), run.plan.epochs, f"ftcli train --resume {shlex.quote(str(run.path))}"
     if done < planned:
-        return [f"This run has not finished: {done} of {count(planned, 'epoch')} are there. Go on with it: {resume}"]
+        return f"This run has not finished: {done} of {count(planned, 'epoch')} are there. Go on with it: {resume}"
     every = "its only epoch is" if planned == 1 else f"all {planned} epochs are"
-    return [f"This run has not finished: {every} there, but how it ended was not written. Finish it: {resume}"]
+    return f"This run has not finished: {every} there, but how it ended was not written. Finish it: {resume}"
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

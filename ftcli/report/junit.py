@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from ftcli.evaluation.gates import Gate
+from ftcli.records import Gate
 from ftcli.report.text import printable
 
 _NOT_XML = re.compile("[\ufffe\uffff]")  # the only characters left that XML 1.0 has no place for

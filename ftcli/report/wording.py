@@ -10,7 +10,7 @@ from typing import Any
 from ftcli.evaluation.differences import Difference
 from ftcli.evaluation.findings import Contrast
 from ftcli.evaluation.metrics import ClassMetrics
-from ftcli.records import LOWER_IS_BETTER, Interval, metric_words
+from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
 from ftcli.report.text import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
@@ -50,6 +50,13 @@ def share(value: float | None) -> str:
 def setting(value: Any) -> str:
     """Return a value of a recipe on one line."""
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def gates_met(summary: RunSummary | None) -> str:
+    """Return how many of a run's expectations hold; a dash where none was judged."""
+    if summary is None or not summary.gates:
+        return "-"
+    return f"{sum(gate.holds for gate in summary.gates)} of {len(summary.gates)}"
 
 
 def unchecked_text(names: Sequence[str]) -> str:

@@ -1,3 +1,4 @@
+import html
 import json
 import shutil
 from pathlib import Path
@@ -145,7 +146,22 @@ def demanding(ftcli: Ftcli, tiny: Path) -> Path:
     assert "gate expect >= 0 holds: worst_class_recall is" in outcome.out
     assert "gate expect < 1e-6: val_log_loss is" in outcome.err
     assert outcome.out.splitlines()[-1] == "runs/a"
+    assert "Not checked, since these images are another split: test_accuracy." in outcome.out
     return Path("runs/a")
+
+
+def test_what_a_recipe_expects_stands_in_the_summary_on_the_page_and_in_a_resume(ftcli: Ftcli, demanding: Path) -> None:
+    summary = json.loads((demanding / "summary.json").read_text())
+    outcomes = {gate["metric"]: gate["holds"] for gate in summary["gates"]}
+    assert outcomes == {"val_log_loss": False, "worst_class_recall": True}
+    assert summary["unchecked"] == ["test_accuracy"]
+    page = (demanding / "report.html").read_text()
+    assert all(html.escape(gate["sentence"]) in page for gate in summary["gates"])
+    for raised in ([], ["epochs=2"]):
+        resumed = ftcli("train", "--resume", demanding, *raised, "--json", code=4).json
+        assert {gate["metric"]: gate["holds"] for gate in resumed["gates"]} == outcomes
+        assert resumed["unchecked"] == ["test_accuracy"]
+    assert json.loads((demanding / "summary.json").read_text())["gates"] == resumed["gates"]
 
 
 def test_a_run_that_is_not_as_expected_is_complete_and_exits_4_and_so_does_eval(

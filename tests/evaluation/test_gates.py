@@ -2,8 +2,9 @@ import pytest
 
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.evidence import PairEvidence
-from ftcli.evaluation.gates import Gate, Rule, Rules, check_metric, judge, parse_rule, raise_failed
+from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
 from ftcli.evaluation.pairing import pair_by_content
+from ftcli.records import Gate
 
 LABELS = [image % 2 for image in range(400)]
 

@@ -6,6 +6,7 @@ import pytest
 
 from ftcli.commands.compare import compare_runs
 from ftcli.evaluation.metrics import evaluate
+from ftcli.records import Gate
 from ftcli.report.html_comparison import comparison_page
 from ftcli.report.html_run import run_page
 from ftcli.run.directory import RunDirectory
@@ -181,6 +182,32 @@ def test_an_unfinished_run_is_called_unfinished(make_run):
     text = Outline(_page(path)).text
     assert f"This run has not finished: 2 of 6 epochs are there. Go on with it: ftcli train --resume {path}" in text
     assert "has not finished" not in Outline(_page(make_run("whole"))).text
+
+
+MET = "val_accuracy is 0.8250, as expected: >= 0.5."
+MISSED = "worst_class_recall is 0.4, of <b>x</b>, not as expected: >= 0.9."
+GATES = (
+    Gate("expect >= 0.5", "val_accuracy", "runs/a", holds=True, sentence=MET),
+    Gate("expect >= 0.9", "worst_class_recall", "runs/a", holds=False, sentence=MISSED),
+)
+
+
+def test_what_the_recipe_expects_stands_beside_the_figures_and_first_where_it_fails(make_run):
+    outline = Outline(_page(make_run(gates=GATES, unchecked=["test_accuracy"])))
+    assert f"Expected holds {MET} fails {MISSED}" in outline.text
+    assert "Not checked, since these images are another split: test_accuracy." in outline.text
+    start = outline.text.partition("Figures")[0]
+    assert f"gate expect >= 0.9 FAILS: {MISSED}" in start
+    assert "gate expect >= 0.5" not in start
+    assert not outline.all("b")
+    assert "Expected" not in Outline(_page(make_run("without"))).text
+
+
+def test_a_comparison_says_how_many_expectations_each_run_meets(make_run):
+    text = Outline(_comparison(make_run("a", gates=GATES), make_run("b", wrong=2))).text
+    assert "12.5 s 1 of 2 B · b" in text
+    assert "12.5 s - B against A" in text
+    assert "As expected" not in Outline(_comparison(make_run("c"), make_run("d", wrong=2))).text
 
 
 @pytest.mark.parametrize("more", [[], ["c"]])
