@@ -11,6 +11,7 @@ from support import Ftcli, MakeRun, Outcome, write_images
 from ftcli.cli import main
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are too small for more
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background ignores it
 
 
 @pytest.fixture
