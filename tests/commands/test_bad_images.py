@@ -30,7 +30,7 @@ def recipe(damaged: Path) -> Path:
     path = Path("recipe.yaml")
     path.write_text(
         f"data: {{root: {damaged}, image_size: 32, batch_size: 5, workers: 0, on_bad_image: skip}}\n"
-        "model: {name: mobilenet_v3_small, weights: none}\nepochs: 1\n"
+        "model: {name: timm/test_resnet, weights: none}\nepochs: 1\n"
     )
     return path
 

@@ -181,7 +181,7 @@ def test_train_warns_of_leaks_in_a_few_lines_and_writes_them_down(ftcli: Ftcli, 
     shutil.copy(root / "train/ants/00.png", root / "test/ants/leak.png")
     shutil.copy(root / "train/ants/01.png", root / "val/bees/mistake.png")
     Path("recipe.yaml").write_text(
-        f"data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        f"data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: timm/test_resnet, weights: none}}\n"
         "epochs: 1\n"
     )
     err = ftcli("train", "recipe.yaml", "--name", "a", "--quiet").err

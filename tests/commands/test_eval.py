@@ -15,7 +15,7 @@ from ftcli.run.predictions_file import read_predictions
 @pytest.fixture
 def run(ftcli: Ftcli, tiny: Path) -> Path:
     Path("recipe.yaml").write_text(
-        f"data: {{root: {tiny}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        f"data: {{root: {tiny}, image_size: 32, workers: 0}}\nmodel: {{name: timm/test_resnet, weights: none}}\n"
         "strategy: {kind: from-scratch, lr: 1e-2}\nepochs: 2\n"
     )
     ftcli("train", "recipe.yaml", "--name", "a")
@@ -139,7 +139,7 @@ def test_a_threshold_is_suggested_for_a_target_precision(ftcli: Ftcli, run: Path
 def demanding(ftcli: Ftcli, tiny: Path) -> Path:
     """A finished run that expects more than it can."""
     Path("recipe.yaml").write_text(
-        f"data: {{root: {tiny}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        f"data: {{root: {tiny}, image_size: 32, workers: 0}}\nmodel: {{name: timm/test_resnet, weights: none}}\n"
         'epochs: 1\nexpect: {val_log_loss: "< 1e-6", test_accuracy: ">= 0.1", worst_class_recall: ">= 0"}\n'
     )
     outcome = ftcli("train", "recipe.yaml", "--name", "a", code=4)

@@ -41,7 +41,7 @@ def test_train_names_the_same_bad_files_and_trains_on_the_rest(ftcli: Ftcli, roo
     bad = write_hostile(root / "train/bees")
     recipe = Path("recipe.yaml")
     recipe.write_text(
-        f"data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: mobilenet_v3_small, weights: none}}\n"
+        f"data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: timm/test_resnet, weights: none}}\n"
         "epochs: 1\n"
     )
     err = ftcli("train", recipe, code=3).err

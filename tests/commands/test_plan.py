@@ -9,7 +9,7 @@ from support import Ftcli
 def recipe(tiny: Path) -> Path:
     path = Path("recipe.yaml")
     path.write_text(
-        f"data: {{root: {tiny}, image_size: 32}}\nmodel: {{name: resnet18, weights: none}}\n"
+        f"data: {{root: {tiny}, image_size: 32}}\nmodel: {{name: timm/test_resnet, weights: none}}\n"
         "strategy: {kind: gradual, lr: 1e-2, lr_decay: 0.1, epochs_per_phase: 1, unfreeze: 2}\nepochs: 5\n"
     )
     return path
@@ -17,13 +17,13 @@ def recipe(tiny: Path) -> Path:
 
 def test_the_plan_is_shown_as_phases_by_groups(ftcli: Ftcli, recipe: Path) -> None:
     shown = ftcli("plan", recipe)
-    assert "strategy gradual: 3 phases, 5 epochs, 11,177,538 parameters" in shown.out
-    assert "1. head: 1 epoch, 1,026 trainable" in shown.out
+    assert "strategy gradual: 3 phases, 5 epochs, 372,882 parameters" in shown.out
+    assert "1. head: 1 epoch, 194 trainable" in shown.out
     rows = {
         line.split()[0]: line.split()[1:] for line in shown.out.splitlines() if line.startswith("  ") and line.strip()
     }
-    assert rows["layer4"] == ["8,393,728", "frozen", "0.001", "bn", "0.001", "bn"]
-    assert rows["head"] == ["1,026", "0.01", "0.01", "0.01"]
+    assert rows["layer4"] == ["267,840", "frozen", "0.001", "bn", "0.001", "bn"]
+    assert rows["head"] == ["194", "0.01", "0.01", "0.01"]
     assert "no phase trains: stem, layer1, layer2" in shown.err
 
 
@@ -31,7 +31,7 @@ def test_the_plan_as_json_keeps_its_shape(ftcli: Ftcli, recipe: Path) -> None:
     plan = ftcli("plan", recipe, "--json").json
     assert plan["schema"] == 1
     assert plan["strategy"] == "gradual"
-    assert plan["groups"][0] == {"name": "stem", "parameters": 9536, "batchnorm": True}
+    assert plan["groups"][0] == {"name": "stem", "parameters": 7472, "batchnorm": True}
     assert [phase["epochs"] for phase in plan["phases"]] == [1, 1, 3]
     assert plan["phases"][0]["lr"] == {
         "stem": None, "layer1": None, "layer2": None, "layer3": None, "layer4": None, "head": 0.01,
@@ -52,7 +52,7 @@ def test_the_plan_says_what_will_be_cached(ftcli: Ftcli, recipe: Path) -> None:
     phases = ftcli("plan", recipe, "--json").json["phases"]
     assert [phase["cached"] for phase in phases] == [True, True, True]
     assert [phase["cache_views"] for phase in phases] == [18 + 12, 18 + 12, 3 * 18 + 12]
-    assert phases[0]["cache_bytes"] == 18 * 512 * 2 + 12 * 512 * 4  # val keeps all its digits
+    assert phases[0]["cache_bytes"] == 18 * 96 * 2 + 12 * 96 * 4  # val keeps all its digits
     assert all(phase["seconds"] > 0 for phase in phases)
     assert "frozen part computed once, for 30 views of images" in ftcli("plan", recipe).out
 

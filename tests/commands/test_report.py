@@ -16,7 +16,7 @@ from ftcli.report.thumbnails import SIDE, thumbnails
 
 RECIPE = """
 data: {{root: {root}, image_size: 32, batch_size: 5, workers: 0}}
-model: {{name: mobilenet_v3_small, weights: none}}
+model: {{name: timm/test_resnet, weights: none}}
 strategy: {{kind: gradual, epochs_per_phase: 1, unfreeze: 1}}
 epochs: 2
 """

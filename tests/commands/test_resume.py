@@ -101,7 +101,7 @@ def test_whatever_moves_between_epochs_is_as_it_was(
 def test_a_fitted_head_is_not_fitted_again(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
     recipe = write_recipe(tiny, "feature-extract")
     text = "\n".join(line for line in recipe.read_text().splitlines() if not line.startswith(("epochs", "optimizer")))
-    recipe.write_text(text.replace("lr: 1e-2", "solver: lbfgs").replace(MODEL, "resnet18"))
+    recipe.write_text(text.replace("lr: 1e-2", "solver: lbfgs").replace(MODEL, "timm/test_resnet"))
     ftcli("train", recipe, "--name", "whole")
     interrupt.after(1)
     ftcli("train", recipe, "--name", "parts", code=130)

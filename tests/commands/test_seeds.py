@@ -22,7 +22,7 @@ def recipe(tiny: Path) -> Path:
     path = Path("recipe.yaml")
     path.write_text(
         f"data: {{root: {tiny}, image_size: 32, batch_size: 5, workers: 0, views: 2}}\n"
-        "model: {name: resnet18, weights: none}\nepochs: 2\n"
+        "model: {name: timm/test_resnet, weights: none}\nepochs: 2\n"
     )
     return path
 

@@ -15,8 +15,7 @@ from support import Ftcli
 from ftcli.run.checkpoint import load_checkpoint, save_checkpoint
 
 RECIPE = (
-    "data: {{root: {root}, image_size: 32, workers: 0}}\n"
-    "model: {{name: mobilenet_v3_small, weights: none}}\nepochs: 1\n"
+    "data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: squeezenet1_1, weights: none}}\nepochs: 1\n"
 )
 LONG = "a" * 300
 
@@ -223,7 +222,7 @@ def test_a_checkpoint_whose_weights_are_no_numbers_is_refused_by_eval(ftcli: Ftc
     ftcli("train", recipe, "--name", "a")
     whole = load_checkpoint(Path("runs/a"))
     weights = {name: tensor.clone() for name, tensor in whole.state_dict.items()}
-    weights["classifier.3.bias"][:] = value
+    weights["classifier.1.bias"][:] = value
     save_checkpoint(Path("made_up.safetensors"), weights, whole.info)
     outcome = ftcli("eval", "made_up.safetensors", code=2)
     assert "gives no finite probabilities for 12 of 12 images" in outcome.err
