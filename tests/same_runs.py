@@ -14,7 +14,7 @@ def assert_same_runs(a: Path, b: Path) -> None:
     """Raise AssertionError for anything that differs but clocks and the story of how the run was made."""
     one, other = _contents(a), _contents(b)
     for name, value in one.items():
-        assert value == other[name], f"{name} of {a} and {b}"
+        assert value == other[name], f"{name} of {a} and {b}: {value} and {other[name]}"
     for name in ("best", "last"):
         _assert_same_weights(*(load_file(run / f"checkpoints/{name}.safetensors") for run in (a, b)))
 

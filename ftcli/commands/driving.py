@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,11 +115,17 @@ def _drive(job: Job) -> TrainResult:
     return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation)
 
 
-def finished_result(run: RunDirectory, preparation: Preparation) -> TrainResult:
-    """Return the result of a run that is finished already. Raises RunDirectoryError for files that are damaged."""
+def finished_result(run: RunDirectory, preparation: Preparation, *, notice: Callable[[str], None]) -> TrainResult:
+    """Return the result of a run that is finished already, and make its page where there is none yet.
+
+    `notice` hears why where that fails. Raises RunDirectoryError for files that are damaged.
+    """
     remark = f"{run.path} is finished; epochs and patience may be raised to go on"
-    evaluation = evaluate(read_predictions(run.predictions("val")))
+    predictions = read_predictions(run.predictions("val"))
+    evaluation = evaluate(predictions)
     summary = _judged(run.read_summary(), evaluation, preparation.recipe, run)
+    if preparation.recipe.report and not run.report.is_file():  # it was killed just before
+        add_report(run, predictions, evaluation, notice=notice)
     return TrainResult(run.path, preparation.plan, tuple(run.records()), summary, evaluation, remark=remark)
 
 

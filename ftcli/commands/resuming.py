@@ -57,7 +57,7 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
     with exclusive(run):
         if run.summary.is_file() and not changes:
             sweep(run.path)
-            return finished_result(run, _prepare(run, recipe))
+            return finished_result(run, _prepare(run, recipe), notice=supervision.progress.notice)
         point = _Point.read(run)
         _check_recipe(run, recipe, point)
         preparation = _prepare(run, raised)

@@ -132,6 +132,14 @@ def test_a_finished_run_says_so_and_stays_as_it_is(ftcli: Ftcli, tiny: Path) -> 
     assert before == {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()}
 
 
+def test_a_run_that_was_killed_before_its_page_was_made_gets_it_when_it_is_resumed(ftcli: Ftcli, tiny: Path) -> None:
+    ftcli("train", write_recipe(tiny, "gradual"), "--name", "a")
+    page = Path("runs/a/report.html").read_bytes()
+    Path("runs/a/report.html").unlink()
+    ftcli("train", "--resume", "runs/a")
+    assert Path("runs/a/report.html").read_bytes() == page
+
+
 def test_epochs_may_be_raised_and_the_run_says_that_they_were(ftcli: Ftcli, tiny: Path) -> None:
     ftcli("train", write_recipe(tiny, "gradual"), "--name", "a")
     result = ftcli("train", "--resume", "runs/a", "epochs=6", "--json").json
