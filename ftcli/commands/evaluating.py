@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.inspecting import skipped_notices
 from ftcli.commands.scored_images import ScoredImages, folder_images, has_splits, split_images
 from ftcli.data.dataset import TRAIN, VAL
 from ftcli.data.inspection import BadImage
+from ftcli.data.notices import skipped_notices
 from ftcli.evaluation.abstention import Abstention, abstention
 from ftcli.evaluation.expectations import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate

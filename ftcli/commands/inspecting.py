@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from ftcli.commands.preparing import open_recipe_dataset
 from ftcli.data.cores import available_cores
 from ftcli.data.dataset import Dataset, Sample
-from ftcli.data.findings import Finding, with_level
+from ftcli.data.findings import Finding
 from ftcli.data.hygiene import content_findings
 from ftcli.data.inspection import BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
+from ftcli.data.notices import finding_notices, skipped_notices
 from ftcli.errors import DatasetError
 from ftcli.recipe import Recipe
-
-_SHOWN = 5
-_FINDINGS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Inspected:
     @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know before training, in a few sentences."""
-        return (*skipped_notices(self.skipped), *_finding_notices(self.findings))
+        return (*skipped_notices(self.skipped), *finding_notices(self.findings))
 
 
 def inspect_for_training(recipe: Recipe, dataset: Dataset, *, heard: Heard) -> Inspected:
@@ -69,29 +67,6 @@ def readable_samples(recipe: Recipe, samples: Sequence[Sample]) -> tuple[tuple[S
         survey.refuse_bad()
     bad = {each.path for each in survey.bad}
     return tuple(sample for sample in samples if sample.name not in bad), survey
-
-
-def skipped_notices(skipped: Sequence[BadImage]) -> tuple[str, ...]:
-    """Return a sentence on the images that were left out, or none."""
-    if not skipped:
-        return ()
-    named = "; ".join(f"{each.path}: {each.reason}" for each in skipped[:_SHOWN])
-    more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
-    are = "1 image that cannot be used is" if len(skipped) == 1 else f"{len(skipped)} images that cannot be used are"
-    return (f"{are} left out, as data.on_bad_image says ({named}{more})",)
-
-
-def _finding_notices(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Return a sentence for each of the gravest findings. None of them stops a run: `ftcli check` is the gate."""
-    grave = with_level(findings, "error", "warning")
-    sentences = []
-    for finding in grave[:_FINDINGS_SHOWN]:
-        first = next((case for case in finding.cases), None)
-        example = f" First: {' = '.join(first.files) or first.note}." if first is not None else ""
-        sentences.append(f"{finding.message}{example} {finding.advice}")
-    if len(grave) > _FINDINGS_SHOWN:
-        sentences.append(f"{len(grave) - _FINDINGS_SHOWN} more findings; `ftcli check` lists them all")
-    return tuple(sentences)
 
 
 def _without(recipe: Recipe, dataset: Dataset, survey: Survey) -> Dataset:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Level = Literal["error", "warning", "info"]
 
@@ -19,6 +19,12 @@ class Case:
     def to_json(self) -> dict[str, Any]:
         """Return {"files", "note"}."""
         return {"files": list(self.files), "note": self.note}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Case:
+        """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        note = value["note"]
+        return cls(tuple(map(text, value["files"])), None if note is None else text(note))
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,22 @@ class Finding:
             "advice": self.advice,
             "cases": [case.to_json() for case in self.cases],
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Finding:
+        """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        level = next((each for each in get_args(Level) if each == value["level"]), None)
+        if level is None:
+            raise ValueError(f"{value['level']!r} is no level")
+        code, message, advice = (text(value[name]) for name in ("code", "message", "advice"))
+        return cls(level, code, message, advice, tuple(map(Case.from_json, value["cases"])))
+
+
+def text(value: object) -> str:
+    """Return a text that was read from JSON; names that are not UTF-8 stay as they are. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def counted(number: int, one: str, several: str) -> str:

@@ -38,11 +38,11 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image that cannot be used, why, and what to do about it."""
+    """An image that cannot be used, why, and what to do about it, which a run directory does not keep."""
 
     path: str
     reason: str
-    advice: str
+    advice: str = ""
 
     def to_json(self) -> dict[str, str]:
         """Return {"path", "reason"}."""

@@ -61,14 +61,15 @@ def _counts(values: Mapping[str, int]) -> str:
 
 def _finding(finding: Finding, width: int) -> str:
     lines = [prose(printable(f"{finding.level} [{finding.code}]: {finding.message}"), width)]
-    lines += [f"{2 * _INDENT}{_case(case)}" for case in finding.cases[:_CASES]]
+    lines += [f"{2 * _INDENT}{case_text(case)}" for case in finding.cases[:_CASES]]
     if len(finding.cases) > _CASES:
         lines.append(f"{2 * _INDENT}and {len(finding.cases) - _CASES:,} more; --json has them all")
     lines.append(textwrap.indent(prose(printable(finding.advice), width - len(_INDENT)), _INDENT))
     return "\n".join(lines)
 
 
-def _case(case: Case) -> str:
+def case_text(case: Case) -> str:
+    """Return the files of a case, the first of many, and what is to be said of them."""
     more = len(case.files) - _FILES
     files = " = ".join(printable(name) for name in case.files[:_FILES]) + (f" and {more:,} more" if more > 0 else "")
     return ": ".join(part for part in (files, printable(case.note or "")) if part)

@@ -17,6 +17,7 @@ from ftcli.report.curves import Curve, CurveChart, draw_curves, spans_of
 from ftcli.report.diagrams import draw_bar, draw_confusion, draw_reliability, draw_trials, draw_whisker
 from ftcli.report.findings import gate_text
 from ftcli.report.html import HALF, WHOLE, chart, lines, render
+from ftcli.report.html_data import data_alerts, data_section, other_notices
 from ftcli.report.svg import markup
 from ftcli.report.text import count
 from ftcli.report.thumbnails import Thumbnail, thumbnails
@@ -55,6 +56,8 @@ def run_page(run: RecordedRun, evaluation: Evaluation) -> str:
         "alerts": _alerts(run),
         "evaluation": evaluation,
         "figures": _figures(evaluation),
+        "notices_left": other_notices(run),
+        "data": data_section(run),
         "timeline": chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE),
         "phases": _phases(run),
         "training": _training(run),
@@ -112,8 +115,8 @@ def environment_rows(run: RecordedRun) -> list[tuple[str, str]]:
 def _alerts(run: RecordedRun) -> list[str]:
     """Return what to know before any figure: that the run is not as it should be."""
     if run.summary is None:
-        return [_unfinished(run)]
-    return [gate_text(gate) for gate in run.summary.gates if not gate.holds]
+        return [_unfinished(run), *data_alerts(run)]
+    return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *data_alerts(run)]
 
 
 def _unfinished(run: RecordedRun) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftcli.data.dataset import Dataset
-from ftcli.data.findings import Finding
+from ftcli.data.findings import Finding, text, with_level
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
@@ -56,6 +56,26 @@ def read_dataset_json(run: RunDirectory) -> dict[str, Any]:
     if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
         raise damaged(run.dataset, "does not describe the splits")
     return value
+
+
+def read_findings(run: RunDirectory, value: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Read the findings of dataset.json, the gravest first; none where an older run lacks them.
+
+    Raises RunDirectoryError for what are no findings.
+    """
+    try:
+        found = [Finding.from_json(each) for each in value.get("findings", [])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(run.dataset, f"does not list findings as ftcli check does: {error}") from error
+    return with_level(found, "error", "warning", "info")
+
+
+def read_skipped(run: RunDirectory, value: Mapping[str, Any]) -> tuple[BadImage, ...]:
+    """Read the images of dataset.json that were left out. Raises RunDirectoryError for what are none."""
+    try:
+        return tuple(BadImage(text(each["path"]), text(each["reason"])) for each in value.get("skipped", []))
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(run.dataset, f"does not list the images that were left out: {error}") from error
 
 
 def _content_hash(images: Sequence[ImageFacts]) -> str:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftcli.data.findings import Finding
+from ftcli.data.inspection import BadImage
 from ftcli.engine.monitor import Watch
 from ftcli.evaluation.predictions import Predictions
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.run.dataset_file import read_dataset_json
+from ftcli.run.dataset_file import read_dataset_json, read_findings, read_skipped
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.environment import read_environment
 from ftcli.run.predictions_file import read_predictions
@@ -22,7 +24,8 @@ from ftcli.run.reading import damaged, read_json
 class RecordedRun:
     """A run as its directory tells it; `summary` is None where the run has not finished.
 
-    `parameters` counts those of each group; `dataset` and `environment` are the files of these names.
+    `parameters` counts those of each group; `dataset` and `environment` are the files of these names, `findings`, the
+    gravest first, and `skipped` what the former says of its images.
     """
 
     path: Path
@@ -34,6 +37,8 @@ class RecordedRun:
     predictions: Predictions
     summary: RunSummary | None
     dataset: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+    skipped: tuple[BadImage, ...]
     environment: Mapping[str, Any]
 
     @property
@@ -70,6 +75,7 @@ def read_run(path: Path, predictions: Predictions | None = None) -> RecordedRun:
     if predictions is None:
         predictions = read_predictions(run.predictions("val"))
     plan, parameters = _plan(run)
+    dataset = read_dataset_json(run)
     return RecordedRun(
         path=path,
         recipe_text=run.recipe_text(),
@@ -79,7 +85,9 @@ def read_run(path: Path, predictions: Predictions | None = None) -> RecordedRun:
         records=_records(run, plan),
         predictions=predictions,
         summary=run.read_summary() if run.summary.is_file() else None,
-        dataset=read_dataset_json(run),
+        dataset=dataset,
+        findings=read_findings(run, dataset),
+        skipped=read_skipped(run, dataset),
         environment=read_environment(run),
     )
 

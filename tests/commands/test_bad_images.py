@@ -60,6 +60,9 @@ def test_skipped_images_are_named_and_counted_everywhere(ftcli: Ftcli, recipe: P
     )
     assert {name: split["images"] for name, split in dataset["splits"].items()} == {"train": 16, "val": 11}
     assert summary["skipped_images"] == 3
+    page = Path("runs/a/report.html").read_text()
+    assert "3 images that cannot be used are left out" in page
+    assert page.count("train/red/000.png: ") == 1, "not in the notices, too"
     assert summary["images"] == len(read_predictions(Path("runs/a/predictions/val.csv"))) == 11
     assert "warning: 3 images that cannot be used are left out" in outcome.err
     assert any("3 images that cannot be used" in notice for notice in summary["notices"])

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,17 @@ def test_train_warns_of_leaks_in_a_few_lines_and_writes_them_down(ftcli: Ftcli, 
     found = json.loads(Path("runs/a/dataset.json").read_text())["findings"]
     assert {finding["code"] for finding in found} >= {"label-conflict", "leak"}
     assert found[0]["cases"] == [{"files": ["train/ants/01.png", "val/bees/mistake.png"], "note": "ants and bees"}]
+    page = Path("runs/a/report.html").read_text()
+    start, _, data = page.partition('<section id="data"')
+    assert "1 image has more than one label." in start
+    assert page.count("is in train and in test") == 2, "first of all and with the data, not among the notices too"
+    levels = re.findall("<strong.*?>(error|warning|info)</strong>", data)
+    assert levels == [finding["level"] for finding in with_gravest_first(found)]
+    assert '<li class="path">train/ants/01.png = val/bees/mistake.png: ants and bees</li>' in data
+
+
+def with_gravest_first(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(findings, key=lambda finding: ["error", "warning", "info"].index(finding["level"]))
 
 
 def test_the_built_in_digits_have_no_errors(ftcli: Ftcli) -> None:

@@ -55,9 +55,8 @@ def _comparison(*paths):
 
 def test_a_page_has_every_section_in_order(make_run):
     sections = [each["id"] for each in Outline(_page(make_run())).all("section")]
-    assert sections == [
-        *("figures", "plan", "training", "classes", "confusion", "calibration", "mistakes", "recipe", "environment")
-    ]
+    first, last = ("figures", "data", "plan", "training"), ("classes", "confusion", "calibration", "mistakes")
+    assert sections == [*first, *last, "recipe", "environment"]
 
 
 def test_a_page_leads_with_the_accuracy_and_its_interval(make_run):
@@ -208,6 +207,39 @@ def test_a_comparison_says_how_many_expectations_each_run_meets(make_run):
     assert "12.5 s 1 of 2 B · b" in text
     assert "12.5 s - B against A" in text
     assert "As expected" not in Outline(_comparison(make_run("c"), make_run("d", wrong=2))).text
+
+
+def _finding(level, code, *, cases=1):
+    found = [{"files": [f"train/{n}.png", "val/<i>.png"], "note": f"case {n}"} for n in range(cases)]
+    return {"level": level, "code": code, "message": f"Found {code}.", "advice": f"Mend {code}.", "cases": found}
+
+
+def test_findings_in_the_data_come_gravest_first_with_their_first_cases(make_run):
+    findings = [_finding("info", "stray"), _finding("warning", "duplicate"), _finding("error", "leak", cases=1205)]
+    outline = Outline(_page(make_run(dataset={"findings": findings})))
+    data = outline.text.partition("for look-alikes too.")[2]
+    assert re.findall("(error|warning|info) Found ([a-z]+)[.]", data) == [
+        *(("error", "leak"), ("warning", "duplicate"), ("info", "stray"))
+    ]
+    assert "train/4.png = val/<i>.png: case 4 and 1,200 more; dataset.json has them all Mend leak." in data
+    assert "case 5" not in data
+    assert "Found leak." in outline.text.partition("Figures")[0]
+    assert "Found duplicate." not in outline.text.partition("Figures")[0]
+    assert not outline.all("i")
+
+
+def test_images_that_were_left_out_are_on_the_page(make_run):
+    skipped = [{"path": f"train/\u202e{n}.png", "reason": "is <empty>"} for n in range(6)]
+    text = Outline(_page(make_run(dataset={"skipped": skipped}))).text
+    assert "Nothing wrong was found in the names and contents of the images." in text
+    assert "6 images that cannot be used are left out, as data.on_bad_image says." in text
+    assert "train/\\u202e4.png: is <empty> and 1 more; dataset.json has them all" in text
+    assert "Left out" not in Outline(_page(make_run("without"))).text
+
+
+def test_names_that_are_not_utf8_do_not_keep_a_page_from_being_made(make_run):
+    finding = {**_finding("warning", "duplicate"), "cases": [{"files": ["train/\udcff.png"], "note": None}]}
+    assert "train/\\udcff.png" in Outline(_page(make_run(dataset={"findings": [finding]}))).text
 
 
 @pytest.mark.parametrize("more", [[], ["c"]])

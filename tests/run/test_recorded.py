@@ -61,6 +61,24 @@ def test_a_plan_that_is_none_is_refused(make_run: MakeRun, plan: object) -> None
         read_run(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("findings", 3),
+        ("findings", ["leak"]),
+        ("findings", [{"level": "fatal", "code": "x", "message": "x", "advice": "x", "cases": []}]),
+        ("findings", [{"level": "error", "code": "x", "message": 3, "advice": "x", "cases": []}]),
+        ("findings", [{"level": "error", "code": "x", "message": "x", "advice": "x", "cases": [{"files": [1]}]}]),
+        ("skipped", [{"path": "a.png"}]),
+    ],
+)
+def test_findings_that_are_none_are_refused(make_run: MakeRun, name: str, value: object) -> None:
+    path = make_run("a", dataset={name: value}, finished=False)
+    with pytest.raises(RunDirectoryError, match="does not list") as caught:
+        read_run(path)
+    assert caught.value.where == str(path / "dataset.json")
+
+
 def test_epochs_of_another_plan_are_refused(make_run: MakeRun) -> None:
     path = make_run("a", finished=False)
     other = make_run("b", groups=("stem", "head"), finished=False)

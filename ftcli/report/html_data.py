@@ -1,0 +1,37 @@
+"""Owns what the page of a run says of its data: what the checks of `train` found, and which images were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ftcli.data.findings import Case, with_level
+from ftcli.data.notices import finding_notices, skipped_notices
+from ftcli.report.checks import case_text
+from ftcli.run.recorded import RecordedRun
+
+CASES = 5
+"""As many cases of a finding, and images that were left out, are shown."""
+
+
+def data_section(run: RecordedRun) -> dict[str, Any]:
+    """Return the findings, the gravest first, and the images that were left out, the first few of each."""
+    return {
+        "findings": [{"finding": finding, **_first(finding.cases)} for finding in run.findings],
+        "skipped": {"images": len(run.skipped), **_first([Case((each.path,), each.reason) for each in run.skipped])},
+    }
+
+
+def data_alerts(run: RecordedRun) -> list[str]:
+    """Return the findings that no figure can be trusted beside."""
+    return [finding.message for finding in with_level(run.findings, "error")]
+
+
+def other_notices(run: RecordedRun) -> list[str]:
+    """Return the notices of a finished run that the section on its data does not tell in full."""
+    told = {*finding_notices(run.findings), *skipped_notices(run.skipped)}
+    return [] if run.summary is None else [notice for notice in run.summary.notices if notice not in told]
+
+
+def _first(cases: Sequence[Case]) -> dict[str, Any]:
+    return {"cases": [case_text(case) for case in cases[:CASES]], "more": len(cases[CASES:])}
