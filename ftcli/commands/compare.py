@@ -12,14 +12,15 @@ from ftcli.errors import ComparisonError, UsageError
 from ftcli.evaluation.changes import environment_changes, recipe_changes
 from ftcli.evaluation.comparison import compare_paired
 from ftcli.evaluation.evidence import Evidence, PairEvidence
-from ftcli.evaluation.findings import Findings, RunPair, SeedGroup, contrasts_of, seed_group
+from ftcli.evaluation.findings import Findings, Pending, RunPair, SeedGroup, contrasts_of, seed_group
 from ftcli.evaluation.gates import Rules, judge
 from ftcli.evaluation.pairing import Paired, match_by_content, pair_by_content
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.seed_groups import group_by_seed, group_evidence
+from ftcli.report.wording import pending_text
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.predictions_file import read_predictions
-from ftcli.run.seeds_directory import runs_at
+from ftcli.run.seeds_directory import RunsAt, runs_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,6 @@ class _Run:
     """What is read of a run before anything is computed."""
 
     name: str
-    finished: bool
     recipe: Mapping[str, Any]
     environment: Mapping[str, Any]
     training_images: str | None
@@ -43,18 +43,17 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
     ComparisonError for runs whose classes, images or labels do not match, and for rules about unfinished runs.
     """
-    paths = [run for path in runs for run in runs_at(path)]
+    found = [runs_at(path) for path in runs]
+    paths = [run for each in found for run in each.runs]
     if len(paths) < 2:
-        raise UsageError(
-            "compare needs at least two runs", hint="Give the baseline first: `ftcli compare RUN_A RUN_B`."
-        )
+        raise _too_few(found)
     # Everything is read before anything is computed, so that a missing run is reported at once.
     opened = [open_run(path) for path in paths]
     read = [_read(run) for run in opened]
     rules = rules or Rules()
-    unfinished = tuple(dict.fromkeys(run.name for run in read if not run.finished))
-    if rules.rules and unfinished:
-        raise _too_early(unfinished)
+    pending = pending_at(found)
+    if rules.rules and pending:
+        raise _too_early(pending)
     paired = [
         pair_by_content(read[0].predictions, other.predictions, names=(read[0].name, other.name)) for other in read[1:]
     ]
@@ -64,13 +63,12 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     pairs = tuple(_pair(read[0], other, images) for other, images in zip(read[1:], paired, strict=True))
     shown = tuple(_seed_group([read[member] for member in group]) for group in groups)
     names = tuple(run.name for run in read)
-    return Findings(names, pairs, shown, contrasts_of(evidence, rules.metrics), gates, unfinished)
+    return Findings(names, pairs, shown, contrasts_of(evidence, rules.metrics), gates, pending)
 
 
 def _read(run: RunDirectory) -> _Run:
     return _Run(
         name=str(run.path),
-        finished=run.summary.is_file(),
         recipe=run.recipe_values(),
         environment=run.facts(run.environment),
         training_images=run.training_images(),
@@ -79,12 +77,33 @@ def _read(run: RunDirectory) -> _Run:
     )
 
 
-def _too_early(unfinished: Sequence[str]) -> ComparisonError:
+def pending_at(found: Sequence[RunsAt]) -> tuple[Pending, ...]:
+    """Return what is still to be trained of the runs that paths stand for, each path once."""
+    pending = [
+        Pending(
+            str(each.path),
+            unfinished=tuple(str(run) for run in each.runs if not RunDirectory(run).summary.is_file()),
+            awaited=tuple(map(str, each.awaited)),
+        )
+        for each in found
+    ]
+    return tuple(dict.fromkeys(each for each in pending if each.unfinished or each.awaited))
+
+
+def _too_few(found: Sequence[RunsAt]) -> UsageError:
+    hints = [pending_text(each) for each in pending_at(found)] or [
+        "Give the baseline first: `ftcli compare RUN_A RUN_B`."
+    ]
+    return UsageError("compare needs at least two runs", hint="\n".join(hints))
+
+
+def _too_early(pending: Sequence[Pending]) -> ComparisonError:
     """Return the error for gates that would judge what is still to change."""
-    has, it = ("has", "it") if len(unfinished) == 1 else ("have", "them")
-    commands = [f"  ftcli train --resume {shlex.quote(run)}" for run in unfinished]
+    runs = [run for each in pending for run in (*each.unfinished, *each.awaited)]
+    has, it = ("has", "it") if len(runs) == 1 else ("have", "them")
+    commands = [f"  ftcli train --resume {shlex.quote(each.resume)}" for each in pending]
     return ComparisonError(
-        f"{', '.join(unfinished)} {has} not finished, and gates judge finished runs only",
+        f"{', '.join(runs)} {has} not finished, and gates judge finished runs only",
         hint="\n".join([f"Finish {it} first:", *commands]),
     )
 

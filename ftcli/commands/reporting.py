@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ftcli.errors import RunDirectoryError
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.records import SCHEMA
+from ftcli.report.wording import pending_text
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import write_bytes, write_text
 from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.recorded import RecordedRun, read_run
-from ftcli.run.seeds_directory import runs_at
+from ftcli.run.seeds_directory import RunsAt, runs_at
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,11 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
     the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
     that do not match, and UsageError for PNG files without matplotlib and for files that may not be written.
     """
-    runs = [read_run(run) for path in paths for run in runs_at(path)]
-    if not runs:
-        raise RunDirectoryError(
-            "holds no run yet", where=str(paths[0]), hint="Train a seed first: ftcli train --resume."
-        )
+    found = [runs_at(path) for path in paths]
+    runs = [read_run(run) for each in found for run in each.runs]
     evaluations = [evaluate(run.predictions) for run in runs]
     drawn = {} if pictures is None else _pictures(runs, evaluations, pictures)
-    page = _page(runs, evaluations)
+    page = _page(found, runs, evaluations)
     target = out or (RunDirectory(paths[0]) if len(paths) == 1 else RunDirectory(Path())).report
     for path in (target, *drawn):
         check_output(path)
@@ -78,14 +75,15 @@ def add_report(
         notice(f"the run is finished but has no page: {error}; make it with ftcli report {shlex.quote(str(run.path))}")
 
 
-def _page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation]) -> str:
-    from ftcli.commands.compare import compare_runs
+def _page(found: Sequence[RunsAt], runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation]) -> str:
+    from ftcli.commands.compare import compare_runs, pending_at
     from ftcli.report.html_comparison import comparison_page
     from ftcli.report.html_run import run_page
 
     if len(runs) == 1:
-        return run_page(runs[0], evaluations[0])
-    return comparison_page(runs, evaluations, compare_runs([run.path for run in runs]))
+        others = [replace(each, unfinished=()) for each in pending_at(found) if each.awaited]
+        return run_page(runs[0], evaluations[0], alerts=[pending_text(each) for each in others])
+    return comparison_page(runs, evaluations, compare_runs([each.path for each in found]))
 
 
 def _pictures(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], folder: Path) -> dict[Path, bytes]:

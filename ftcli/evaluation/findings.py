@@ -89,12 +89,23 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Pending:
+    """Training that is not over: what it goes on with, which is a run or the directory of several seeds.
+
+    `unfinished` names the runs whose figures may still change, `awaited` those of seeds that have none yet.
+    """
+
+    resume: str
+    unfinished: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Findings:
     """What two or more runs, the first of which is the baseline, show against each other.
 
     There is a pair for every run but the first. Contrasts and gates speak of the runs, or of the groups of seeds
-    where recipes differ in more than the seed and some have several. `unfinished` names the runs whose figures may
-    still change.
+    where recipes differ in more than the seed and some have several. `pending` is what is still to be trained.
     """
 
     runs: tuple[str, ...]
@@ -102,7 +113,7 @@ class Findings:
     groups: tuple[SeedGroup, ...]
     contrasts: tuple[Contrast, ...]
     gates: tuple[Gate, ...] = ()
-    unfinished: tuple[str, ...] = ()
+    pending: tuple[Pending, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `ftcli compare --json` prints.
@@ -117,7 +128,8 @@ class Findings:
             "groups": [group.to_json() for group in self.groups],
             "contrasts": [asdict(contrast) for contrast in self.contrasts],
             "gates": [gate.to_json() for gate in self.gates],
-            "unfinished": list(self.unfinished),
+            "unfinished": [run for each in self.pending for run in each.unfinished],
+            "awaited": [run for each in self.pending for run in each.awaited],
         }
         if len(self.pairs) > 1:
             value["comparisons"] = [pair.to_json() for pair in self.pairs]

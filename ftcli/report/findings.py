@@ -10,12 +10,12 @@ from ftcli.records import Gate
 from ftcli.report.comparisons import changes_text, pair_text, verdict
 from ftcli.report.seeds import spread_table
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import difference_cells, metric_name, unfinished_text
+from ftcli.report.wording import difference_cells, metric_name, pending_text
 
 
 def findings_text(findings: Findings, *, width: int = 80) -> str:
-    """Return what was found for reading; unfinished runs come first, gates last."""
-    parts = [prose(printable(unfinished_text(run)), width) for run in findings.unfinished]
+    """Return what was found for reading; what is not trained yet comes first, gates last."""
+    parts = [prose(printable(pending_text(each)), width) for each in findings.pending]
     if len(findings.pairs) == 1:
         parts += [pair_text(findings.pairs[0], width=width)]
     else:

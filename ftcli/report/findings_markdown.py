@@ -11,7 +11,7 @@ from ftcli.records import Gate
 from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count
-from ftcli.report.wording import difference_cells, figure, metric_name, setting, signed, unfinished_text
+from ftcli.report.wording import difference_cells, figure, metric_name, pending_text, setting, signed
 
 _FLIPS = 50
 
@@ -19,7 +19,7 @@ _FLIPS = 50
 def findings_markdown(findings: Findings) -> str:
     """Return what was found as GitHub's Markdown: gates first, tables, and the rest folded away."""
     title = f"## {escaped(findings.runs[0])} against {', '.join(map(escaped, findings.runs[1:]))}"
-    early = [f"**{escaped(unfinished_text(run))}**" for run in findings.unfinished]
+    early = [f"**{escaped(pending_text(each))}**" for each in findings.pending]
     parts = [title, *early, gates_markdown(findings.gates)]
     if len(findings.pairs) == 1:
         parts += [_pair(findings.pairs[0])]

@@ -18,7 +18,7 @@ from ftcli.report.diagrams import draw_differences
 from ftcli.report.html import HALF, WHOLE, chart, render
 from ftcli.report.thumbnails import Thumbnail, thumbnails
 from ftcli.report.timeline import draw_timeline
-from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE, VAL_CHOSE_THE_EPOCH, metric_name, unfinished_text
+from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE, VAL_CHOSE_THE_EPOCH, metric_name, pending_text
 from ftcli.run.recorded import RecordedRun
 
 FLIPS = 12
@@ -48,7 +48,7 @@ def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluatio
         ShownRun(_letter(number), run, evaluation)
         for number, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True))
     ]
-    context = {"runs": shown, "unfinished": [unfinished_text(name) for name in findings.unfinished]}
+    context = {"runs": shown, "alerts": [pending_text(each) for each in findings.pending]}
     if len(runs) == 2:
         return render("two_runs.html", {**context, **_two(shown, findings.pairs[0])})
     return render("several_runs.html", {**context, **_several(shown, findings)})

@@ -47,13 +47,13 @@ class Mistake:
     thumbnail: Thumbnail
 
 
-def run_page(run: RecordedRun, evaluation: Evaluation) -> str:
-    """Return the page of a run."""
+def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] = ()) -> str:
+    """Return the page of a run; `alerts` are what else to know before any figure."""
     mistakes = _mistakes(run)
     context: dict[str, Any] = {
         "title": run.name,
         "run": run,
-        "alerts": _alerts(run),
+        "alerts": [*alerts, *_alerts(run)],
         "evaluation": evaluation,
         "figures": _figures(evaluation),
         "notices_left": other_notices(run),

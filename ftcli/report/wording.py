@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftcli.evaluation.differences import Difference
-from ftcli.evaluation.findings import Contrast
+from ftcli.evaluation.findings import Contrast, Pending
 from ftcli.evaluation.metrics import ClassMetrics
 from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
 from ftcli.report.text import printable
@@ -64,10 +64,18 @@ def unchecked_text(names: Sequence[str]) -> str:
     return f"Not checked, since these images are another split: {', '.join(names)}." if names else ""
 
 
-def unfinished_text(run: str) -> str:
-    """Return what to know of a run that is compared before its end, and how to get there."""
-    resume = f"ftcli train --resume {shlex.quote(run)}"
-    return f"{run} has not finished: its figures are those of its epochs so far. Finish it: {resume}"
+def pending_text(pending: Pending) -> str:
+    """Return what to know of runs that are compared before their end, and how to get there."""
+    early, awaited = pending.unfinished, pending.awaited
+    sentences = []
+    if early:
+        have, their = ("has", "its") if len(early) == 1 else ("have", "their")
+        sentences.append(f"{', '.join(early)} {have} not finished: {their} figures are those of {their} epochs so far.")
+    if awaited:
+        have, are = ("has", "is") if len(awaited) == 1 else ("have", "are")
+        sentences.append(f"{', '.join(awaited)} {have} no figures yet and {are} left out.")
+    them = "it" if len(early) + len(awaited) == 1 else "them"
+    return f"{' '.join(sentences)} Finish {them}: ftcli train --resume {shlex.quote(pending.resume)}"
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -210,8 +211,11 @@ def default_name(recipe: Path, seed: int | tuple[int, ...], now: datetime) -> st
 def check_one_run(path: Path) -> None:
     """Raise RunDirectoryError for the directory of several seeds, which is no run but holds some."""
     if (path / SEEDS_SUMMARY).is_file():
-        run = next(iter(sorted(path.glob("seed-*"))), path / "seed-0")
-        raise RunDirectoryError("holds the runs of several seeds", where=str(path), hint=f"Give one of them: {run}")
+        runs = sorted(path.glob("seed-*"), key=lambda run: (len(run.name), run.name))
+        hint = f"Give one of them: {', '.join(map(str, runs))}. ftcli compare and ftcli report take the directory."
+        if not runs:
+            hint = f"None of them has begun. Train them: ftcli train --resume {shlex.quote(str(path))}"
+        raise RunDirectoryError("holds the runs of several seeds", where=str(path), hint=hint)
 
 
 def open_run(path: Path) -> RunDirectory:

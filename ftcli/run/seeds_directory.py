@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -74,9 +75,26 @@ def holds_seeds(path: Path) -> bool:
     return SeedsDirectory(path).summary.is_file()
 
 
-def runs_at(path: Path) -> list[Path]:
-    """Return the runs that a path stands for: those of every seed, or itself. Raises RunDirectoryError."""
-    return [run.path for run in SeedsDirectory(path).runs()] if holds_seeds(path) else [path]
+@dataclass(frozen=True)
+class RunsAt:
+    """What a path stands for: itself, or the runs of several seeds; those that are awaited have no figures yet."""
+
+    path: Path
+    runs: tuple[Path, ...]
+    awaited: tuple[Path, ...] = ()
+
+
+def runs_at(path: Path) -> RunsAt:
+    """Return the runs that a path stands for. Raises RunDirectoryError for seeds of which none has any figures."""
+    if not holds_seeds(path):
+        return RunsAt(path, (path,))
+    directory = SeedsDirectory(path)
+    runs = [directory.run(seed) for seed in directory.seeds()]
+    there = tuple(run.path for run in runs if run.summary.is_file() or run.predictions("val").is_file())
+    if not there:
+        hint = f"Train them: ftcli train --resume {shlex.quote(str(path))}"
+        raise RunDirectoryError("no seed has finished an epoch yet", where=str(path), hint=hint)
+    return RunsAt(path, there, tuple(run.path for run in runs if run.path not in there))
 
 
 def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:

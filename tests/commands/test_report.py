@@ -117,7 +117,21 @@ def test_a_directory_of_seeds_gets_a_page_of_all_of_them(ftcli: Ftcli, make_run:
 
 def test_a_directory_of_seeds_without_any_run_says_so(ftcli: Ftcli, tmp_path: Path) -> None:
     (tmp_path / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1]}')
-    assert "holds no run yet" in ftcli("report", tmp_path, code=2).err
+    err = ftcli("report", tmp_path, code=2).err
+    assert f"{tmp_path}: no seed has finished an epoch yet\nTrain them: ftcli train --resume {tmp_path}" in err
+
+
+def test_a_page_names_the_seeds_that_have_no_figures_yet(ftcli: Ftcli, make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1, 2]}')
+    make_run("seed-0", recipe={"seed": 0})
+    ftcli("report", tmp_path)
+    of_one = (tmp_path / "report.html").read_text()
+    assert f"<p>{tmp_path}/seed-1, {tmp_path}/seed-2 have no figures yet and are left out. Finish them: " in of_one
+    make_run("seed-2", recipe={"seed": 2})
+    ftcli("report", tmp_path)
+    of_two = (tmp_path / "report.html").read_text()
+    told = f"{tmp_path}/seed-1 has no figures yet and is left out. Finish it: ftcli train --resume {tmp_path}"
+    assert f"<p>{told}</p>" in of_two
 
 
 def test_a_run_that_is_none_is_named(ftcli: Ftcli) -> None:

@@ -152,6 +152,45 @@ def test_compare_takes_the_directory_for_its_runs(ftcli: Ftcli, recipe: Path) ->
     assert compared["runs"] == ["runs/a/seed-0", "runs/a/seed-1", "runs/b/seed-0", "runs/b/seed-1"]
 
 
+@pytest.fixture
+def half_done(ftcli: Ftcli, recipe: Path) -> Path:
+    """Four seeds: one finished, one stopped after an epoch, one before its first, and one not begun."""
+    ftcli("train", recipe, "--seeds", "0,1,2,3", "--name", "s", "--quiet")
+    shutil.rmtree("runs/s/seed-3")
+    for file in ("seed-1/summary.json", "seed-2/summary.json", "seed-2/predictions/val.csv"):
+        Path("runs/s", file).unlink()
+    return Path("runs/s")
+
+
+def test_seeds_that_are_not_trained_yet_are_named_with_what_to_do(ftcli: Ftcli, half_done: Path) -> None:
+    early = "runs/s/seed-1 has not finished: its figures are those of its epochs so far."
+    none_yet = "runs/s/seed-2, runs/s/seed-3 have no figures yet and are left out."
+    told = f"{early} {none_yet} Finish them: ftcli train --resume runs/s"
+    for form in ([], ["--markdown"]):
+        shown = ftcli("compare", half_done, *form).out.replace("\\", "")
+        assert " ".join(shown.split()).count(told) == 1
+    found = ftcli("compare", half_done, "--json").json
+    assert found["runs"] == ["runs/s/seed-0", "runs/s/seed-1"]
+    assert found["unfinished"] == ["runs/s/seed-1"]
+    assert found["awaited"] == ["runs/s/seed-2", "runs/s/seed-3"]
+    err = ftcli("compare", half_done, "--fail-if", "worse", code=3).err
+    assert "seed-1, runs/s/seed-2, runs/s/seed-3 have not finished, and gates judge finished runs only" in err
+    assert err.endswith("Finish them first:\n  ftcli train --resume runs/s\n")
+
+
+def test_too_few_seeds_to_compare_are_told_from_too_few_paths(ftcli: Ftcli, half_done: Path) -> None:
+    (half_done / "seed-1/predictions/val.csv").unlink()
+    err = ftcli("compare", half_done, code=2).err
+    assert "compare needs at least two runs\nruns/s/seed-1, runs/s/seed-2, runs/s/seed-3 have no figures yet" in err
+    shutil.rmtree(half_done / "seed-0")
+    err = ftcli("compare", half_done, half_done, code=2).err
+    assert "runs/s: no seed has finished an epoch yet\nTrain them: ftcli train --resume runs/s\n" in err
+    for seed in (1, 2):
+        shutil.rmtree(half_done / f"seed-{seed}")
+    err = ftcli("eval", half_done, code=2).err
+    assert "several seeds\nNone of them has begun. Train them: ftcli train --resume runs/s\n" in err
+
+
 def test_every_run_is_expected_to_do_as_well(ftcli: Ftcli, recipe: Path) -> None:
     outcome = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "expect={val_log_loss: '<= 1e-12'}", code=4)
     assert outcome.out.count("FAILS") == 2
@@ -176,9 +215,9 @@ def test_wrong_seeds_are_refused(ftcli: Ftcli, recipe: Path, arguments: tuple[st
 
 def test_a_directory_of_seeds_is_no_run_and_no_place_for_one(ftcli: Ftcli, recipe: Path) -> None:
     ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "epochs=1", "--quiet")
-    assert (
-        "runs/s: holds the runs of several seeds\nGive one of them: runs/s/seed-0"
-        in ftcli("eval", "runs/s", code=2).err
+    assert ftcli("eval", "runs/s", code=2).err == (
+        "error: runs/s: holds the runs of several seeds\n"
+        "Give one of them: runs/s/seed-0, runs/s/seed-1. ftcli compare and ftcli report take the directory.\n"
     )
     assert "exists already" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
     assert "is left alone" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
