@@ -1,7 +1,7 @@
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -274,8 +274,8 @@ def test_ten_thousand_predictions_are_compared_within_seconds(tmp_path, classes)
         write_predictions(tmp_path / run / "predictions/val.csv", predictions)
         RunDirectory(tmp_path / run).finish(RunSummary(1, 1, "val_accuracy", {}, 10_000, 1.0, 1.0))
     command = [sys.executable, "-m", "ftcli", "compare", tmp_path / "a", tmp_path / "b", "--fail-if", "drop:0.5"]
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, capture_output=True, check=True)
-    seconds = time.perf_counter() - started
-    # Twice what is promised, for machines that are busy with other tests.
-    assert seconds < 6
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor, which other tests on the machine do not change, and thrice what is promised, for a slower one.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6

@@ -95,9 +95,9 @@ def wide() -> str:
 )
 def test_what_is_no_recipe_is_refused_soon_and_by_name(ftcli: Ftcli, command: str, make, words: str) -> None:
     path = make()
-    started = time.perf_counter()
+    started = time.process_time()
     outcome = ftcli(command, path, code=2)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 20, "the worst takes one second; read whole, it would take hours"
     assert words in outcome.err
     assert "bug in ftcli" not in outcome.err
     assert not Path("runs").exists()

@@ -207,7 +207,7 @@ def test_too_little_shared_memory_is_told(recipe, tmp_path) -> None:
     if unshare is None:
         pytest.skip("needs unshare")
     done = subprocess.run(
-        [unshare, "-m", "/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
+        [unshare, "-m", "/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=300
     )
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip("only root can mount")
