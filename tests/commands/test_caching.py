@@ -64,7 +64,7 @@ def test_cached_and_uncached_training_agree_with_real_weights_on_photographs(ftc
             target.mkdir(parents=True)
             for path in sorted((hymenoptera / split / name).glob("*.jpg"))[:count]:
                 shutil.copy(path, target)
-    recipe = "data: {root: some, batch_size: 8, views: 2}\nstrategy: {kind: fine-tune}\nepochs: 3\n"
+    recipe = "data: {root: some, image_size: 128, batch_size: 8, views: 2}\nstrategy: {kind: fine-tune}\nepochs: 3\n"
     Path("photos.yaml").write_text(recipe)
     for cache in ("auto", "off"):
         ftcli("train", "photos.yaml", "--name", cache, f"data.cache={cache}")
