@@ -45,6 +45,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "truncated.jpg": (lambda: encoded(noise(seed=5), "JPEG")[:400], "broken or cut short"),
     "truncated.png": (lambda: encoded(noise(seed=5), "PNG")[:-300], "broken or cut short"),
+    "truncated.tif": (lambda: encoded(noise(seed=5), "TIFF", compression="tiff_lzw")[:-9], "this TIFF is broken, cut"),
     "empty.jpg": (lambda: b"", "empty (0 bytes)"),
     "page.jpg": (lambda: b"<html>404 Not Found</html>", "not an image that ftcli can read"),
     "bomb.png": (_bomb, "178,956,970 pixels are refused as a decompression bomb"),
@@ -68,17 +69,31 @@ GOOD: dict[str, Callable[[], bytes]] = {
 """Files that are odd and can be used."""
 
 
+NO_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "broken_link.jpg": (lambda path: path.symlink_to(path.with_name("nowhere.jpg")), "No such file"),
+    "loop.jpg": (lambda path: path.symlink_to(path), "cannot be read"),
+    "pipe.jpg": (os.mkfifo, "a pipe, a device or a folder, not a file"),
+    "endless.jpg": (lambda path: path.symlink_to("/dev/zero"), "a pipe, a device or a folder, not a file"),
+    # Holes: on disk it takes nothing.
+    "huge.jpg": (
+        lambda path: (path.touch(), os.truncate(path, 2**41)),
+        "files of more than 1,431,655,760 are not read",
+    ),
+}
+"""What has an image's name and must not be read, with how to make each, and words of the reason."""
+
+
 def write_hostile(folder: Path) -> list[str]:
-    """Write all of these, and what is no file at all, into a folder; return the names that must be refused."""
+    """Write all of these, and folders and links that are none, into a folder; return the names that must be refused."""
     for name, (make, _) in BAD.items():
         (folder / name).write_bytes(make())
     for name, make_good in GOOD.items():
         (folder / name).write_bytes(make_good())
-    (folder / "broken_link.jpg").symlink_to(folder / "nowhere.jpg")
-    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
+    for name, (make_no_file, _) in NO_FILES.items():
+        make_no_file(folder / name)
     (folder / "folder.jpg").mkdir()
     (folder / "up").symlink_to(folder.parent)
     (folder / "animation.gif").write_bytes(_frames("GIF"))
     (folder / "IMG_0001.HEIC").write_bytes(HEIC)
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")).write_bytes(encoded(noise(seed=10), "PNG"))
-    return [*BAD, "broken_link.jpg", "loop.jpg"]
+    return [*BAD, *NO_FILES]

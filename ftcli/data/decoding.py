@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import stat
 import struct
 import threading
 import warnings
@@ -16,13 +17,17 @@ from PIL import Image, UnidentifiedImageError
 from ftcli.errors import ImageError
 
 MAXIMUM_PIXELS = 178_956_970
-"""Images with more pixels are refused as decompression bombs: as RGB, that is half a gigabyte."""
+"""Images with more pixels are refused as decompression bombs: Pillow holds them in 0.7 gigabytes, as RGB."""
+
+MAXIMUM_BYTES = 8 * MAXIMUM_PIXELS
+"""Files with more bytes are refused: no image within the limit needs more, even with four channels of 16 bits."""
 
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "PPM", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
 _REPAIR = "Replace the file by a good copy, or remove it."
 
 CONVERT_HEIC = "Convert it to JPEG, for example with `heif-convert` or `magick`, or by setting the phone to save JPEG."
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"GIF8": "GIF"}
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -86,14 +91,21 @@ def decode_with_facts(source: Path | bytes, *, minimum_side: int | None = None, 
 
 
 def read_content(path: Path, *, name: str | None = None) -> bytes:
-    """Return the bytes of an image file; raise ImageError where it cannot be read."""
+    """Return the bytes of an image file; raise ImageError where it cannot be read, or is larger than any image."""
+    where = name or str(path)
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, and a device read, for ever
+            raise ImageError("this is a pipe, a device or a folder, not a file", where=where, hint="Remove it.")
+        if status.st_size > MAXIMUM_BYTES:
+            message = f"{status.st_size:,} bytes; files of more than {MAXIMUM_BYTES:,} are not read"
+            raise ImageError(message, where=where, hint="Store it smaller.")
         return path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ImageError(
             f"the file cannot be read ({reason})",
-            where=name or str(path),
+            where=where,
             hint="Check that it exists and its permissions.",
         ) from error
 
@@ -122,6 +134,11 @@ def _unidentified(content: bytes, where: str) -> ImageError:
     # ISO 14496-12: a file starts with the size of its first box, `ftyp`, and the brand of what follows.
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         return ImageError("this is a HEIC photo, which ftcli does not read", where=where, hint=CONVERT_HEIC)
+    kind = next((kind for start, kind in _STARTS.items() if content.startswith(start)), None)
+    if kind:
+        message = f"this {kind} is broken, cut short, or of a kind that ftcli cannot read"
+        hint = f"{_REPAIR} If other programs show it, save it anew with 8 bits per channel."
+        return ImageError(message, where=where, hint=hint)
     return ImageError("this is not an image that ftcli can read", where=where, hint=_REPAIR)
 
 
@@ -142,13 +159,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_16_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
             f"the pixels lie between {values.min()} and {values.max()}, not in the 0 to 65535 of 16 bits",
             hint="Convert it to 8 or 16 bits per channel.",
         )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    scaled = values.astype(np.uint32)
+    # In place: the largest images would take gigabytes more.
+    scaled += 128
+    scaled //= 257
+    return Image.fromarray(scaled.astype(np.uint8))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hostile import BAD, write_hostile
+from hostile import BAD, NO_FILES, write_hostile
 from support import Ftcli, files_of, findings_of
 
 
@@ -16,7 +18,7 @@ def test_every_hostile_file_is_named_with_its_reason(ftcli: Ftcli, root: Path) -
     assert finding["level"] == "error"
     reasons = {case["files"][0].removeprefix("train/bees/"): case["note"] for case in finding["cases"]}
     assert set(reasons) == set(bad)
-    for name, (_, words) in BAD.items():
+    for name, (_, words) in (BAD | NO_FILES).items():
         assert words in reasons[name]
     assert "Convert it to JPEG" in finding["advice"]
 
@@ -64,8 +66,37 @@ def test_names_that_are_no_text_are_shown_and_written_safely(ftcli: Ftcli, root:
     ]
 
 
-def test_a_file_that_may_not_be_read_is_named(ftcli: Ftcli, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Permissions do not stop root, who runs many a test.
+MORTAL = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Permissions do not stop root, who runs many a test, unless these powers are taken from him."""
+
+
+@pytest.mark.skipif(MORTAL and subprocess.run([*MORTAL, "true"], check=False).returncode, reason="root stays almighty")
+@pytest.mark.parametrize(
+    ("forbidden", "mode", "code", "words"),
+    [
+        ("val/bees/03.png", 0, "bad-image", "the file cannot be read (Permission denied)"),
+        ("val/bees", 0, "layout", "val/bees: the folder cannot be read: Permission denied"),
+        ("train", 0o644, "layout", "train/ants: the folder cannot be read: Permission denied"),
+        (".", 0o644, "layout", "train: the folder cannot be read: Permission denied"),
+        (".", 0, "layout", "the folder cannot be read: Permission denied"),
+        ("..", 0, None, "the folder cannot be read: Permission denied"),
+    ],
+)
+def test_what_may_not_be_read_is_named(root: Path, forbidden: str, mode: int, code: str | None, words: str) -> None:
+    call = [*MORTAL, sys.executable, "-m", "ftcli", "check", root, "--json"]
+    (root / forbidden).chmod(mode)
+    outcome = subprocess.run(call, capture_output=True, text=True, check=False)
+    (root / forbidden).chmod(0o755)
+    assert outcome.returncode == 3
+    if code is None:
+        assert words in json.loads(outcome.stderr)["error"]["message"]
+    else:
+        (finding,) = (each for each in json.loads(outcome.stdout)["findings"] if each["level"] == "error")
+        assert finding["code"] == code
+        assert words in (finding["cases"][0]["note"] if finding["cases"] else finding["message"])
+
+
+def test_every_file_that_may_not_be_read_is_named(ftcli: Ftcli, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
