@@ -87,9 +87,10 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def _recipes_beside(path: Path) -> list[str]:
-    if not path.parent.is_dir():
+    try:
+        return [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
+    except OSError:  # a suggestion is all that is lost
         return []
-    return [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
 
 
 def _overridden(value: dict[str, Any], override: str, places: dict[KeyPath, Problem]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> 
     Raises DatasetError where there is no folder, and UsageError for a recipe beside options that would contradict it.
     """
     recipe = _recipe(source, options)
-    if recipe.data.root != DIGITS and not Path(recipe.data.root).is_dir():
+    if recipe.data.root != DIGITS and not _is_folder(recipe.data.root):
         open_recipe_dataset(recipe)  # says what is there instead
     try:
         dataset = open_recipe_dataset(recipe)
@@ -86,7 +87,7 @@ def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> 
 def _recipe(source: str, options: CheckOptions) -> Recipe:
     path = Path(source)
     given = {key: value for key, value in vars(options).items() if value is not None}
-    if path.is_dir() or path.suffix not in {".yaml", ".yml"}:
+    if path.suffix not in {".yaml", ".yml"} or _is_folder(source):
         return recipe_from({"data": {"root": source, **given}}, source="the command line")
     if given:
         raise UsageError(
@@ -95,6 +96,10 @@ def _recipe(source: str, options: CheckOptions) -> Recipe:
             hint="Leave the options out, or give the folder of images instead of the recipe.",
         )
     return load_recipe(path)
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where a folder above may not be entered)
 
 
 def _layout(error: DatasetError) -> Finding:

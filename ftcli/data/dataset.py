@@ -10,7 +10,7 @@ from pathlib import Path
 from ftcli.data.class_folders import ClassFolders, Reading, Sample, label_samples, read_class_folders, training_classes
 from ftcli.data.cutting import cut_val
 from ftcli.data.grouping import refuse_ungrouped
-from ftcli.data.scanning import list_folder
+from ftcli.data.scanning import list_folder, unreadable
 from ftcli.errors import DatasetError
 from ftcli.recipe import DEFAULT_VAL_FRACTION
 
@@ -72,7 +72,7 @@ def open_dataset(
     if TRAIN not in folders:
         _refuse_misnamed_splits(root, folders)
         return _open_classes(root, reading, fraction=fraction)
-    return _open_splits(root, reading, val_folder=val_folder, fraction=fraction)
+    return _open_splits(root, reading, folders=folders, val_folder=val_folder, fraction=fraction)
 
 
 def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str | None = None) -> tuple[Sample, ...]:
@@ -109,13 +109,15 @@ def _open_classes(root: Path, reading: Reading, *, fraction: float) -> Dataset:
     return Dataset(root, classes, {TRAIN: train, VAL: val}, folders.strays, fraction, _text(reading.group_by))
 
 
-def _open_splits(root: Path, reading: Reading, *, val_folder: str | None, fraction: float) -> Dataset:
-    listed = [TRAIN, *([val_folder] if val_folder else []), *([TEST] if (root / TEST).is_dir() else [])]
+def _open_splits(
+    root: Path, reading: Reading, *, folders: Sequence[str], val_folder: str | None, fraction: float
+) -> Dataset:
+    listed = [name for name in (TRAIN, val_folder or "", TEST) if name in folders]
     found = {name: read_class_folders(root / name, prefix=f"{name}/", reading=reading) for name in listed}
     classes = training_classes(found[TRAIN])
-    strays = [*_strays_beside_splits(root), *(stray for folders in found.values() for stray in folders.strays)]
-    for folders in found.values():
-        _refuse_ungrouped(folders, classes)
+    strays = [*_strays_beside_splits(root), *(stray for each in found.values() for stray in each.strays)]
+    for each in found.values():
+        _refuse_ungrouped(each, classes)
     if val_folder:
         splits = {TRAIN: label_samples(found[TRAIN], classes), VAL: label_samples(found[val_folder], classes)}
         if not splits[VAL]:
@@ -142,7 +144,11 @@ def _text(pattern: re.Pattern[str] | None) -> str | None:
 
 
 def _folders_of(root: Path) -> tuple[str, ...]:
-    if not root.exists():
+    try:
+        there = root.exists()
+    except PermissionError as error:
+        raise unreadable(str(root), error) from error
+    if not there:
         raise DatasetError("there is no such folder", where=str(root), hint="Check data.root, or the path you typed.")
     if not root.is_dir():
         raise DatasetError("this is a file, not a folder of images", where=str(root), hint=_LAYOUTS)

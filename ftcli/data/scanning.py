@@ -15,6 +15,10 @@ IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", "
 
 _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
+_REPEATS_LIMIT = 10_000
+"""Folders met again this often, behind links, are links that multiply: ten folders that hold links to each other are
+ten million."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -52,19 +56,28 @@ def list_folder(folder: Path) -> Listing:
 
 
 def walk(folder: Path) -> Tree:
-    """Find every image below a folder, at any depth; a link to a folder above it is not followed."""
+    """Find every image below a folder, at any depth; a link to a folder above it is not followed.
+
+    Raises DatasetError for a folder that cannot be read, and for links that multiply.
+    """
     images: list[str] = []
     strays: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    repeats = 0
     waiting = [(os.fspath(folder), "", _identities_above(folder))]
     while waiting:
         path, prefix, above = waiting.pop()
         try:
             status = os.stat(path)  # noqa: PTH116 (see is_image)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             continue
+        repeats += identity in seen
+        if repeats > _REPEATS_LIMIT:
+            raise _multiplying(folder)
+        seen.add(identity)
         for entry in _visible_entries(path):
             name = prefix + entry.name
             if _is_folder(entry):
@@ -72,6 +85,15 @@ def walk(folder: Path) -> Tree:
             else:
                 (images if is_image(entry.name) else strays).append(name)
     return Tree(bytewise(images), bytewise(strays))
+
+
+def unreadable(path: str, error: OSError) -> DatasetError:
+    """Return the error for a folder that the system does not let us read."""
+    return DatasetError(
+        f"the folder cannot be read: {error.strerror}",
+        where=path,
+        hint="Check that it exists and its permissions.",
+    )
 
 
 def bytewise(names: list[str]) -> tuple[str, ...]:
@@ -86,7 +108,7 @@ def _visible_entries(path: str) -> Iterator[os.DirEntry[str]]:
                 if not entry.name.startswith(".") and entry.name.lower() not in _LITTER:
                     yield entry
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _identities_above(folder: Path) -> frozenset[tuple[int, int]]:
@@ -107,9 +129,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _unreadable(path: str, error: OSError) -> DatasetError:
+def _multiplying(folder: Path) -> DatasetError:
     return DatasetError(
-        f"the folder cannot be read: {error.strerror}",
-        where=path,
-        hint="Check that it exists and its permissions.",
+        "links lead to the same folders again and again",
+        where=os.fspath(folder),
+        hint="Remove the links to folders that hold links to each other.",
     )
