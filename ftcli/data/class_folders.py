@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,9 +131,17 @@ def _group_of(image: str, group_by: re.Pattern[str] | None) -> str | None:
 
 
 def _with_near_match(name: str, classes: Sequence[str]) -> str:
+    same = next((known for known in classes if _composed(known) == _composed(name)), None)
+    if same is not None:
+        return f"{name} ({name!a}, where train has {same!a}: the same letters, encoded in another way)"
     by_folded = {known.casefold(): known for known in classes}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return f"{name} (did you mean {by_folded[near[0]]!r}?)" if near else name
+
+
+def _composed(name: str) -> str:
+    """Return a name in the one form that all ways of encoding its letters share."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _listed(names: Iterable[str], *, most: int = 10) -> str:

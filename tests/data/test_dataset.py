@@ -123,6 +123,12 @@ def test_a_class_that_train_lacks_is_an_error_with_the_near_match(touch):
     assert caught.value.where == str(root / "val")
 
 
+def test_a_class_spelt_with_other_code_points_is_told_from_the_one_that_looks_the_same(touch):
+    root = touch("train/ants/1.jpg", "train/caf\u00e9/1.jpg", "val/cafe\u0301/2.jpg")
+    with pytest.raises(DatasetError, match=r"\('cafe\\u0301', where train has 'caf\\xe9': the same letters"):
+        open_dataset(root)
+
+
 def test_test_must_not_add_a_class_either(touch):
     with pytest.raises(DatasetError, match="unknown class wasps"):
         open_dataset(touch("train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "test/wasps/2.jpg"))
