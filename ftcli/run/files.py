@@ -25,8 +25,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON as `write_bytes` does; not-a-number is refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write indented JSON as `write_bytes` does; not-a-number is refused, since JSON has none.
+
+    The bytes of an undecodable file name are escaped, as surrogates, so that the file is UTF-8 for every reader.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
