@@ -29,6 +29,11 @@ _LISTED = 50
 """So many problems of a recipe are listed; a file with more is something else."""
 
 
+def one_line(name: str) -> str:
+    """Return a file's name such that it cannot end the line that it stands in."""
+    return name.replace("\n", "\\n")
+
+
 class FtcliError(Exception):
     """Something that the user can act upon: what was wrong, where, and what to do next."""
 
@@ -42,7 +47,7 @@ class FtcliError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.message}" if self.where else self.message
+        text = f"{one_line(self.where)}: {self.message}" if self.where else self.message
         return f"{text}\n{self.hint}" if self.hint else text
 
 

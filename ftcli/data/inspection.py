@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import Decoded, decode_with_facts, read_content
-from ftcli.errors import ImageError
+from ftcli.errors import ImageError, one_line
 
 _T = TypeVar("_T")
 
@@ -63,7 +63,10 @@ class Survey:
         advice = " ".join(dict.fromkeys(each.advice for each in self.bad))
         if len(self.bad) == 1:
             raise ImageError(self.bad[0].reason, where=self.bad[0].path, hint=advice)
-        lines = [f"{len(self.bad)} images cannot be used:", *(f"  {each.path}: {each.reason}" for each in self.bad)]
+        lines = [
+            f"{len(self.bad)} images cannot be used:",
+            *(f"  {one_line(each.path)}: {each.reason}" for each in self.bad),
+        ]
         raise ImageError("\n".join(lines), hint=advice)
 
 

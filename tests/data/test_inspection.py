@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -48,6 +49,18 @@ def test_all_bad_images_are_counted_and_every_one_is_named(photos):
     for sample in samples[1:]:
         assert f"{sample.name}: the image is broken or cut short" in str(caught.value)
     assert str(caught.value).count("Replace the file") == 1
+
+
+def test_every_bad_image_has_a_line_of_its_own_whatever_its_name(photos):
+    samples = [replace(sample, name=f"line\nbreak {sample.name}") for sample in photos(2)]
+    for sample in samples:
+        sample.path.write_bytes(b"")
+    with pytest.raises(ImageError) as caught:
+        survey_images(samples, workers=1).refuse_bad()
+    assert len(str(caught.value).splitlines()) == 1 + len(samples) + 1
+    assert r"  line\nbreak 001.jpg: the file is empty (0 bytes)" in str(caught.value).splitlines()
+    with pytest.raises(ImageError, match=r"^line\\nbreak 000\.jpg: the file is empty"):
+        survey_images(samples[:1], workers=1).refuse_bad()
 
 
 def test_what_to_do_is_said_for_every_kind_of_bad_image(photos):

@@ -90,7 +90,7 @@ def wide() -> str:
         (deep, "deep.yaml: not valid YAML: nested too deeply"),
         (wide, "and 3951 more"),
         (lambda: LONG, f"{LONG}: cannot read the recipe: File name too long"),
-        (lambda: "no\x1b[31m\nsuch", "no\\x1b[31m\nsuch: cannot read the recipe"),
+        (lambda: "no\x1b[31m\nsuch", "no\\x1b[31m\\nsuch: cannot read the recipe"),
     ],
 )
 def test_what_is_no_recipe_is_refused_soon_and_by_name(ftcli: Ftcli, command: str, make, words: str) -> None:
