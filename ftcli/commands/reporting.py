@@ -70,7 +70,7 @@ def add_report(
     try:
         from ftcli.report.html_run import run_page
 
-        write_text(run.report, run_page(read_run(run.path, predictions), evaluation))
+        write_text(run.report, run_page(read_run(run.path, predictions), _ranked(evaluation, predictions)))
     except Exception as error:  # noqa: BLE001 - the run is trained and saved, and its page can be made again
         notice(f"the run is finished but has no page: {error}; make it with ftcli report {shlex.quote(str(run.path))}")
 
@@ -82,8 +82,17 @@ def _page(found: Sequence[RunsAt], runs: Sequence[RecordedRun], evaluations: Seq
 
     if len(runs) == 1:
         others = [replace(each, unfinished=()) for each in pending_at(found) if each.awaited]
-        return run_page(runs[0], evaluations[0], alerts=[pending_text(each) for each in others])
+        evaluation = _ranked(evaluations[0], runs[0].predictions)
+        return run_page(runs[0], evaluation, alerts=[pending_text(each) for each in others])
     return comparison_page(runs, evaluations, compare_runs([each.path for each in found]))
+
+
+def _ranked(evaluation: Evaluation, predictions: Predictions) -> Evaluation:
+    """Return the evaluation with ROC-AUC and average precision, where these are quickly computed."""
+    from ftcli.evaluation.ranking import QUICK_CELLS, with_ranking
+
+    quick = predictions.probabilities.size <= QUICK_CELLS
+    return with_ranking(evaluation, predictions) if quick else evaluation
 
 
 def _pictures(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], folder: Path) -> dict[Path, bytes]:

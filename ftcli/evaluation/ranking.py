@@ -20,6 +20,9 @@ ROC_AUC, AVERAGE_PRECISION = "roc_auc", "average_precision"
 _CELLS = 200_000_000  # images x classes x resamples: a few seconds
 _FEWEST = 100
 
+QUICK_CELLS = 1_000_000
+"""With more images x classes, `with_ranking` takes longer than a page should."""
+
 
 def with_ranking(evaluation: Evaluation, predictions: Predictions, *, seed: int = 0) -> Evaluation:
     """Return the evaluation with ROC-AUC and average precision: of each class, and their means with intervals.

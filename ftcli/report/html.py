@@ -77,6 +77,7 @@ def _environment() -> Environment:
         wording.figure,
         wording.gates_met,
         wording.metric_name,
+        wording.ranking_text,
         wording.setting,
         wording.share,
         wording.signed,

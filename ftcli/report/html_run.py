@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.records import Interval
 from ftcli.report.axes import ticks
 from ftcli.report.curves import Curve, CurveChart, draw_curves, spans_of
@@ -62,6 +63,7 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
         "phases": _phases(run),
         "training": _training(run),
         "classes": _classes(run, evaluation),
+        "ranked": ROC_AUC in evaluation.metrics,
         "matrix": _matrix(evaluation),
         "beside": len(evaluation.classes) <= 10 and max(map(len, evaluation.classes)) <= 16,
         "reliability": chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420}),

@@ -9,13 +9,14 @@ from typing import Any
 
 from ftcli.evaluation.differences import Difference
 from ftcli.evaluation.findings import Contrast, Pending
-from ftcli.evaluation.metrics import ClassMetrics
+from ftcli.evaluation.metrics import ClassMetrics, Evaluation
+from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
 from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
 from ftcli.report.text import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
 
-NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece"})
+NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_precision"})
 """Metrics that do not stand beside accuracy on one axis."""
 
 _NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
@@ -62,6 +63,15 @@ def gates_met(summary: RunSummary | None) -> str:
 def unchecked_text(names: Sequence[str]) -> str:
     """Return which expectations speak of other images than those that were scored."""
     return f"Not checked, since these images are another split: {', '.join(names)}." if names else ""
+
+
+def ranking_text(evaluation: Evaluation) -> str:
+    """Return what ROC-AUC and average precision are, or why they are not there."""
+    if ROC_AUC in evaluation.metrics:
+        return "ROC-AUC and average precision are means over the classes, each of them against the rest."
+    if evaluation.images * len(evaluation.classes) > QUICK_CELLS:
+        return "ROC-AUC of so many images and classes takes a while; ftcli eval computes it."
+    return ""
 
 
 def pending_text(pending: Pending) -> str:

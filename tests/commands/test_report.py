@@ -38,6 +38,29 @@ def test_train_leaves_a_page_that_report_makes_again(ftcli: Ftcli, recipe: Path)
     assert page.read_text() == first
 
 
+def test_a_page_holds_the_roc_auc_that_eval_prints(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a")
+    found = ftcli("eval", "runs/a", "--json").json
+    page = Path("runs/a/report.html").read_text()
+    for name, words in (("roc_auc", "ROC-AUC"), ("average_precision", "average precision")):
+        value, low, high = (f"{found['metrics'][name][end]:.3f}" for end in ("value", "low", "high"))
+        cell = '<td class="number">'
+        assert f'<th scope="row">{words}</th>{cell}{value}</td>{cell}{low} to {high}</td>' in page
+    assert all(f">{row['roc_auc']:.3f}</td>" in page.partition('id="classes"')[2] for row in found["per_class"])
+
+
+def test_a_page_leaves_what_takes_long_to_eval_and_says_so(
+    ftcli: Ftcli, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("ftcli.evaluation.ranking", "ftcli.report.wording"):
+        monkeypatch.setattr(f"{module}.QUICK_CELLS", 79)  # 40 images of 2 classes are 80
+    run = make_run("a")
+    ftcli("report", run)
+    page = (run / "report.html").read_text()
+    assert "ROC-AUC of so many images and classes takes a while; ftcli eval computes it." in page
+    assert page.count("ROC-AUC") == 1
+
+
 def test_report_false_leaves_no_page(ftcli: Ftcli, recipe: Path) -> None:
     ftcli("train", recipe, "report=false", "--name", "a")
     assert Path("runs/a/summary.json").is_file()
