@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from small_networks import small_networks
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
@@ -47,11 +48,12 @@ def test_all_models_are_listed_once():
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vit_b_16", "efficientnet_lite0", "timm/test_vit"])
 def test_random_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone(name):
     before = torch.get_rng_state()
-    first = build_network(name, "none", classes=CLASSES, seed=3).module.state_dict()
-    assert torch.equal(before, torch.get_rng_state())
-    torch.rand(1)
-    again = build_network(name, "none", classes=CLASSES, seed=3).module.state_dict()
-    other = build_network(name, "none", classes=CLASSES, seed=4).module.state_dict()
+    with small_networks():
+        first = build_network(name, "none", classes=CLASSES, seed=3).module.state_dict()
+        assert torch.equal(before, torch.get_rng_state())
+        torch.rand(1)
+        again = build_network(name, "none", classes=CLASSES, seed=3).module.state_dict()
+        other = build_network(name, "none", classes=CLASSES, seed=4).module.state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
@@ -102,9 +104,10 @@ def test_an_outline_holds_no_data_and_has_the_groups_of_the_real_network():
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_32", "efficientnet_lite0", "timm/test_vit", "googlenet"])
 def test_a_restored_network_gives_identical_logits(name):
     size = 96
-    network = build_network(name, "none", classes=CLASSES, seed=0, image_size=size)
     before = torch.get_rng_state()
-    restored = restore_network(name, classes=CLASSES, spec=network.spec, state_dict=network.module.state_dict())
+    with small_networks():
+        network = build_network(name, "none", classes=CLASSES, seed=0, image_size=size)
+        restored = restore_network(name, classes=CLASSES, spec=network.spec, state_dict=network.module.state_dict())
     assert torch.equal(before, torch.get_rng_state())
     assert restored.groups == network.groups
     assert torch.equal(logits(restored.module, size), logits(network.module, size))

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from small_networks import small_networks
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,7 +46,8 @@ SIZES = {
 
 @pytest.fixture(scope="module", params=SIZES)
 def network(request: pytest.FixtureRequest) -> Network:
-    network = build_network(request.param, "none", classes=CLASSES, seed=0, image_size=SIZES[request.param])
+    with small_networks():
+        network = build_network(request.param, "none", classes=CLASSES, seed=0, image_size=SIZES[request.param])
     with torch.no_grad():  # random weights leave all images alike after many layers: give BatchNorm real statistics
         calibrate(network)
     return network
@@ -184,6 +186,7 @@ def test_cutting_leaves_the_network_as_it_was():
     assert {n: (id(t), t.requires_grad) for n, t in network.module.state_dict(keep_vars=True).items()} == tensors
 
 
+@small_networks()
 def test_the_suffix_follows_the_live_weights_and_modes():
     network = build_network("alexnet", "none", classes=CLASSES, seed=0, image_size=64)
     lr = frozen_below(network, len(network.groups) - 3)

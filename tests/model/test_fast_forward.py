@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_networks import small_networks
 from torch import Tensor, fx, nn
 
 from ftcli.model.backbones import Network, build_network
@@ -30,7 +31,8 @@ UNFOLDABLE = {"densenet121"}
 
 def built(name: str) -> Network:
     weights = "default" if name == "efficientnet_lite0" else "none"
-    network = build_network(name, weights, classes=["ants", "bees"], seed=0, image_size=SIZES[name])
+    with small_networks():
+        network = build_network(name, weights, classes=["ants", "bees"], seed=0, image_size=SIZES[name])
     if weights == "none":
         apply_phase(network, dict.fromkeys((group.name for group in network.groups), 0.1))
         with torch.no_grad():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from small_networks import small_networks
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,7 +24,8 @@ CLASSES = ("ants", "bees")
 
 
 def built(name: str, image_size: int) -> Network:
-    return build_network(name, "none", classes=CLASSES, seed=0, image_size=image_size)
+    with small_networks():
+        return build_network(name, "none", classes=CLASSES, seed=0, image_size=image_size)
 
 
 def rates(network: Network, *trainable: str) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
+from small_networks import small_networks
 from torch import Tensor, nn
 from torchvision import models
 
@@ -98,6 +99,7 @@ def test_a_model_without_pretrained_weights_says_so():
 
 
 @pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1", "inception_v3", "googlenet", "densenet121"])
+@small_networks()
 def test_default_weights_come_from_the_download_cache(name, tmp_path, monkeypatch):
     """The file lies under the name of its address, as the library keeps it."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -1,0 +1,31 @@
+"""torchvision's largest networks of each kind, made small: their modules and their forward, with fewer weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from torch import nn
+from torchvision.models import vision_transformer
+
+
+@contextmanager
+def small_networks() -> Iterator[None]:
+    """Build AlexNet and VGG with 64 features where they have 4096, and vision transformers with three layers.
+
+    Their full size takes gigabytes, and proves nothing more about how networks are cut, folded, frozen or restored.
+    """
+
+    usual_linear, usual_transformer = nn.Linear.__init__, vision_transformer._vision_transformer
+
+    def linear(layer: nn.Linear, in_features: int, out_features: int, *arguments: Any, **options: Any) -> None:
+        widths = (64 if width == 4096 else width for width in (in_features, out_features))
+        usual_linear(layer, *widths, *arguments, **options)
+
+    def transformer(**options: Any) -> nn.Module:
+        return usual_transformer(**options | {"num_layers": 3})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Linear, "__init__", linear)
+        patch.setattr(vision_transformer, "_vision_transformer", transformer)
+        yield
