@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,34 +11,64 @@ from ftcli.cli.options import Debug, Json, Quiet
 from ftcli.cli.output import show, stderr, width
 from ftcli.errors import UsageError
 
+if TYPE_CHECKING:
+    from ftcli.commands.evaluating import EvalResult
+
+Checkpoint = Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")]
+Data = Annotated[Path | None, typer.Option(help="Score these images: class folders, or a root with splits.")]
+Split = Annotated[str | None, typer.Option(help="train, val or test. Default: val.")]
+PredictionsFile = Annotated[Path | None, typer.Option(help="Write every prediction to this CSV file.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. Default: the recipe's.")]
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPLIT",
+        help="Fit a temperature on this split and say what it does for the scored images. Images that are in both "
+        "are cross-fitted: no image is judged by a temperature that it took part in.",
+    ),
+]
+TargetPrecision = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Suggest the confidence to answer from, so that so many answers are right."),
+]
+ExpectationsFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write what the recipe expects to this JUnit XML file.")
+]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Run directories; the first is the baseline."),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE",
+        help="Exit with 4 if this is so of any run but the first; repeatable. `worse`: a one-sided paired test "
+        "finds it worse. `not-better`: such a test does not find it better. `drop:0.01`: its figure is more than "
+        "one point worse, by the point estimate alone, without a test. `not-equivalent:0.02`: two one-sided tests "
+        "do not show it within two points.",
+    ),
+]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(metavar="METRIC", help="What --fail-if and tables speak of; repeatable. Default: accuracy."),
+]
+Alpha = Annotated[float, typer.Option(min=0.0001, max=0.4999, help="Level of each one-sided test of --fail-if.")]
+GatesFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the gates to this JUnit XML file.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")]
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")],
-    data: Annotated[Path | None, typer.Option(help="Score these images: class folders, or a root with splits.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val or test. Default: val.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Write every prediction to this CSV file.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. Default: the recipe's.")] = None,
-    calibrate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPLIT",
-            help="Fit a temperature on this split and say what it does for the scored images. Images that are in both "
-            "are cross-fitted: no image is judged by a temperature that it took part in.",
-        ),
-    ] = None,
-    target_precision: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=1.0, help="Suggest the confidence to answer from, so that so many answers are right."
-        ),
-    ] = None,
+    checkpoint: Checkpoint,
+    data: Data = None,
+    split: Split = None,
+    predictions: PredictionsFile = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    calibrate: Calibrate = None,
+    target_precision: TargetPrecision = None,
     markdown: Markdown = False,
-    junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what the recipe expects to this JUnit XML file.")
-    ] = None,
+    junit: ExpectationsFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -51,78 +81,71 @@ def evaluate(
     from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
     from ftcli.commands.gating import write_junit
     from ftcli.evaluation.gates import raise_failed
-    from ftcli.report.evaluation_markdown import evaluation_markdown
-    from ftcli.report.evaluations import evaluation_text
-    from ftcli.report.findings import gates_text
     from ftcli.report.progress import choose_progress
-    from ftcli.report.reliability import abstention_text, calibration_text
-    from ftcli.report.text import prose
-    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, unchecked_text
     from ftcli.run.outputs import check_output
 
     if junit is not None:
         check_output(junit)
-    result = evaluate_checkpoint(
-        checkpoint,
-        Scoring(
-            data=data,
-            split=split,
-            batch_size=batch_size,
-            device=device,
-            predictions=predictions,
-            calibrate=calibrate,
-            target_precision=target_precision,
-        ),
+    scoring = Scoring(
+        data=data,
+        split=split,
+        batch_size=batch_size,
+        device=device,
+        predictions=predictions,
+        calibrate=calibrate,
+        target_precision=target_precision,
     )
+    result = evaluate_checkpoint(checkpoint, scoring)
     for sentence in result.notices:
         choose_progress(stderr(), quiet=quiet).notice(sentence)
     if junit is not None:
         write_junit(junit, result.gates, suite="ftcli eval")
-    note = VAL_CHOSE_THE_EPOCH if result.chose_epoch else ""
-    title = f"{result.checkpoint} on {result.source}"
     if as_json:
         show(result.to_json())
-    elif markdown:
-        show(evaluation_markdown(result.evaluation, result.gates, title=title, note=note))
     else:
-        columns = width()
-        parts = [
-            title,
-            evaluation_text(result.evaluation, width=columns),
-            result.calibration and calibration_text(result.calibration, width=columns),
-            result.abstention and abstention_text(result.abstention, width=columns),
-            prose(note, columns),
-            unchecked_text(result.unchecked),
-            gates_text(result.gates, width=columns),
-        ]
-        show("\n\n".join(part for part in parts if part))
+        show(_markdown(result) if markdown else _text(result, width()))
     raise_failed(result.gates)
 
 
+def _text(result: EvalResult, columns: int) -> str:
+    """Return an evaluation for reading: what was scored first, gates last."""
+    from ftcli.report.evaluations import evaluation_text
+    from ftcli.report.findings import gates_text
+    from ftcli.report.reliability import abstention_text, calibration_text
+    from ftcli.report.text import prose
+    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, unchecked_text
+
+    parts = [
+        _title(result),
+        evaluation_text(result.evaluation, width=columns),
+        result.calibration and calibration_text(result.calibration, width=columns),
+        result.abstention and abstention_text(result.abstention, width=columns),
+        prose(VAL_CHOSE_THE_EPOCH, columns) if result.chose_epoch else "",
+        unchecked_text(result.unchecked),
+        gates_text(result.gates, width=columns),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _markdown(result: EvalResult) -> str:
+    from ftcli.report.evaluation_markdown import evaluation_markdown
+    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
+
+    note = VAL_CHOSE_THE_EPOCH if result.chose_epoch else ""
+    return evaluation_markdown(result.evaluation, result.gates, title=_title(result), note=note)
+
+
+def _title(result: EvalResult) -> str:
+    return f"{result.checkpoint} on {result.source}"
+
+
 def compare(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Run directories; the first is the baseline."),
-    ],
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RULE",
-            help="Exit with 4 if this is so of any run but the first; repeatable. `worse`: a one-sided paired test "
-            "finds it worse. `not-better`: such a test does not find it better. `drop:0.01`: its figure is more than "
-            "one point worse, by the point estimate alone, without a test. `not-equivalent:0.02`: two one-sided tests "
-            "do not show it within two points.",
-        ),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METRIC", help="What --fail-if and tables speak of; repeatable. Default: accuracy."),
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(min=0.0001, max=0.4999, help="Level of each one-sided test of --fail-if.")
-    ] = 0.05,
+    runs: Runs,
+    fail_if: FailIf = None,
+    metric: Metric = None,
+    alpha: Alpha = 0.05,
     markdown: Markdown = False,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the gates to this JUnit XML file.")] = None,
+    junit: GatesFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
