@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Protocol
@@ -27,6 +27,10 @@ STORED_DTYPE = torch.float16
 
 VAL_STORED_DTYPE = torch.float32
 """What features of val are stored in, so that its probabilities are those of the whole network, and of `eval`."""
+
+
+EXTRACTION_BATCH = 32
+"""Views that pass the prefix together: always so many, since the last digits of features depend on how many do."""
 
 
 class Prefix(Protocol):
@@ -129,13 +133,33 @@ def fill(
     names = (view_name(wanted.sha256s[index], view) for index, views in missing for view in views)
     jobs = [(i, tuple(view_seed(wanted.sha256s[i], view=view) for view in views)) for i, views in missing]
     with collection.writer(dtype=prefix.dtype) as writer:
-        for batch in load(jobs):
-            features = prefix(batch.images)
-            for row in range(len(batch.labels)):
+        for images, rows in _blocks(load(jobs)):
+            features = prefix(images)
+            for row in range(rows):
                 writer.add(next(names), tuple(feature[row : row + 1] for feature in features))
-            done += len(batch.labels)
+            done += rows
             if on_rows is not None:
                 on_rows(done, total)
+
+
+def _blocks(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, int]]:
+    """Yield the images in blocks (EXTRACTION_BATCH, 3, S, S), each with how many count; copies fill up the last.
+
+    So an image has the same features, to the last bit, whatever is missing beside it: after an extraction that was
+    killed, or where other runs have stored some of the views.
+    """
+    rest: Tensor | None = None
+    for batch in batches:
+        images = batch.images if rest is None else torch.cat([rest, batch.images])
+        rest = None
+        for block in images.split(EXTRACTION_BATCH):
+            if len(block) < EXTRACTION_BATCH:
+                rest = block
+            else:
+                yield block, len(block)
+    if rest is not None:
+        copies = rest[-1:].expand(EXTRACTION_BATCH - len(rest), *rest.shape[1:])
+        yield torch.cat([rest, copies]), len(rest)
 
 
 def _missing(collection: Collection, wanted: Wanted) -> list[tuple[int, tuple[int, ...]]]:

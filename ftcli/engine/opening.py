@@ -24,6 +24,7 @@ from ftcli.data.transforms import Transform, evaluation_transform, training_tran
 from ftcli.data.views import FixedViews, FreshViews, Views
 from ftcli.engine.device import Compute
 from ftcli.engine.features import (
+    EXTRACTION_BATCH,
     STORED_DTYPE,
     VAL_STORED_DTYPE,
     Wanted,
@@ -50,9 +51,6 @@ from ftcli.model.cutting import Cut, cut_network
 from ftcli.model.fast_forward import FastPrefix, fast_prefix
 from ftcli.plan import Phase
 from ftcli.recipe import DataSection
-
-EXTRACTION_BATCH = 32
-"""Views that pass the prefix together."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import Ftcli
+from same_runs import assert_same_runs
+from support import Ftcli, write_images
 
 VIEWS = re.compile(r"computing the frozen part once, for (\d+) views")
 
@@ -78,6 +79,19 @@ def test_a_second_run_computes_nothing_and_is_bitwise_the_same(ftcli: Ftcli, rec
     assert computed(warm.err) == []
     a, b = weights_of("cold"), weights_of("warm")
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_what_another_run_began_to_store_is_completed_to_the_same_bits(
+    ftcli: Ftcli, recipe: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(tiny, tmp_path / "images"))
+    write_images(root / "train/green", count=15, colour=(70, 180, 90))  # 33: in blocks of 32, one view of one is left
+    arguments = ("train", recipe, f"data.root={root}", "strategy={kind: feature-extract}")
+    ftcli(*arguments, "--name", "cold")
+    monkeypatch.setenv("FTCLI_CACHE", str(tmp_path / "another cache"))
+    assert computed(ftcli(*arguments, "--name", "begun", "epochs=1").err) == [33, 12]
+    assert computed(ftcli(*arguments, "--name", "completed").err) == [33]
+    assert_same_runs(Path("runs/cold"), Path("runs/completed"))
 
 
 def test_another_head_rate_seed_or_batch_size_starts_at_once(ftcli: Ftcli, recipe: Path) -> None:
