@@ -18,10 +18,13 @@ FtcliError                      1   something failed while running
 │   └── ComparisonError         3   runs that cannot be compared
 ├── GateError                   4   a gate failed
 └── InterruptedRunError   130/143   stopped by a signal, after saving
+
+StoppedAtOnce is what the signal itself raises. It is no Exception, so that nothing that catches those swallows it.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -179,6 +182,15 @@ class GateError(FtcliError):
 
     kind = "gate"
     exit_code = 4
+
+
+class StoppedAtOnce(BaseException):
+    """SIGINT or SIGTERM came while nobody listened for it, so that it stops whatever is being done."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+        self.name = signal.Signals(signal_number).name
 
 
 class InterruptedRunError(FtcliError):

@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,20 @@ def test_errors_are_json_when_json_is_asked_for(ftcli: Ftcli) -> None:
     assert error["schema"] == 1
     assert error["error"]["where"] == "missing.yaml"
     assert error["error"]["kind"] == "usage"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_there_is_a_run_is_told_and_not_swallowed(
+    ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    def signalled(*_arguments: object) -> None:
+        with suppress(Exception):  # as libraries do
+            signal.raise_signal(number)
+
+    monkeypatch.setattr("ftcli.commands.seeds.load_for_training", signalled)
+    Path("recipe.yaml").write_text(f"data: {{root: {tiny}}}\n")
+    outcome = ftcli("train", "recipe.yaml", "--json", code=code)
+    assert json.loads(outcome.err)["error"]["message"] == f"stopped by {number.name}"
 
 
 def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

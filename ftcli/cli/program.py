@@ -19,7 +19,7 @@ from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.reporting import report
 from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
-from ftcli.errors import FtcliError, InterruptedRunError, RunError, UsageError
+from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError
 from ftcli.failures import failure_of
 from ftcli.records import SCHEMA
 from ftcli.report.streams import encodable
@@ -57,7 +57,9 @@ def root(
 
 def main() -> NoReturn:
     """Run the command line; every error becomes a sentence on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started the command may want it so
+            signal.signal(number, _stop)
     gc.set_threshold(100_000, 50, 100)  # imports make much that stays: collecting as often as by default costs a second
     debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
     try:
@@ -66,8 +68,9 @@ def main() -> NoReturn:
         if debug:
             traceback.print_exc()
         code = _report(_known(error), as_json=as_json)
-    except KeyboardInterrupt:
-        code = _report(InterruptedRunError("interrupted", signal_number=signal.SIGINT), as_json=as_json)
+    except StoppedAtOnce as stop:
+        stopped = InterruptedRunError(f"stopped by {stop.name}", signal_number=stop.signal_number)
+        code = _report(stopped, as_json=as_json)
     _leave(code if isinstance(code, int) else 0)
 
 
@@ -108,5 +111,5 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise InterruptedRunError("stopped by SIGTERM", signal_number=number)
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise StoppedAtOnce(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from ftcli.commands.jobs import Job, val_predictions
 from ftcli.commands.preparing import Preparation
 from ftcli.commands.reporting import add_report
-from ftcli.commands.supervision import OutOfTimeError
+from ftcli.commands.supervision import OutOfTimeError, stop_if_signalled
 from ftcli.data.dataset import VAL
-from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError
+from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError, StoppedAtOnce
 from ftcli.evaluation.expectations import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
@@ -90,14 +89,19 @@ def _drive(job: Job) -> TrainResult:
     try:
         with job.request.listening(), job.sources:
             _train_phases(job)
+        stop_if_signalled(job.request, job.records)  # one that came after the last batch; other seeds may follow
+        return _finished(job)
     except OutOfTimeError:
         return _unfinished(job)
     except InterruptedRunError as error:
         error.hint = resume_hint(job.run.path)
         raise
-    except KeyboardInterrupt as error:  # a second Ctrl-C
-        message = f"interrupted at once; {job.kept}"
-        raise InterruptedRunError(message, signal_number=signal.SIGINT, hint=resume_hint(job.run.path)) from error
+    except StoppedAtOnce as stop:  # by a second signal, or once nobody listens any more
+        raise InterruptedRunError(
+            f"stopped at once by {stop.name}; {job.kept}",
+            signal_number=stop.signal_number,
+            hint=resume_hint(job.run.path),
+        ) from stop
     except Exception as error:
         failure = error if isinstance(error, (RunError, DataError)) else failure_of(error)
         if failure is None or isinstance(failure, NonFiniteLossError):
@@ -106,6 +110,10 @@ def _drive(job: Job) -> TrainResult:
         if failure is error:
             raise
         raise failure from error
+
+
+def _finished(job: Job) -> TrainResult:
+    """Write down how a run ended whose plan is done."""
     predictions = read_predictions(job.run.predictions("val"))
     summary, evaluation = _summary(job, predictions)
     job.run.finish(summary)

@@ -77,11 +77,16 @@ class OutOfTimeError(Exception):
     """The command has taken as long as it may; no failure."""
 
 
-def stop_if_asked(request: StopRequest, clock: Clock, records: Sequence[EpochRecord]) -> None:
-    """Raise InterruptedRunError, saying what is kept, when a signal has come, OutOfTimeError when the time is up."""
+def stop_if_signalled(request: StopRequest, records: Sequence[EpochRecord]) -> None:
+    """Raise InterruptedRunError, saying what is kept, when a signal has come."""
     if request.signal_number is not None:
         name = signal.Signals(request.signal_number).name
         raise InterruptedRunError(f"stopped by {name}; {kept_epochs(records)}", signal_number=request.signal_number)
+
+
+def stop_if_asked(request: StopRequest, clock: Clock, records: Sequence[EpochRecord]) -> None:
+    """Raise InterruptedRunError when a signal has come, OutOfTimeError when the time is up."""
+    stop_if_signalled(request, records)
     if clock.is_up:
         raise OutOfTimeError
 

@@ -121,8 +121,10 @@ def _collate(items: Sequence[_Item]) -> Batch | ImageError:
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C reaches the whole group; the main process decides, saves, and stops the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole group, as `timeout` and systemd end it; the main process decides, saves, and stops the
+    # workers, which would go anyway once it is gone.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _without_advice() -> warnings.catch_warnings[None]:

@@ -152,7 +152,7 @@ def _blocks(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, int]]:
     for batch in batches:
         images = batch.images if rest is None else torch.cat([rest, batch.images])
         rest = None
-        for block in images.split(EXTRACTION_BATCH):
+        for block in torch.split(images, EXTRACTION_BATCH):
             if len(block) < EXTRACTION_BATCH:
                 rest = block
             else:

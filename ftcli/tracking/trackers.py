@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ftcli.errors import InterruptedRunError, UsageError
+from ftcli.errors import InterruptedRunError, StoppedAtOnce, UsageError
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.run.directory import RunDirectory
 
@@ -74,7 +74,7 @@ class Trackers:
     ) -> None:
         """Tell that the command ends, where the run is not finished."""
         if not self._finished:
-            failed = error is not None and not isinstance(error, (InterruptedRunError, KeyboardInterrupt))
+            failed = error is not None and not isinstance(error, (InterruptedRunError, StoppedAtOnce))
             self._tell(lambda tracker: tracker.stop(failed=failed))
 
     def begin(self, recipe: Mapping[str, Any], records: Sequence[EpochRecord]) -> None:

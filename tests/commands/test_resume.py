@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from same_runs import assert_same_runs
 from support import Ftcli
 
 from ftcli.commands.supervision import Clock
+from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
 
 STRATEGIES = {
@@ -32,7 +34,7 @@ class Interruption:
     def after(self, epoch: int | None) -> None:
         def stop(_progress: object, record: Any, *, best: bool) -> None:
             if record.epoch == epoch:
-                raise KeyboardInterrupt
+                raise StoppedAtOnce(signal.SIGINT)
 
         self.monkeypatch.setattr(LineProgress, "epoch", stop)
 

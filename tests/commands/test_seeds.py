@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,21 @@ def test_seeds_share_the_cache(ftcli: Ftcli, recipe: Path) -> None:
 
 def test_seeds_that_were_interrupted_go_on(ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ftcli("train", recipe, "--seeds", "0,1,2", "--name", "whole")
-    epochs = iter(range(9))
+    begin, resume = ("train", recipe, "--seeds", "0,1,2", "--name", "parts"), ("train", "--resume", "runs/parts")
+    for arguments, last in ((begin, 2), (resume, 1)):  # the last epoch of the first seed, the first of the second
+        heard: list[Any] = []
 
-    def stop(_progress: object, _record: Any, *, best: bool) -> None:
-        if next(epochs) == 2:  # the first epoch of the second seed
-            raise KeyboardInterrupt
+        def stop(_progress: object, record: Any, *, best: bool, heard: list[Any] = heard, last: int = last) -> None:
+            heard.append(record)
+            if len(heard) == last:
+                signal.raise_signal(signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(LineProgress, "epoch", stop)
-        err = ftcli("train", recipe, "--seeds", "0,1,2", "--name", "parts", code=130).err
-    assert "Go on with: ftcli train --resume runs/parts\n" in err
-    assert json.loads(Path("runs/parts/seeds.json").read_text())["finished"] is False
+        with monkeypatch.context() as patch:
+            patch.setattr(LineProgress, "epoch", stop)
+            err = ftcli(*arguments, code=130).err
+        assert len(heard) == last, "no epoch follows"
+        assert "Go on with: ftcli train --resume runs/parts\n" in err
+        assert json.loads(Path("runs/parts/seeds.json").read_text())["finished"] is False
     resumed = ftcli("train", "--resume", "runs/parts", "--json").json
     assert (resumed["finished"], len(resumed["runs"])) == (True, 3)
     for seed in range(3):

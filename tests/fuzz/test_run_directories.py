@@ -7,6 +7,7 @@ sound one of another run is not told from its own.
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from fuzzing import STRESS, damaged
 from support import Ftcli
 
+from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
 
 
@@ -38,7 +40,7 @@ def tried(ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Tried:
     with monkeypatch.context() as patch:
 
         def stop(_progress: object, _record: object, *, best: bool) -> None:
-            raise KeyboardInterrupt
+            raise StoppedAtOnce(signal.SIGINT)
 
         patch.setattr(LineProgress, "epoch", stop)
         ftcli("train", "recipe.yaml", "--name", "stopped", code=130)

@@ -1,11 +1,13 @@
 """What the trackers' tests share: a recipe that is trained in a second, and stopping it after an epoch."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
 
 
@@ -30,7 +32,7 @@ def after_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def heard(_progress: object, record: Any, *, best: bool) -> None:
             if record.epoch == epoch:
                 if do is None:
-                    raise KeyboardInterrupt
+                    raise StoppedAtOnce(signal.SIGINT)
                 do()
 
         monkeypatch.setattr(LineProgress, "epoch", heard)
