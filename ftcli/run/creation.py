@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.run.directory import RunDirectory
-from ftcli.run.files import write_json, write_text
+from ftcli.run.files import sync_directory, write_json, write_text
+from ftcli.run.staging import exchange, staged, sweep_places
 
 
 def check_free(run: RunDirectory, *, overwrite: bool) -> None:
@@ -63,27 +62,21 @@ def make_whole(path: Path, fill: Callable[[Path], None], *, overwrite: bool) -> 
 
     Raises RunDirectoryError when another process has made it meanwhile, RunError when it cannot be written.
     """
-    staging: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        staging.chmod(0o777 & ~_umask())
-        fill(staging)
-        made = staging.stat().st_ino
-        if overwrite and path.exists():
-            replaced = staging / "replaced"
-            path.rename(replaced)
-            staging.rename(path)
-            shutil.rmtree(path / replaced.name)
-        else:
-            staging.rename(path)
+        sweep_places(path.parent)
+        with staged(path) as staging:
+            fill(staging)
+            made = staging.stat().st_ino
+            if overwrite:
+                exchange(staging, path)
+            else:
+                staging.rename(path)
+            sync_directory(path.parent)
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             raise exists_already(path) from error
         raise RunError(f"cannot make the run directory: {error.strerror}", where=str(path)) from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
     return made
 
 
@@ -108,10 +101,3 @@ def write_files(folder: Path, files: Mapping[str, Any]) -> None:
             write_text(folder / name, value)
         else:
             write_json(folder / name, value)
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

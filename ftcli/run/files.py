@@ -44,7 +44,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise RunError(f"cannot write: {error.strerror or error}", where=str(path)) from error
     finally:
@@ -74,17 +74,21 @@ def sweep(directory: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and flush it to the operating system. Raises RunError when it cannot be written."""
+    """Append one line and flush it to the disk. Raises RunError when it cannot be written."""
     try:
+        is_new = not path.exists()
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            sync_directory(path.parent)
     except OSError as error:
         raise RunError(f"cannot write: {error.strerror or error}", where=str(path)) from error
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Flush to the disk which files a directory holds, where the system can. Raises OSError."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,5 +1,6 @@
 """A run that is asked to stop: by Ctrl-C, by SIGTERM, and by a user who cannot wait for the batch."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,13 +29,19 @@ def recipe(tiny: Path) -> Path:
     return path
 
 
-def test_control_c_ends_the_program_with_130_and_keeps_what_is_done(recipe: Path) -> None:
-    command = [sys.executable, "-m", "ftcli", "train", recipe, "--name", "a", "epochs=5000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_its_processes_ends_the_program_and_keeps_what_is_done(
+    recipe: Path, number: signal.Signals, code: int
+) -> None:
+    with_a_worker = ["epochs=5000", "data.workers=1", "data.cache=off", "data.views=fresh"]
+    command = [sys.executable, "-m", "ftcli", "train", recipe, "--name", "a", *with_a_worker]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_for_epochs(Path("runs/a/metrics.jsonl"), process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, number)  # as Ctrl-C, `timeout` and systemd do
     _, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "are kept\nGo on with: ftcli train --resume runs/a" in err
     assert "Traceback" not in err
     epochs = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
@@ -75,7 +82,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoint_whole(
         patch.setattr(LineProgress, "batch", interrupted_twice)
         err = ftcli("train", recipe, "--name", "a", code=130).err
     assert heard == [0, 1], "the first is remembered"
-    assert "interrupted at once; epochs 1 to 1 are kept\nGo on with: ftcli train --resume runs/a\n" in err
+    assert "stopped at once by SIGINT; epochs 1 to 1 are kept\nGo on with: ftcli train --resume runs/a\n" in err
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
     assert ftcli("train", "--resume", "runs/a", "--json").json["epochs"] == 4
 

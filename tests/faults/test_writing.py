@@ -93,6 +93,7 @@ def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], 
             assert sorted(path.name for path in Path("runs").iterdir()) == ["whole"], "nothing is left behind"
         launch("train", recipe, "--name", "a")
         assert_same_runs(run, Path("runs/whole"))
+        assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "whole"], "the next one tidies up"
         return "nothing"
     runs.assert_valid(run)
     launch("train", "--resume", run)

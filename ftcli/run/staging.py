@@ -1,0 +1,71 @@
+"""Owns the hidden places where directories are made before anybody sees them, and what killed processes leave there.
+
+A place is a folder `.NAME.xxxxxxxx` beside the directory that it is for, with a lock file that the operating system
+releases however a process dies. So one that is not locked belongs to nobody, whatever its age.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_LOCK = "ftcli.lock"
+_NEW, _OLD = "new", "old"
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Make a place for the directory `path`, and yield where to make it; what is left of the place then goes.
+
+    Raises OSError.
+    """
+    place, lock = _locked_place(path)
+    try:
+        (place / _NEW).mkdir()
+        yield place / _NEW
+    finally:
+        _clear(place, path)
+        lock.release()
+
+
+def exchange(made: Path, path: Path) -> None:
+    """Put a directory that was made in its place where another one may stand, which goes with the place.
+
+    There is an instant with neither; whoever finds that a process died in it puts the old one back. Raises OSError.
+    """
+    if path.exists():
+        path.rename(made.with_name(_OLD))
+    made.rename(path)
+
+
+def sweep_places(directory: Path) -> None:
+    """Remove the places in a directory whose processes are dead, and put back what one of them was about to replace."""
+    for lock_file in directory.glob(f".*.????????/{_LOCK}"):
+        lock = FileLock(lock_file, timeout=0)
+        with suppress(Timeout, OSError, NotImplementedError), lock:
+            place = lock_file.parent
+            _clear(place, directory / place.name[1 : -len(".xxxxxxxx")])
+
+
+def _locked_place(path: Path) -> tuple[Path, FileLock]:
+    """Make a place and lock it; where `sweep_places` of another process was faster than the lock, make another."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        lock = FileLock(place / _LOCK, timeout=0)
+        with suppress(Timeout, FileNotFoundError):
+            lock.acquire()
+            return place, lock
+
+
+def _clear(place: Path, path: Path) -> None:
+    """Remove a place; the directory that was moved there to be replaced goes back, unless its successor stands."""
+    old = place / _OLD
+    if old.is_dir() and not path.exists():
+        with suppress(OSError):
+            old.rename(path)
+    shutil.rmtree(place, ignore_errors=True)
