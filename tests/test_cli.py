@@ -23,6 +23,9 @@ def test_no_command_at_all_shows_the_help(ftcli: Ftcli) -> None:
 
 def test_the_version_is_printed(ftcli: Ftcli) -> None:
     assert ftcli("--version").out == f"ftcli {__version__}\n"
+    assert ftcli("--version", "schema").out == f"ftcli {__version__}\n"
+    for arguments in (("--version", "--json"), ("--json", "--version")):
+        assert ftcli(*arguments).json == {"schema": 1, "version": __version__}
 
 
 def test_python_m_ftcli_is_the_same_program() -> None:
@@ -41,11 +44,19 @@ def test_python_m_ftcli_is_the_same_program() -> None:
         (("eval", "missing"), "missing: does not exist"),
         (("compare", "a", "b"), "does not exist"),
         (("compare", "a"), "two"),
+        (("schema", "--version"), "No such option: --version"),
     ],
 )
 def test_wrong_usage_is_told_in_a_sentence_and_exits_2(ftcli: Ftcli, arguments: tuple[str, ...], words: str) -> None:
     outcome = ftcli(*arguments, code=2)
     assert words in outcome.err
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize("arguments", [("--json",), ("--json", "schema")])
+def test_json_before_the_command_is_refused_and_not_ignored(ftcli: Ftcli, arguments: tuple[str, ...]) -> None:
+    outcome = ftcli(*arguments, code=2)
+    assert "--json stands after a command, or beside --version" in json.loads(outcome.err)["error"]["message"]
     assert outcome.out == ""
 
 

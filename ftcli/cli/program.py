@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
 from ftcli.cli.data import check
+from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.reporting import report
 from ftcli.cli.scoring import compare, evaluate
@@ -47,11 +48,15 @@ app.command()(schema)
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Handle what stands before any command."""
     if version:
-        show(f"ftcli {__version__}")
-    elif context.invoked_subcommand is None:
+        show({"schema": SCHEMA, "version": __version__} if as_json else f"ftcli {__version__}")
+        raise typer.Exit
+    if as_json:
+        raise typer.BadParameter("--json stands after a command, or beside --version")
+    if context.invoked_subcommand is None:
         show(context.get_help())
 
 
