@@ -1,4 +1,7 @@
-"""Owns the recipe: every key, its type, its default and what it means. Loading is in `recipe_loading.py`."""
+"""Owns the recipe: every key, its type, its default and what it means. Loading is in `recipe_loading.py`.
+
+It is one file, however long, because it is where a default is looked for.
+"""
 
 from __future__ import annotations
 

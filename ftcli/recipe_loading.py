@@ -1,4 +1,4 @@
-"""Owns turning YAML and overrides into a Recipe, and every problem into a located sentence."""
+"""Owns turning YAML and overrides into a Recipe, or into every problem at once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from ftcli.errors import Problem, RecipeError, UsageError
 from ftcli.recipe import VOID_WITH_LBFGS, Recipe
-from ftcli.recipe_keys import keys_by_home, section_at
+from ftcli.recipe_problems import placed, problems_of, shown
 from ftcli.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
 
 _LARGEST_BYTES = 200_000
 """Far beyond any recipe; what is larger would only take long to be refused."""
-
-_SHOWN_CHARACTERS = 80
-"""How much of a wrong value an error repeats."""
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -62,15 +58,13 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
             problems.extend(error.problems)
     known = Recipe.model_fields["format"].default
     if value.get("format", known) != known:  # the rest cannot be judged then
-        message = (
-            f"is {_shown(value['format'])}; this ftcli reads format {known}: use the version that wrote the recipe"
-        )
-        raise RecipeError([_placed(("format",), message, document, places)])
+        message = f"is {shown(value['format'])}; this ftcli reads format {known}: use the version that wrote the recipe"
+        raise RecipeError([placed(("format",), message, document, places)])
     problems.extend(_conflicts(value, document, places))
     try:
         recipe = Recipe.model_validate(value)
     except ValidationError as error:
-        problems.extend(_problems(error, value, document, places))
+        problems.extend(problems_of(error, value, document, places))
     if problems:
         raise RecipeError(problems)
     return recipe
@@ -128,7 +122,7 @@ def _set(container: Any, path: KeyPath, value: Any, place: Problem) -> Any:
             raise RecipeError([Problem(place.key, f"there are {count} phases, counted from 0", place.source)])
         return [_set(item, rest, value, place) if i == key else item for i, item in enumerate(container)]
     if container is not None and not isinstance(container, dict):
-        message = f"there is a single value, {_shown(container)}, where {key!r} should go; override the whole of it"
+        message = f"there is a single value, {shown(container)}, where {key!r} should go; override the whole of it"
         raise RecipeError([Problem(place.key, message, place.source)])
     present = container or {}
     return {**present, key: _set(present.get(key), rest, value, place)}
@@ -141,12 +135,12 @@ def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[Key
     weights = model.get("weights") if isinstance(model, dict) else None
     if kind == "phases" and value.get("epochs") is not None:
         message = "would have no effect beside strategy.kind: phases, whose phases have their own; remove it"
-        yield _placed(("epochs",), message, document, places)
+        yield placed(("epochs",), message, document, places)
     if kind == "from-scratch" and weights not in {None, "none"}:
         message = "would have no effect beside strategy.kind: from-scratch; remove it or write none"
-        yield _placed(("model", "weights"), message, document, places)
+        yield placed(("model", "weights"), message, document, places)
     if value.get("seeds") is not None and value.get("seed") is not None:
-        yield _placed(("seed",), "would have no effect beside seeds; remove one of them", document, places)
+        yield placed(("seed",), "would have no effect beside seeds; remove one of them", document, places)
     if kind == "feature-extract" and strategy is not None and strategy.get("solver") == "lbfgs":
         yield from _void_with_lbfgs(value, document, places)
 
@@ -159,129 +153,13 @@ def _void_with_lbfgs(
             message = f"would have no effect beside strategy.solver: lbfgs, which {reason}; remove it"
             # An override may have set something inside of it.
             place = next((place for place in places if place[: len(path)] == path), path)
-            yield _placed(place, message, document, places)
+            yield placed(place, message, document, places)
     if _given(value, ("data", "views")) == "fresh":
         message = "would give lbfgs, which fits all views at once, one of each image; give their number"
-        yield _placed(("data", "views"), message, document, places)
+        yield placed(("data", "views"), message, document, places)
 
 
 def _given(value: Any, path: KeyPath) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _problems(
-    error: ValidationError, value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]
-) -> Iterable[Problem]:
-    for detail in error.errors(include_url=False):
-        path = _data_path(detail, value)
-        message, suggestion = _sentence(detail, path, value)
-        yield _placed(path, message, document, places, suggestion)
-
-
-def _placed(
-    path: KeyPath,
-    message: str,
-    document: Document,
-    places: Mapping[KeyPath, Problem],
-    suggestion: str | None = None,
-) -> Problem:
-    """Return a problem with the place of the longest known part of its path: an override or a line."""
-    for length in range(len(path), -1, -1):
-        if path[:length] in places:
-            return Problem(dotted(path), message, places[path[:length]].source, None, suggestion)
-        if path[:length] in document.lines:
-            line = document.lines[path[:length]]
-            return Problem(dotted(path), message, document.source, line, suggestion)
-    return Problem(dotted(path), message, document.source, None, suggestion)
-
-
-def _data_path(detail: ErrorDetails, value: Any) -> KeyPath:
-    """Drop from pydantic's location what names a branch of a union and not a key of the data."""
-    path: list[str | int] = []
-    for position, part in enumerate(detail["loc"]):
-        last = position == len(detail["loc"]) - 1
-        known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
-        if part in known:
-            value = value[part]
-            path.append(part)
-        elif last and detail["type"] == "missing":
-            path.append(part)
-    if detail["type"] == "union_tag_invalid":
-        path.append("kind")
-    return tuple(path)
-
-
-_SENTENCES = {
-    "missing": "is required",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text; put it in quotes",
-    "string_too_short": "must not be empty",
-    "finite_number": "must be a finite number",
-    "greater_than": "must be above {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be below {lt}",
-    "less_than_equal": "must be at most {le}",
-    "too_short": "must not be empty",
-    "mapping_type": "must be a mapping of keys",
-    "model_type": "must be a mapping of keys",
-    "model_attributes_type": "must be a mapping of keys",
-    "dict_type": "must be a mapping of keys",
-    "tuple_type": "must be a list",
-    "union_tag_not_found": "needs the key `kind`",
-    "value_error": "{error}",
-    "literal_error": "must be {expected}",
-    "union_tag_invalid": "must be one of {expected_tags}",
-}
-
-
-def _sentence(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return what is wrong, and the nearest valid spelling where there is one."""
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _unknown_key(path, value)
-    template = _SENTENCES.get(kind)
-    message = template.format(**context) if template else detail["msg"]
-    given = detail["input"]
-    if detail["loc"][-1] == "[key]":
-        near = _nearest(given, [str(context["expected"])])
-        return "is no metric" if near else f"is no metric; it must be {context['expected']}", near
-    if kind == "literal_error":
-        return f"{message}, not {_shown(given)}", _nearest(
-            given, str(context["expected"]).replace("'", "").split(" or ")
-        )
-    if kind == "union_tag_invalid":
-        return f"{message}, not {_shown(context['tag'])}", _nearest(context["tag"], _words(context["expected_tags"]))
-    if kind in {"missing", "union_tag_not_found", "value_error", "too_short"}:
-        return message, None
-    return f"{message}, not {_shown(given)}", None
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
-def _words(expected: str) -> list[str]:
-    return [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
-
-
-def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
-    key = str(path[-1])
-    section = section_at(path[:-1], value)
-    fields = list(section.model_fields)
-    if near := _nearest(key, fields):
-        return "unknown key", near
-    homes = keys_by_home().get(key)
-    if homes:
-        return f"unknown key here; it belongs at {' or '.join(homes)}", None
-    return f"unknown key; here go {', '.join(fields)}", None
-
-
-def _nearest(given: object, valid: Sequence[str]) -> str | None:
-    words = [part for word in valid for part in _words(word)]
-    return next(iter(difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)), None)

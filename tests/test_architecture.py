@@ -14,6 +14,7 @@ TIERS = (
     {"yaml12", "records", "recipe_types", "recipe_expect", "failures"},
     {"recipe", "plan"},
     {"recipe_keys"},
+    {"recipe_problems"},
     {"recipe_loading"},
     {"strategies"},
     {"data", "model"},
@@ -55,7 +56,11 @@ def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["report", "evaluation", "cli", "recipe", "recipe_expect", "recipe_loading", "plan", "strategies"]
+    "part",
+    [
+        *("report", "evaluation", "cli", "plan", "strategies"),
+        *("recipe", "recipe_expect", "recipe_keys", "recipe_loading", "recipe_problems"),
+    ],
 )
 def test_the_parts_without_torch_do_not_import_it(part: str) -> None:
     for path in MODULES:
