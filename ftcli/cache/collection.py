@@ -17,7 +17,8 @@ from torch import Tensor
 from ftcli.cache.errors import CacheError, reported
 from ftcli.cache.features import Features, open_features
 from ftcli.cache.leases import Lease, locked
-from ftcli.cache.room import DESCRIPTION, Room, collection_bytes
+from ftcli.cache.naming import DESCRIPTION
+from ftcli.cache.room import Room, collection_bytes
 from ftcli.cache.shards import (
     PATTERN,
     DamagedShardError,

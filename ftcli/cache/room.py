@@ -10,14 +10,12 @@ from pathlib import Path
 
 from ftcli.cache.errors import CacheError
 from ftcli.cache.leases import sweep
+from ftcli.cache.naming import DESCRIPTION
 
 DEFAULT_LIMIT_BYTES = 20 * 10**9
 
 DISK_SHARE = 0.5
 """How much of the disk the cache may have, out of what would be free without it."""
-
-DESCRIPTION = "description.json"
-"""What a collection holds, for people to read; its modification time is the last use."""
 
 _COLLECTION = re.compile(r"[0-9a-f]{64}")
 

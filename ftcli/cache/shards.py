@@ -22,9 +22,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-FORMAT = 1
-"""Changes whenever a shard written before must not be read any more."""
-
 PATTERN = re.compile(r"[0-9a-f]{16}-([0-9a-f]{8})\.safetensors")
 
 Keys = NDArray[np.bytes_]

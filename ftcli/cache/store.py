@@ -1,11 +1,7 @@
-"""Owns the cache directory: where it is, how a collection is named after what it holds, and who may begin using one."""
+"""Owns the collections below one cache directory, and who may begin using one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,34 +10,11 @@ from typing import Any
 from ftcli.cache.collection import Collection
 from ftcli.cache.errors import CacheError, reported
 from ftcli.cache.leases import Lease, locked
-from ftcli.cache.room import DEFAULT_LIMIT_BYTES, DESCRIPTION, Room
-from ftcli.cache.shards import FORMAT
-
-ENVIRONMENT = "FTCLI_CACHE"
-"""The environment variable that moves the cache."""
+from ftcli.cache.naming import DESCRIPTION, collection_key, description_text
+from ftcli.cache.room import DEFAULT_LIMIT_BYTES, Room
 
 _OVERHEAD = 1.02
 """What names and headers add to the features, roughly."""
-
-
-def cache_directory() -> Path:
-    """Return FTCLI_CACHE where it is set, else `ftcli` in the user's cache directory of this platform."""
-    if moved := os.environ.get(ENVIRONMENT):
-        return Path(moved).expanduser().absolute()
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "ftcli" / "Cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "ftcli"
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification has relative paths ignored.
-    return (configured if configured.is_absolute() else home / ".cache") / "ftcli"
-
-
-def collection_key(description: Mapping[str, Any]) -> str:
-    """Return the SHA-256, in hexadecimal, of a description made of JSON values, whatever the order of its keys."""
-    text = json.dumps(_described(description), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class FeatureStore:
@@ -88,14 +61,10 @@ class FeatureStore:
                 yield
 
 
-def _described(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {"format": FORMAT, "description": dict(description)}
-
-
 def _describe(path: Path, description: Mapping[str, Any], temporary: Path) -> None:
     """Put the description beside the features; its modification time becomes now."""
     try:
-        temporary.write_text(json.dumps(_described(description), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(description_text(description), encoding="utf-8")
         temporary.replace(path / DESCRIPTION)
     finally:
         with suppress(OSError):

@@ -77,6 +77,7 @@ def describe(cut: Cut, transform: str, *, dtype: torch.dtype, compute: Compute) 
     code = "".join(inspect.getsource(importlib.import_module(name)) for name in _CODE)
     return {
         "model": cut.network.name,
+        "shapes": [list(shape) for shape in cut.row_shapes],
         "prefix": hashlib.sha256(cut.description.encode()).hexdigest(),
         "weights": weights.hexdigest(),
         "input": cut.network.spec.to_json(),

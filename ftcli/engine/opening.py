@@ -15,7 +15,8 @@ from torch import Tensor
 from ftcli.cache.encoding import encode
 from ftcli.cache.errors import CacheError, HalfPrecisionError
 from ftcli.cache.features import Features
-from ftcli.cache.store import FeatureStore, cache_directory
+from ftcli.cache.naming import cache_directory
+from ftcli.cache.store import FeatureStore
 from ftcli.data.class_folders import Sample
 from ftcli.data.cores import default_workers
 from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, load_views

@@ -9,7 +9,8 @@ import torch
 from ftcli.cache.collection import Collection
 from ftcli.cache.encoding import decode, encode
 from ftcli.cache.errors import CacheError, HalfPrecisionError
-from ftcli.cache.store import FeatureStore, collection_key
+from ftcli.cache.naming import collection_key
+from ftcli.cache.store import FeatureStore
 
 
 def shards_of(collection: Collection) -> list[Path]:

@@ -8,7 +8,8 @@ import pytest
 
 from ftcli.cache import room
 from ftcli.cache.errors import CacheError
-from ftcli.cache.store import FeatureStore, cache_directory
+from ftcli.cache.naming import cache_directory
+from ftcli.cache.store import FeatureStore
 
 ENTRY_BYTES = 3 * (16 + 6) * 4
 

@@ -1,0 +1,64 @@
+"""Owns where the cache is, and how a collection is named after what it holds; needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = "FTCLI_CACHE"
+"""The environment variable that moves the cache."""
+
+FORMAT = 1
+"""Changes whenever a shard written before must not be read any more."""
+
+DESCRIPTION = "description.json"
+"""What a collection holds; its modification time is the last use."""
+
+
+def cache_directory() -> Path:
+    """Return FTCLI_CACHE where it is set, else `ftcli` in the user's cache directory of this platform."""
+    if moved := os.environ.get(ENVIRONMENT):
+        return Path(moved).expanduser().absolute()
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "ftcli" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "ftcli"
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification has relative paths ignored.
+    return (configured if configured.is_absolute() else home / ".cache") / "ftcli"
+
+
+def collection_key(description: Mapping[str, Any]) -> str:
+    """Return the SHA-256, in hexadecimal, of a description made of JSON values, whatever the order of its keys."""
+    text = json.dumps(_with_format(description), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def description_text(description: Mapping[str, Any]) -> str:
+    """Return what stands beside the features of a collection."""
+    return json.dumps(_with_format(description), indent=2, sort_keys=True) + "\n"
+
+
+def read_descriptions(directory: Path) -> tuple[dict[str, Any], ...]:
+    """Return the descriptions of the collections in a cache directory, the one that was used last first.
+
+    What is no collection of this format, or cannot be read, is passed over.
+    """
+    found: list[tuple[float, dict[str, Any]]] = []
+    for path in directory.glob(f"*/{DESCRIPTION}"):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            description = json.loads(path.read_bytes())["description"]
+            if collection_key(description) == path.parent.name:
+                found.append((path.stat().st_mtime, description))
+    return tuple(description for _, description in sorted(found, key=lambda each: each[0], reverse=True))
+
+
+def _with_format(description: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "description": dict(description)}
