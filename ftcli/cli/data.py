@@ -32,5 +32,8 @@ def check(
 
     with choose_progress(stderr(), quiet=quiet) as progress:
         result = check_dataset(dataset, CheckOptions(val_fraction, group_by), progress=progress)
-    show(result.to_json() if as_json else check_text(result.root, result.contents, result.findings, width=width()))
+    if as_json:
+        show(result.to_json())
+    else:
+        show(check_text(result.root, result.contents, result.findings, seen=result.seen, width=width()))
     raise typer.Exit(result.exit_code)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ftcli.cache.errors import CacheError
+from ftcli.cache.naming import cache_directory, read_descriptions
 from ftcli.commands.preparing import open_recipe_dataset
 from ftcli.data.appearance import Look, appearance_findings, look_at
 from ftcli.data.builtin import DIGITS
@@ -17,6 +19,7 @@ from ftcli.data.dataset import Dataset
 from ftcli.data.findings import Finding, with_level
 from ftcli.data.hygiene import bad_image_findings, content_findings
 from ftcli.data.inspection import BadImage, attempt_all, bad_image
+from ftcli.data.look_alikes import Seen, look_alike_findings
 from ftcli.data.near_duplicates import near_duplicate_findings
 from ftcli.data.strays import stray_findings
 from ftcli.errors import DataError, DatasetError, ImageError, UsageError
@@ -27,11 +30,15 @@ from ftcli.records import SCHEMA
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found in a dataset; no contents where its folders are not as they must be."""
+    """What was found in a dataset; no contents where its folders are not as they must be.
+
+    `seen` is how a network sees the images, if the cache knows it from a run that was trained on them.
+    """
 
     root: str
     contents: Contents | None
     findings: tuple[Finding, ...]
+    seen: Seen | None = None
 
     @property
     def exit_code(self) -> int:
@@ -46,6 +53,7 @@ class CheckResult:
             "errors": len(with_level(self.findings, "error")),
             "warnings": len(with_level(self.findings, "warning")),
             "contents": None if self.contents is None else self.contents.to_json(),
+            "features": None if self.seen is None else self.seen.to_json(),
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -119,17 +127,36 @@ def _check(recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckResult:
         layout = _layout(error)
         findings.append(replace(layout, message=f"Without the bad images: {layout.message}"))
         dataset = _without(dataset, bad)
-    findings += _findings(dataset, looks)
+    seen = _seen(looks, progress)
+    findings += _findings(dataset, looks, seen)
     contents = contents_of(dataset, [look.facts for look in looks])
-    return CheckResult(str(dataset.root), contents, with_level(findings, "error", "warning", "info"))
+    return CheckResult(str(dataset.root), contents, with_level(findings, "error", "warning", "info"), seen)
 
 
-def _findings(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
+def _seen(looks: Sequence[Look], progress: Progress) -> Seen | None:
+    """Return how a network sees the images that are not too small, where the cache knows; it is not computed here."""
+    descriptions = read_descriptions(cache_directory())
+    sha256s = sorted({look.facts.sha256 for look in looks if look.fingerprint is not None})
+    if not descriptions or not sha256s:
+        return None
+    from ftcli.engine.stored_directions import stored_directions  # torch, which few checks need
+
+    try:
+        return stored_directions(sha256s, descriptions)
+    except CacheError as error:
+        progress.stage(f"images are not compared by features, since the cache cannot be used: {error}")
+        return None
+
+
+def _findings(dataset: Dataset, looks: Sequence[Look], seen: Seen | None) -> list[Finding]:
     sha256_of = {look.facts.name: look.facts.sha256 for look in looks}
     prints = {look.facts.name: look.fingerprint for look in looks if look.fingerprint is not None}
+    copies = tuple(near_duplicate_findings(dataset, prints, sha256_of))
+    known = {(case.files[0], case.files[1]) for finding in copies for case in finding.cases}
     return [
         *content_findings(dataset, sha256_of),
-        *near_duplicate_findings(dataset, prints, sha256_of),
+        *copies,
+        *(look_alike_findings(dataset, seen, sha256_of, known=known) if seen else ()),
         *appearance_findings(looks),
         *stray_findings(dataset),
     ]

@@ -1,4 +1,4 @@
-"""Owns images of two splits that look alike: resized, re-encoded, mirrored or slightly cropped copies.
+"""Owns images of two splits whose pixels are alike: resized, re-encoded or mirrored copies.
 
 A perceptual hash of 256 bits (pHash: the signs of the low frequencies of 64 x 64 grey pixels) tells how far two images
 are apart. On ants and bees, unrelated photos differ in 90 bits or more, over all 78,606 pairs, and re-encoded, halved,

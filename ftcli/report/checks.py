@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ftcli.data.contents import Contents, Histograms
 from ftcli.data.findings import Case, Finding, with_level
+from ftcli.data.look_alikes import Seen
 from ftcli.report.text import count, printable, prose, table
 
 _CLASS_ROWS = 20
@@ -15,13 +16,19 @@ _FILES = 4
 _INDENT = "  "
 
 
-def check_text(root: str, contents: Contents | None, findings: Sequence[Finding], *, width: int = 80) -> str:
-    """Return what a dataset holds and what was found in it, the gravest first."""
+def check_text(
+    root: str, contents: Contents | None, findings: Sequence[Finding], *, seen: Seen | None = None, width: int = 80
+) -> str:
+    """Return what a dataset holds and what was found in it, the gravest first; `seen` is what saw its images."""
     parts = [printable(root)]
     if contents is not None:
         parts += [_class_table(contents.splits, width)]
         parts += [] if contents.histograms is None else [_histograms(contents.histograms, width)]
     parts += [_finding(finding, width) for finding in with_level(findings, "error", "warning", "info")]
+    if seen is not None:
+        known = f"whose features of {count(len(seen.directions), 'image')} are in the cache"
+        how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}."
+        parts.append(prose(printable(how), width))
     return "\n\n".join([*parts, _verdict(findings)])
 
 

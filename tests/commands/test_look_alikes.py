@@ -1,0 +1,108 @@
+"""What `ftcli check` makes of the features that runs left in the cache."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hostile import noise
+from PIL import Image
+from support import Ftcli, files_of, findings_of
+
+TRAIN, VAL, CROPS = 14, 5, 3
+
+
+@pytest.fixture
+def photos(hymenoptera: Path, tmp_path: Path) -> Path:
+    """A few ants and bees; in val there are crops, one of them mirrored, of photos in train."""
+    root = tmp_path / "photos"
+    for label in ("ants", "bees"):
+        for split, count in (("train", TRAIN), ("val", VAL)):
+            (root / split / label).mkdir(parents=True)
+            for number, photo in enumerate(sorted((hymenoptera / split / label).glob("*.jpg"))[:count]):
+                shutil.copy(photo, root / split / label / f"{number:02}.jpg")
+        for number in range(CROPS):
+            image = Image.open(root / "train" / label / f"{number:02}.jpg")
+            crop = image.crop(tuple(round(side * share) for share in (0.1, 0.9) for side in image.size))
+            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number == 0 else crop
+            crop.save(root / "val" / label / f"crop-{number:02}.png")
+    return root
+
+
+def train(ftcli: Ftcli, root: Path, *overrides: str) -> None:
+    Path("recipe.yaml").write_text(
+        f"data: {{root: {root}, image_size: 224, workers: 0, views: 4}}\nstrategy: {{kind: feature-extract}}\n"
+        "epochs: 4\nreport: false\n"
+    )
+    ftcli("train", "recipe.yaml", "--overwrite", "--name", "a", *overrides)
+
+
+def test_crops_of_photos_are_found_once_a_run_has_left_features(ftcli: Ftcli, photos: Path) -> None:
+    before = ftcli("check", photos, "--json")
+    assert before.json["features"] is None
+    assert not {"near-duplicate", "look-alike"} & findings_of(before).keys()
+    train(ftcli, photos)
+    after = ftcli("check", photos, "--json")
+    assert after.json["features"] == {"model": "efficientnet_lite0", "images": 2 * (TRAIN + VAL + CROPS)}
+    (finding,) = findings_of(after)["look-alike"]
+    crops = [
+        [f"train/{label}/{number:02}.jpg", f"val/{label}/crop-{number:02}.png"]
+        for label in ("ants", "bees")
+        for number in range(CROPS)
+    ]
+    assert sorted(files_of(finding)) == crops, "all of them, and none of the photos"
+    assert finding["level"] == "warning"
+    assert {**after.json, "features": None, "warnings": 0, "findings": []} == {
+        **before.json,
+        "warnings": 0,
+        "findings": [],
+    }
+    text = " ".join(ftcli("check", photos).out.split())
+    assert "warning [look-alike]: 6 images of val may show what an image of train shows" in text
+    assert "compared by perceptual hash and by what efficientnet_lite0 sees" in text
+
+
+def test_a_copy_that_the_hash_finds_is_told_once(ftcli: Ftcli, photos: Path) -> None:
+    image = Image.open(photos / "train/ants/05.jpg")
+    image.resize((image.width // 2, image.height // 2)).save(photos / "val/ants/smaller.png")
+    train(ftcli, photos)
+    found = findings_of(ftcli("check", photos, "--json"))
+    pair = ["train/ants/05.jpg", "val/ants/smaller.png"]
+    assert files_of(found["near-duplicate"][0]) == [pair]
+    assert pair not in files_of(found["look-alike"][0])
+
+
+def test_the_network_that_saw_all_images_speaks_before_one_that_saw_some(ftcli: Ftcli, root: Path) -> None:
+    train(ftcli, root, "data.image_size=32", "model.name=resnet18", "model.weights=none")
+    noise(100, 80, seed=[7]).save(root / "val/ants/new.png")
+    Image.new("RGB", (50, 50), "red").save(root / "val/ants/nothing_to_see.png")
+    assert ftcli("check", root, "--json").json["features"] == {"model": "resnet18", "images": 44}
+    train(ftcli, root, "data.image_size=32", "model.name=mobilenet_v3_small", "model.weights=none", "data.augment=none")
+    for description in Path(os.environ["FTCLI_CACHE"]).glob("*/description.json"):
+        if '"resnet18"' in description.read_text():
+            os.utime(description, (2**32, 2**32))  # used last
+    assert ftcli("check", root, "--json").json["features"] == {"model": "mobilenet_v3_small", "images": 45}
+
+
+def test_features_that_are_no_vectors_are_not_looked_at(ftcli: Ftcli, root: Path) -> None:
+    train(ftcli, root, "data.image_size=64", "model.name=squeezenet1_1", "model.weights=none")
+    assert any(Path(os.environ["FTCLI_CACHE"]).glob("*/*.safetensors"))
+    assert ftcli("check", root, "--json").json["features"] is None
+
+
+def test_damaged_features_are_as_if_they_were_not_there(ftcli: Ftcli, root: Path) -> None:
+    train(ftcli, root, "data.image_size=32", "model.name=resnet18", "model.weights=none")
+    for shard in Path(os.environ["FTCLI_CACHE"]).glob("*/*.safetensors"):
+        shard.write_bytes(shard.read_bytes()[:-1])
+    assert ftcli("check", root, "--json").json["features"] is None
+
+
+def test_a_cache_that_cannot_be_used_is_told_and_stops_no_check(ftcli: Ftcli, root: Path) -> None:
+    train(ftcli, root, "data.image_size=32", "model.name=resnet18", "model.weights=none")
+    lock = Path(os.environ["FTCLI_CACHE"]) / "lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    outcome = ftcli("check", root, "--json")
+    assert (outcome.json["features"], outcome.json["findings"]) == (None, [])
+    assert "images are not compared by features, since the cache cannot be used:" in outcome.err
+    assert "cannot lock the cache: Is a directory" in outcome.err
