@@ -33,6 +33,9 @@ STRATEGIES = {
     "phases": "{kind: phases, phases: [{epochs: 1, lr: {head: 1e-2}}, {epochs: 2, lr: {features.12: 1e-3}}]}",
 }
 EPOCHS = 3
+LAST_CHANGES = 8
+"""How many changes to the disk at the end of a run, its summary and its page, are tried one by one."""
+
 _CHANGES = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -88,7 +91,8 @@ def _torment(
     started = time.monotonic()
     changes = _train_whole(place)
     seconds = time.monotonic() - started
-    for number in range(int(generator.integers(options.every)), changes, options.every):
+    sampled = range(int(generator.integers(options.every)), changes, options.every)
+    for number in sorted({*sampled, *range(changes - LAST_CHANGES, changes)}):
         # The second time, what is left has fewer changes.
         _kill_and_compare(place, f"change-{number}", figures, kills=[Kill(number), Kill(number // 2)])
     for number in range(0, 3 * EPOCHS, options.batches):
