@@ -125,8 +125,9 @@ def make_job(
     """Look at every image and get everything ready; nothing has been written then. Raises FtcliError."""
     from ftcli.engine.device import pick_compute
     from ftcli.engine.features import fixed_views
-    from ftcli.engine.opening import Images, Listeners, Setting, Sources
+    from ftcli.engine.opening import Sources
     from ftcli.engine.probing import check_probe
+    from ftcli.engine.setting import Images, Listeners, Setting
     from ftcli.engine.stopping import StopRequest
 
     recipe = preparation.recipe

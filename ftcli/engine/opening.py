@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-import torch
-from torch import Tensor
-
-from ftcli.cache.encoding import encode
-from ftcli.cache.errors import CacheError, HalfPrecisionError
-from ftcli.cache.features import Features
-from ftcli.cache.naming import cache_directory
-from ftcli.cache.store import FeatureStore
-from ftcli.data.class_folders import Sample
-from ftcli.data.cores import default_workers
-from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, load_views
-from ftcli.data.streams import Batch, Key
-from ftcli.data.transforms import Transform, evaluation_transform, training_transform
+from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices
+from ftcli.data.transforms import evaluation_transform, training_transform
 from ftcli.data.views import FixedViews, FreshViews, Views
-from ftcli.engine.device import Compute
 from ftcli.engine.features import (
-    EXTRACTION_BATCH,
     STORED_DTYPE,
     VAL_STORED_DTYPE,
-    Wanted,
-    describe,
     epochs_shown,
-    fill,
     fixed_views,
-    row_bytes,
     views_of_epochs,
 )
 from ftcli.engine.probing import cannot_probe
+from ftcli.engine.setting import Images, Preprocessing, Setting, load
 from ftcli.engine.sources import (
     Batches,
     CutLogits,
@@ -47,56 +30,10 @@ from ftcli.engine.sources import (
     WholeLogits,
     to_input,
 )
-from ftcli.model.backbones import Network
+from ftcli.engine.storing import Storage, StoringPrefix
 from ftcli.model.cutting import Cut, cut_network
-from ftcli.model.fast_forward import FastPrefix, fast_prefix
+from ftcli.model.fast_forward import fast_prefix
 from ftcli.plan import Phase
-from ftcli.recipe import DataSection
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """The labelled images of one split, with the hashes of their contents."""
-
-    samples: Sequence[Sample]
-    sha256s: tuple[str, ...]
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """The labels (N,) int64."""
-        return torch.tensor([sample.label for sample in self.samples])
-
-    @property
-    def together(self) -> tuple[str, ...]:
-        """What each image shares with those that are held out with it: its group, or else its content."""
-        return tuple(sample.group or sha256 for sample, sha256 in zip(self.samples, self.sha256s, strict=True))
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Who hears of what happens: sentences, and (views done, views to do) while features are computed."""
-
-    notice: Callable[[str], None]
-    rows: Callable[[int, int], None] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What all phases of a run share."""
-
-    network: Network
-    section: DataSection
-    seed: int
-    compute: Compute
-    listeners: Listeners
-
-
-@dataclass(frozen=True, eq=False)
-class _Preprocessing:
-    """A transform and what the cache calls it."""
-
-    transform: Transform
-    name: str
 
 
 class Sources:
@@ -107,10 +44,11 @@ class Sources:
         self._train, self._val = images["train"], images["val"]
         self._open = ExitStack()
         self._told: set[str] = set()
+        self._storage = Storage(setting, self._open, tell=self._tell)
         spec, augment = setting.network.spec, setting.section.augment
-        self._evaluation = _Preprocessing(evaluation_transform(spec), "evaluation")
+        self._evaluation = Preprocessing(evaluation_transform(spec), "evaluation")
         self._augmentation = (
-            self._evaluation if augment == "none" else _Preprocessing(training_transform(spec, augment), augment)
+            self._evaluation if augment == "none" else Preprocessing(training_transform(spec, augment), augment)
         )
 
     def open(self, phase: Phase, *, first_epoch: int) -> PhaseSource:
@@ -122,8 +60,8 @@ class Sources:
         if cut is None:
             whole = WholeLogits(self._setting.network, self._setting.compute)
             return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, whole, whole)
-        prefix = _Prefix(fast_prefix(cut), self._setting, dtype=STORED_DTYPE)
-        exact = _Prefix(prefix.forward, self._setting, dtype=VAL_STORED_DTYPE)
+        prefix = StoringPrefix(fast_prefix(cut), self._setting, dtype=STORED_DTYPE)
+        exact = StoringPrefix(prefix.forward, self._setting, dtype=VAL_STORED_DTYPE)
         train = self._stored_training(cut, prefix, views, epochs) or TrainingImages(self._training, views)
         val = self._stored_validation(cut, exact) or self._validation_images
         logits, val_logits = (CutLogits(cut, each.widening, self._setting.compute) for each in (prefix, exact))
@@ -151,7 +89,7 @@ class Sources:
             return None
         cut = cut_network(self._setting.network, phase.lr)
         if isinstance(cut, Cut):
-            sample = next(self._load(self._val, self._evaluation, [(index, (0,)) for index in range(2)], workers=0))
+            sample = next(load(self._val, self._evaluation, [(index, (0,)) for index in range(2)], workers=0))
             inexact = cut.check(to_input(sample.images, self._setting.network, self._setting.compute))
             if inexact is None:
                 return cut
@@ -161,12 +99,12 @@ class Sources:
         self._tell(f"phase {phase.name!r} computes the frozen part in every epoch: {cut.reason}")
         return None
 
-    def _stored_training(self, cut: Cut, prefix: _Prefix, views: Views, epochs: range) -> Batches | None:
+    def _stored_training(self, cut: Cut, prefix: StoringPrefix, views: Views, epochs: range) -> Batches | None:
         if isinstance(views, FreshViews):
             return None
         wanted = views_of_epochs(self._setting.section, epochs)
         place = {view: position for position, view in enumerate(wanted)}
-        features = self._features(cut, prefix, self._train, wanted, self._augmentation)
+        features = self._storage.features(cut, prefix, self._train, wanted, self._augmentation)
         if features is None:
             return None
         return StoredFeatures(
@@ -178,8 +116,8 @@ class Sources:
             view_of=lambda epoch: place[epoch % views.count] if len(wanted) > 1 else 0,
         )
 
-    def _stored_validation(self, cut: Cut, prefix: _Prefix) -> Batches | None:
-        features = self._features(cut, prefix, self._val, (0,), self._evaluation)
+    def _stored_validation(self, cut: Cut, prefix: StoringPrefix) -> Batches | None:
+        features = self._storage.features(cut, prefix, self._val, (0,), self._evaluation)
         if features is None:
             return None
         return StoredFeatures(
@@ -191,48 +129,6 @@ class Sources:
             view_of=lambda _epoch: 0,
         )
 
-    def _features(
-        self, cut: Cut, prefix: _Prefix, images: Images, views: tuple[int, ...], how: _Preprocessing
-    ) -> Features | None:
-        """Return the features of views of images, computing what is missing; None, having said why, without a cache."""
-        if self._setting.section.cache == "off":
-            return None
-        wanted = Wanted(images.sha256s, views)
-        try:
-            try:
-                return self._stored(cut, prefix, images, wanted, how)
-            except HalfPrecisionError:
-                prefix.dtype = torch.float32
-                return self._stored(cut, prefix, images, wanted, how)
-        except CacheError as error:
-            self._tell(f"features are computed in every epoch, since the cache cannot keep them: {error}")
-            return None
-
-    def _stored(self, cut: Cut, prefix: _Prefix, images: Images, wanted: Wanted, how: _Preprocessing) -> Features:
-        setting = self._setting
-        description = describe(cut, how.name, dtype=prefix.dtype, compute=setting.compute)
-        store = FeatureStore(cache_directory())
-        collection = self._open.enter_context(store.collection(description))
-        missing = len(collection.missing(wanted.names))
-        shortage = store.would_fit(missing * row_bytes(cut, prefix.dtype)) if missing else None
-        if shortage is not None:
-            raise CacheError(shortage)
-        fill(
-            collection,
-            wanted,
-            load=lambda jobs: self._load(images, how, jobs, workers=self._workers(len(jobs))),
-            prefix=prefix,
-            on_rows=setting.listeners.rows,
-        )
-        return collection.open(wanted.names)
-
-    def _load(self, images: Images, how: _Preprocessing, jobs: Sequence[Key], *, workers: int) -> Iterator[Batch]:
-        return load_views(images.samples, jobs, transform=how.transform, batch_size=EXTRACTION_BATCH, workers=workers)
-
-    def _workers(self, images: int) -> int:
-        workers = self._setting.section.workers
-        return default_workers(images) if workers == "auto" else workers
-
     @cached_property
     def _training(self) -> TrainingLoader:
         return self._open.enter_context(
@@ -241,7 +137,7 @@ class Sources:
                 self._train.sha256s,
                 transform=self._augmentation.transform,
                 batch_size=self._setting.section.batch_size,
-                workers=self._workers(len(self._train.samples)),
+                workers=self._setting.workers(len(self._train.samples)),
                 seed=self._setting.seed,
             )
         )
@@ -252,7 +148,7 @@ class Sources:
             self._val.samples,
             transform=self._evaluation.transform,
             batch_size=self._setting.section.batch_size,
-            workers=self._workers(len(self._val.samples)),
+            workers=self._setting.workers(len(self._val.samples)),
         )
         return ValidationImages(self._open.enter_context(loader))
 
@@ -261,34 +157,3 @@ class Sources:
         if sentence not in self._told:
             self._told.add(sentence)
             self._setting.listeners.notice(sentence)
-
-
-class _Prefix:
-    """The frozen part of a cut from uint8 images to features as they are stored, in the memory of the CPU.
-
-    Raises HalfPrecisionError when a value does not fit into `dtype`.
-    """
-
-    def __init__(self, forward: FastPrefix, setting: Setting, *, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self.forward = forward
-        self._setting = setting
-
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return what crosses the cut for images (N, 3, S, S)."""
-        return self._encoded(images, self.dtype)
-
-    def widening(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the same; where a value does not fit, those of this batch are float32.
-
-        It remembers nothing of other batches, so that a resumed run sees what an uninterrupted one saw.
-        """
-        try:
-            return self._encoded(images, self.dtype)
-        except HalfPrecisionError:
-            return self._encoded(images, torch.float32)
-
-    def _encoded(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        with self._setting.compute.autocast():
-            features = self.forward(to_input(images, self._setting.network, self._setting.compute))
-            return tuple(encode(feature, dtype).cpu() for feature in features)
