@@ -146,8 +146,13 @@ def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
 
     info, recipe, scoring = subject.checkpoint.info, subject.recipe, subject.scoring
     compute = pick_compute(scoring.device or recipe.device, recipe.precision)
-    state_dict = subject.checkpoint.state_dict
-    network = restore_network(info.model, classes=info.classes, spec=info.spec, state_dict=state_dict)
+    network = restore_network(
+        info.model,
+        classes=info.classes,
+        spec=info.spec,
+        state_dict=subject.checkpoint.state_dict,
+        origin=str(subject.checkpoint.path),
+    )
     compute.place(network.module)
     labels, probabilities = score_images(
         network, images.samples, compute, batch_size=scoring.batch_size or recipe.data.batch_size

@@ -198,7 +198,10 @@ def _job(run: RunDirectory, preparation: Preparation, point: _Point, supervision
             where=str(run.last),
             hint="The files of the run do not belong together.",
         )
-    network = restore_network(info.model, classes=classes, spec=info.spec, state_dict=point.checkpoint.state_dict)
+    state_dict = point.checkpoint.state_dict
+    network = restore_network(
+        info.model, classes=classes, spec=info.spec, state_dict=state_dict, origin=str(point.checkpoint.path)
+    )
     begun = Begun(point.records, point.state.optimizer, point.state.seconds, point.state.notices)
     supervision.progress.stage(f"resuming after epoch {info.epoch}")
     return make_job(preparation, run, network, supervision=supervision, begun=begun)

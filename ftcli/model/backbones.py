@@ -139,13 +139,22 @@ def _why_not(outline: nn.Module, size: int) -> str | None:
     return None
 
 
-def restore_network(name: str, *, classes: Sequence[str], spec: InputSpec, state_dict: Mapping[str, Tensor]) -> Network:
-    """Rebuild the network of a checkpoint with exactly its tensors; raise ModelError where they do not fit."""
-    library = _library(name)
+def restore_network(
+    name: str, *, classes: Sequence[str], spec: InputSpec, state_dict: Mapping[str, Tensor], origin: str
+) -> Network:
+    """Rebuild the network of a checkpoint with exactly its tensors.
+
+    Raises ModelError, naming the checkpoint as `origin`, where they do not fit or there is no such model.
+    """
+    try:
+        library = _library(name)
+    except ModelError as error:
+        error.where = origin
+        raise
     with seeded(0):
         module = library.blank(name, image_size=spec.image_size)
     network = _headed(library, name, module, classes=classes, seed=0, spec=spec)
-    load_exactly(module, state_dict, origin=f"checkpoint of {name}")
+    load_exactly(module, state_dict, origin=origin)
     return network
 
 

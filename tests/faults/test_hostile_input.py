@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,13 +217,42 @@ def test_the_malicious_file_does_harm_where_it_is_trusted() -> None:
     assert Path("owned").exists()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_checkpoint_whose_weights_are_no_numbers_is_refused_by_eval(ftcli: Ftcli, recipe: str, value: float) -> None:
-    """Its checksum is right: somebody made it."""
+BIAS = "classifier.1.bias"
+FORGED_TENSORS: dict[str, tuple[torch.Tensor | None, str]] = {
+    "no number": (torch.tensor([float("nan"), 0.0]), "gives no finite probabilities for 12 of 12 images"),
+    "infinite": (torch.tensor([float("inf"), 0.0]), "gives no finite probabilities for 12 of 12 images"),
+    "too many": (
+        torch.zeros(3),
+        f"forged.safetensors: 1 of 52 tensors have another shape: {BIAS} (3,) instead of (2,)",
+    ),
+    "none": (None, f"forged.safetensors: 1 of 52 tensors are missing: {BIAS}"),
+    "integers": (torch.zeros(2, dtype=torch.int64), f"1 of 52 tensors are no floating-point numbers: {BIAS} int64"),
+}
+FORGED_WORDS: dict[str, tuple[dict[str, object], str]] = {
+    "a model from elsewhere": (
+        {"model": "timm/hf-hub:evil/model"},
+        "forged.safetensors: there is no model 'timm/hf-hub:",
+    ),
+    "a folder as a model": ({"model": "timm/local-dir:."}, "forged.safetensors: there is no model 'timm/local-dir:.'"),
+    "an unknown key": ({"recipe": {"data": {"root": "x"}, "evil": 1}}, "forged.safetensors: evil: unknown key"),
+}
+
+
+def test_forged_checkpoints_are_refused_by_name(ftcli: Ftcli, recipe: str, tiny: Path) -> None:
+    """Their checksums are right: somebody made them."""
     ftcli("train", recipe, "--name", "a")
     whole = load_checkpoint(Path("runs/a"))
-    weights = {name: tensor.clone() for name, tensor in whole.state_dict.items()}
-    weights["classifier.1.bias"][:] = value
-    save_checkpoint(Path("made_up.safetensors"), weights, whole.info)
-    outcome = ftcli("eval", "made_up.safetensors", code=2)
-    assert "gives no finite probabilities for 12 of 12 images" in outcome.err
+    forgeries = [
+        (
+            {name: held for name, held in {**whole.state_dict, BIAS: tensor}.items() if held is not None},
+            whole.info,
+            words,
+        )
+        for tensor, words in FORGED_TENSORS.values()
+    ]
+    forgeries += [(whole.state_dict, replace(whole.info, **said), words) for said, words in FORGED_WORDS.values()]
+    for tensors, info, words in forgeries:
+        save_checkpoint(Path("forged.safetensors"), tensors, info)
+        outcome = ftcli("eval", "forged.safetensors", "--data", tiny / "val", code=2)
+        assert words in outcome.err
+        assert "bug in ftcli" not in outcome.err

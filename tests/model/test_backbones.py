@@ -107,7 +107,8 @@ def test_a_restored_network_gives_identical_logits(name):
     before = torch.get_rng_state()
     with small_networks():
         network = build_network(name, "none", classes=CLASSES, seed=0, image_size=size)
-        restored = restore_network(name, classes=CLASSES, spec=network.spec, state_dict=network.module.state_dict())
+        tensors = network.module.state_dict()
+        restored = restore_network(name, classes=CLASSES, spec=network.spec, state_dict=tensors, origin="x")
     assert torch.equal(before, torch.get_rng_state())
     assert restored.groups == network.groups
     assert torch.equal(logits(restored.module, size), logits(network.module, size))
@@ -115,15 +116,18 @@ def test_a_restored_network_gives_identical_logits(name):
 
 def test_restoring_refuses_tensors_of_another_head():
     network = build_network("resnet18", "none", classes=CLASSES, seed=0)
-    with pytest.raises(ModelError, match=r"fc\.weight \(3, 512\) instead of \(2, 512\)"):
-        restore_network("resnet18", classes=CLASSES[:2], spec=network.spec, state_dict=network.module.state_dict())
+    tensors = network.module.state_dict()
+    with pytest.raises(ModelError, match=r"^best\.safetensors: .*fc\.weight \(3, 512\) instead of \(2, 512\)"):
+        restore_network(
+            "resnet18", classes=CLASSES[:2], spec=network.spec, state_dict=tensors, origin="best.safetensors"
+        )
 
 
 def test_restoring_refuses_a_superfluous_tensor():
     network = build_network("resnet18", "none", classes=CLASSES, seed=0)
     tensors = network.module.state_dict() | {"layer5.weight": torch.zeros(1)}
     with pytest.raises(ModelError, match=r"layer5\.weight"):
-        restore_network("resnet18", classes=CLASSES, spec=network.spec, state_dict=tensors)
+        restore_network("resnet18", classes=CLASSES, spec=network.spec, state_dict=tensors, origin="x")
 
 
 def test_inputs_are_those_of_the_default_weights():
