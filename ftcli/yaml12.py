@@ -50,6 +50,9 @@ def load_yaml(text: str, source: str) -> Document:
         raise RecipeError([Problem("", f"not valid YAML: {error.problem}{hint}", source, line)]) from error
     except RecursionError as error:
         raise RecipeError([Problem("", "not valid YAML: nested too deeply", source)]) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RecipeError([Problem("", f"not valid YAML: {error}".split("\n", 1)[0], source, line)]) from error
     except yaml.YAMLError as error:
         raise RecipeError([Problem("", f"not valid YAML: {error}".split("\n", 1)[0], source)]) from error
     builder = _Builder(source)

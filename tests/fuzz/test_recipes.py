@@ -1,5 +1,9 @@
-"""Any text is a recipe, or an error that says where: never a traceback."""
+"""Any text is a recipe, or an error that says where: never a traceback.
 
+Each test also counts what it has tried, so that neither all of it is refused nor all of it taken.
+"""
+
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,7 @@ from fuzzing import attempt, cases, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftcli.errors import FtcliError, RecipeError
+from ftcli.errors import FtcliError, Problem, RecipeError
 from ftcli.recipe import Recipe
 from ftcli.recipe_keys import keys_by_home
 from ftcli.recipe_loading import load_recipe, recipe_text
@@ -27,7 +31,7 @@ KEY = st.one_of(st.sampled_from(KEYS), st.sampled_from(WORDS), st.text(max_size=
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEY, inner, max_size=5), max_leaves=25
 )
-OVERRIDES = st.lists(
+WILD_OVERRIDES = st.lists(
     st.builds(
         lambda path, text: f"{'.'.join(path)}={text}",
         st.lists(st.one_of(st.sampled_from(KEYS), st.sampled_from(["0", "1", "99", "", "kind"])), max_size=4),
@@ -35,21 +39,54 @@ OVERRIDES = st.lists(
     ),
     max_size=3,
 )
+TAME_OVERRIDES = st.lists(
+    st.sampled_from(["epochs=7", "data.workers=0", "seed=3", "optimizer={kind: adam}"]), max_size=2
+)
+OVERRIDES = st.one_of(st.just([]), TAME_OVERRIDES, WILD_OVERRIDES)
+# Values that belong to their keys, so that what is drawn is a recipe more often than once in a thousand times.
+FITTING: dict[str, st.SearchStrategy[object]] = {
+    "epochs": st.integers(1, 50),
+    "patience": st.none() | st.integers(1, 9),
+    "seed": st.integers(0, 2**31),
+    "monitor": st.sampled_from(["val_loss", "val_accuracy"]),
+    "model": st.fixed_dictionaries({}, optional={"name": st.sampled_from(WORDS), "weights": st.sampled_from(WORDS)}),
+    "optimizer": st.sampled_from([{"kind": "sgd", "momentum": 0.5}, {"kind": "adam"}, {"kind": "adamw"}]),
+    "schedule": st.sampled_from([{"kind": "cosine", "warmup_epochs": 1}, {"kind": "constant"}]),
+    "strategy": st.one_of(
+        st.fixed_dictionaries({"kind": st.just("gradual")}, optional={"epochs_per_phase": st.integers(1, 3)}),
+        st.fixed_dictionaries(
+            {"kind": st.just("fine-tune"), "lr": st.dictionaries(KEY, st.floats(0.1, 1), min_size=1)}
+        ),
+    ),
+}
+WHOLE_FILE = ("empty; ", "not a mapping of keys", "not a UTF-8 text file", "not valid YAML: nested too deeply")
+"""How the errors begin that are of no line."""
 
 
-def judge(path: Path, overrides: list[str]) -> None:
-    """Load a recipe: it is one, which can be written and read again, or the error names the file or the override."""
+def judge(path: Path, overrides: list[str]) -> str:
+    """Load a recipe: it is one, which can be written and read again, or the error names the line or the override."""
     recipe = attempt(lambda: load_recipe(path, overrides))
     if isinstance(recipe, RecipeError):
         for problem in recipe.problems:
-            assert problem.source == str(path) or problem.source.startswith("override "), problem
             assert problem.message
-    elif isinstance(recipe, FtcliError):
-        assert str(path) in str(recipe)
-    else:
-        again = path.with_name("again.yaml")
-        again.write_text(recipe_text(recipe), encoding="utf-8")
-        assert load_recipe(again) == recipe
+            check_place(problem, path)
+        return "refused"
+    assert not isinstance(recipe, FtcliError), "the file can be read"
+    again = path.with_name("again.yaml")
+    again.write_text(recipe_text(recipe), encoding="utf-8")
+    assert load_recipe(again) == recipe
+    return "recipe"
+
+
+def check_place(problem: Problem, path: Path) -> None:
+    """Check that a problem is of an override, of the whole file, or of a line that the file has."""
+    if problem.source.startswith("override ") or problem.message.startswith(WHOLE_FILE):
+        return
+    assert problem.source == str(path)
+    assert problem.line is not None, problem
+    # YAML counts more characters as the ends of lines than a newline, and an error may be at the end of the file.
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert 1 <= problem.line <= len(lines) + 1, problem
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +96,33 @@ def path(tmp_path_factory) -> Path:
 
 @given(text=st.text(max_size=200), overrides=OVERRIDES)
 @cases(quick=100, stress=4000)
-def test_any_text_is_a_recipe_or_a_located_error(path: Path, text: str, overrides: list[str]) -> None:
+def test_any_text_is_a_located_error(path: Path, text: str, overrides: list[str]) -> None:
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    judge(path, overrides)
+    assert judge(path, overrides) == "refused", "text that nobody chose has no data.root"
 
 
-@given(value=st.dictionaries(st.sampled_from(list(Recipe.model_fields)), VALUES, max_size=8), overrides=OVERRIDES)
-@cases(quick=150, stress=6000)
-def test_any_values_of_known_keys_are_a_recipe_or_a_located_error(
-    path: Path, value: dict[str, object], overrides: list[str]
-) -> None:
-    path.write_text(yaml.safe_dump({"data": {"root": "x"}, **value}), encoding="utf-8")
-    judge(path, overrides)
+def test_any_values_of_known_keys_are_a_recipe_or_a_located_error(path: Path) -> None:
+    seen: Counter[str] = Counter()
+    known = st.dictionaries(st.sampled_from(list(Recipe.model_fields)), VALUES, max_size=2)
+
+    @given(fitting=st.fixed_dictionaries({}, optional=FITTING), others=st.just({}) | known, overrides=OVERRIDES)
+    @cases(quick=200, stress=6000)
+    def attempts(fitting: dict[str, object], others: dict[str, object], overrides: list[str]) -> None:
+        path.write_text(yaml.safe_dump({"data": {"root": "x"}, **fitting, **others}), encoding="utf-8")
+        seen[judge(path, overrides)] += 1
+
+    attempts()
+    assert min(seen["recipe"], seen["refused"]) >= 40, seen
 
 
-@given(config=st.sampled_from(CONFIGS), seed=st.integers(0, 2**32), overrides=OVERRIDES)
-@cases(quick=100, stress=4000)
-def test_any_damage_to_a_recipe_is_still_a_recipe_or_a_located_error(
-    path: Path, config: Path, seed: int, overrides: list[str]
-) -> None:
-    path.write_bytes(damaged(config.read_bytes(), seed))
-    judge(path, overrides)
+def test_any_damage_to_a_recipe_is_still_a_recipe_or_a_located_error(path: Path) -> None:
+    seen: Counter[str] = Counter()
+
+    @given(config=st.sampled_from(CONFIGS), seed=st.integers(0, 2**32), overrides=TAME_OVERRIDES)
+    @cases(quick=200, stress=4000)
+    def attempts(config: Path, seed: int, overrides: list[str]) -> None:
+        path.write_bytes(damaged(config.read_bytes(), seed))
+        seen[judge(path, overrides)] += 1
+
+    attempts()
+    assert min(seen["recipe"], seen["refused"]) >= 10, seen
