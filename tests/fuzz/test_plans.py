@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 
 from fuzzing import attempt, cases
 from hypothesis import given
@@ -28,10 +29,12 @@ GROUPS = st.lists(st.sampled_from(NAMES), unique=True, max_size=10).map(lambda n
 PATTERNS = st.one_of(st.sampled_from([*NAMES, HEAD, "features", "*", "features.*", "l*", "classifier", "[", "?"]))
 RATE = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
 DECAY = st.floats(min_value=0, max_value=1, exclude_min=True)
-COUNT = st.one_of(st.integers(1, 12), st.just("all"))
+COUNT = st.one_of(st.integers(1, 3), st.integers(1, 12), st.just("all"))
 EPOCHS = st.integers(1, 40)
 RATES = st.dictionaries(PATTERNS, RATE, min_size=1, max_size=4)
 
+KINDS = {"feature-extract", "from-scratch", "fine-tune", "gradual", "phases"}
+NEVER_REFUSED = {"feature-extract", "from-scratch"}
 STRATEGIES: st.SearchStrategy[Strategy] = st.one_of(
     st.builds(FeatureExtract, kind=st.just("feature-extract"), lr=RATE, solver=st.sampled_from(["sgd", "lbfgs"])),
     st.builds(FromScratch, kind=st.just("from-scratch"), lr=RATE),
@@ -61,22 +64,29 @@ STRATEGIES: st.SearchStrategy[Strategy] = st.one_of(
 )
 
 
-@given(strategy=STRATEGIES, groups=GROUPS, epochs=EPOCHS, patience=st.none() | st.integers(1, 9))
-@cases(quick=300, stress=10_000)
-def test_a_plan_covers_every_group_in_every_phase(
-    strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None
-) -> None:
-    knows_its_epochs = isinstance(strategy, Phases) or getattr(strategy, "solver", "sgd") == "lbfgs"
-    total = None if knows_its_epochs else epochs
-    plan = attempt(lambda: make_plan(strategy, groups, epochs=total, patience=patience))
-    if isinstance(plan, FtcliError):
-        assert isinstance(plan, PlanError)
-        assert plan.where is not None
-        assert plan.where.startswith(("strategy.", "epochs"))
-        return
-    check(plan, strategy, groups)
-    if not knows_its_epochs:
-        assert plan.epochs == epochs
+def test_a_plan_covers_every_group_in_every_phase() -> None:
+    planned: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+
+    @given(strategy=STRATEGIES, groups=GROUPS, epochs=EPOCHS, patience=st.none() | st.integers(1, 9))
+    @cases(quick=300, stress=10_000)
+    def attempts(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None) -> None:
+        knows_its_epochs = isinstance(strategy, Phases) or getattr(strategy, "solver", "sgd") == "lbfgs"
+        total = None if knows_its_epochs else epochs
+        plan = attempt(lambda: make_plan(strategy, groups, epochs=total, patience=patience))
+        (refused if isinstance(plan, FtcliError) else planned)[strategy.kind] += 1
+        if isinstance(plan, FtcliError):
+            assert isinstance(plan, PlanError)
+            assert plan.where is not None
+            assert plan.where.startswith(("strategy.", "epochs"))
+            return
+        check(plan, strategy, groups)
+        if not knows_its_epochs:
+            assert plan.epochs == epochs
+
+    attempts()
+    assert min(planned[kind] for kind in KINDS) >= 5, planned
+    assert min(refused[kind] for kind in KINDS - NEVER_REFUSED) >= 5, refused
 
 
 def check(plan: Plan, strategy: Strategy, groups: tuple[str, ...]) -> None:
@@ -95,6 +105,8 @@ def check(plan: Plan, strategy: Strategy, groups: tuple[str, ...]) -> None:
         assert thawed == [{HEAD}]
     if isinstance(strategy, FromScratch):
         assert thawed == [set(groups)]
+    if isinstance(strategy, FineTune) and not isinstance(strategy.lr, dict) and strategy.head_epochs:
+        assert (thawed[0], plan.phases[0].epochs) == ({HEAD}, strategy.head_epochs)
     if isinstance(strategy, Gradual):
         assert thawed[0] == {HEAD}
         rates = [rate for rate in plan.phases[-1].lr.values() if rate is not None]
