@@ -17,6 +17,7 @@ from support import Ftcli, write_images
 from ftcli.engine import strengths
 from ftcli.recipe import VOID_WITH_LBFGS
 from ftcli.recipe_loading import load_recipe
+from ftcli.run.directory import RunDirectory
 from ftcli.run.predictions_file import read_predictions
 
 VIEWS = re.compile(r"computing the frozen part once, for (\d+) views")
@@ -233,7 +234,10 @@ def test_keys_without_effect_are_refused_with_their_lines_and_what_to_do(ftcli: 
 
 def test_a_key_of_the_file_can_be_taken_back_by_an_override(ftcli: Ftcli, recipe: Path) -> None:
     recipe.write_text(recipe.read_text() + "epochs: 3\n")
+    ftcli("plan", recipe, code=2)
     ftcli("train", recipe, "--name", "a", "epochs=null")
+    assert load_recipe(Path("runs/a/recipe.yaml")).epochs is None
+    assert len(list(RunDirectory(Path("runs/a")).records())) == 1, "the head is fitted, in one epoch"
 
 
 def test_the_plan_says_that_the_head_is_fitted(ftcli: Ftcli, recipe: Path) -> None:

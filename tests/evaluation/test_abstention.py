@@ -61,6 +61,10 @@ def test_aurc_is_the_mean_risk_over_coverages(drawn):
     assert abstention(predictions, target=0.9).aurc == pytest.approx(risks.mean())
 
 
-def test_a_single_image_is_survived(scored):
-    for predicted in (0, 1):
-        json.dumps(abstention(scored([0], [predicted]), target=0.9).to_json(), allow_nan=False)
+@pytest.mark.parametrize(("predicted", "risk"), [(0, 0.0), (1, 1.0)])
+def test_a_single_image_is_a_curve_of_one_point_that_shows_nothing(scored, predicted, risk):
+    found = abstention(scored([0], [predicted]), target=0.9)
+    (point,) = found.curve
+    assert (point.images, point.coverage, point.threshold) == (1, 1.0, pytest.approx(0.9))
+    assert (found.aurc, point.precision.value, found.suggestion) == (risk, 1 - risk, None)
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["aurc"] == risk

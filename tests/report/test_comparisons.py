@@ -82,7 +82,10 @@ def test_markup_in_names_is_shown_as_it_is():
 
 
 def test_names_that_no_terminal_can_show_are_escaped():
-    _text(_comparison([0], [], classes=("a\udcff", "b\n"))).encode("utf-8")
+    text = _text(_comparison([0, 1], [], classes=("a\udcff", "b\n")), width=120)
+    assert r"val/a\udcff/0.jpg: a\udcff (A b\n 0.90, B a\udcff 0.90)" in text
+    assert r"val/b\n/1.jpg: b\n (A a\udcff 0.90, B b\n 0.90)" in text
+    text.encode("utf-8")
 
 
 def test_a_comparison_says_that_validation_flatters_both():

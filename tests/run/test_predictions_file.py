@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -53,10 +55,16 @@ def test_rounding_never_changes_the_predicted_class(tmp_path):
 )
 def test_odd_file_names_survive(tmp_path, name):
     _same(tmp_path / "val.csv", _predictions([[0.25, 0.75], [0.5, 0.5]], paths=[name, "plain.jpg"]))
+    with (tmp_path / "val.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["path", name, "plain.jpg"], "any reader of CSV finds them"
 
 
 def test_classes_may_be_called_like_columns(tmp_path):
-    _same(tmp_path / "val.csv", _predictions([[0.25, 0.5, 0.25]], classes=("label", "path", "probability:x")))
+    classes = ("label", "path", "probability:x")
+    back = _same(tmp_path / "val.csv", _predictions([[0.25, 0.5, 0.25]], classes=classes))
+    assert [back.classes[predicted] for predicted in back.predicted] == ["path"]
+    header = (tmp_path / "val.csv").read_text().partition("\n")[0]
+    assert header == ",".join(["path,sha256,label,predicted", *(f"probability:{name}" for name in classes)])
 
 
 def test_numbers_as_class_names_stay_text(tmp_path):
