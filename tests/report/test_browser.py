@@ -9,6 +9,7 @@ import pytest
 
 from ftcli.commands.compare import compare_runs
 from ftcli.evaluation.metrics import evaluate
+from ftcli.records import Gate
 from ftcli.report.html_comparison import comparison_page
 from ftcli.report.html_run import run_page
 from ftcli.run.recorded import read_run
@@ -63,7 +64,14 @@ def visit(chromium, tmp_path):
 @pytest.fixture
 def pages(make_run):
     """The pages of one run, of two and of three, with names that try to break out."""
-    long = {"classes": (*HOSTILE, *(f"class {number}" for number in range(9))), "images": 60}
+    case = {"files": [f"train/{name}" for name in HOSTILE], "note": "a" * 150}
+    finding = {"level": "error", "code": "leak", "message": "b" * 150, "advice": HOSTILE[0], "cases": [case]}
+    long = {
+        "classes": (*HOSTILE, *(f"class {number}" for number in range(9))),
+        "images": 60,
+        "dataset": {"findings": [finding], "skipped": [{"path": HOSTILE[1], "reason": "c" * 150}]},
+        "gates": [Gate("expect > 0", "val_accuracy", "a", holds=holds, sentence=HOSTILE[2]) for holds in (True, False)],
+    }
     runs = [
         read_run(make_run(name, wrong=wrong, phases=4, epochs=40, **long))
         for name, wrong in zip("abc", (20, 9, 3), strict=True)
@@ -164,7 +172,8 @@ def test_text_stands_out_in_both_schemes(visit, pages, scheme):
     page = visit(pages["run"], color_scheme=scheme).page
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (dark == "rgb(21, 24, 27)") == (scheme == "dark")
-    for selector in ("h1", ".soft", "nav a", "svg .tick", "svg .name.a", "svg .name.b", "svg .phase"):
+    drawn = ("svg .tick", "svg .name.a", "svg .name.b", "svg .phase")
+    for selector in ("h1", ".soft", "nav a", *drawn, ".good", ".grave"):
         assert _contrast(page, selector) >= 4.5, selector
 
 
