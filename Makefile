@@ -17,7 +17,7 @@ quickstart: $(INSTALLED)  ## install, train on the built-in digits, evaluate
 	$(BIN)/ftcli eval runs/quickstart
 
 test: $(INSTALLED)  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 stress: $(INSTALLED)  ## 70,000 damaged files, a fault at every write, a kill at every instant: about an hour
 	FTCLI_FUZZ=stress $(BIN)/python -m pytest -s tests/fuzz

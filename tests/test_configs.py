@@ -1,5 +1,7 @@
 """Every recipe in configs/ is trained, shortened by overrides and without weights that would be downloaded."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,13 @@ def shortened(recipe_file: Path, images: Path) -> list[str]:
     if recipe.model.name != "efficientnet_lite0" and recipe.model.weights == "default":
         overrides.append("model.weights=none")
     return overrides
+
+
+@pytest.fixture(autouse=True)
+def _networks_are_freed() -> Iterator[None]:
+    """Give the memory of one recipe's networks to the next: traced, they hold themselves in circles."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.parametrize("recipe_file", RECIPES, ids=lambda path: str(path.relative_to(CONFIGS)))
