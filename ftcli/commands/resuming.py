@@ -64,7 +64,7 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
         _check_history(preparation, recipe, point.records)
         job = _job(run, preparation, point, supervision)
         _check_images(job)
-        _settle(job, point, changes)
+        _settle(job, point, _since_last_epoch(point, raised) or changes)
         return drive(job)
 
 
@@ -162,6 +162,16 @@ def _check_recipe(run: RunDirectory, recipe: Recipe, point: _Point) -> None:
         )
 
 
+def _since_last_epoch(point: _Point, raised: Recipe) -> Changes:
+    """Return in what a recipe differs from that of the last epoch.
+
+    So what was raised is written down by the next resume where a kill kept this one from it.
+    """
+    if point.checkpoint is None:
+        return {}
+    return _difference(recipe_from(point.checkpoint.info.recipe, source=str(point.checkpoint.path)), raised)
+
+
 def _check_history(preparation: Preparation, recipe: Recipe, records: Sequence[EpochRecord]) -> None:
     """Raise UsageError when what was raised changes a phase that is over because another one has begun."""
     plan = preparation.plan
@@ -233,7 +243,7 @@ def _settle(job: Job, point: _Point, changes: Changes) -> None:
     sweep(run.path)
     run.reopen()
     if changes:
-        write_text(run.recipe, recipe_text(job.recipe))
+        write_text(run.recipe, recipe_text(job.recipe))  # from here on they count, and the rest follows
         write_json(run.plan, job.preparation.plan.to_json(job.preparation.parameters))
     earlier = read_environment(run)
     now = environment(str(job.compute.device), job.compute.precision)

@@ -156,6 +156,24 @@ def test_epochs_may_be_raised_and_the_run_says_that_they_were(ftcli: Ftcli, tiny
     assert ftcli("eval", run, "--json").json["metrics"]["accuracy"] == result["metrics"]["accuracy"]
 
 
+def test_epochs_that_were_being_raised_when_the_process_died_are_written_down_by_the_next_one(
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption
+) -> None:
+    ftcli("train", write_recipe(tiny, "gradual"), "--name", "a")
+
+    def die(*_: object) -> None:
+        raise StoppedAtOnce(signal.SIGTERM)
+
+    with interrupt.monkeypatch.context() as patch:
+        patch.setattr("ftcli.commands.resuming.write_json", die)
+        ftcli("train", "--resume", "runs/a", "epochs=6", code=143)
+    assert ftcli("train", "--resume", "runs/a", "--json").json["epochs"] == 6
+    run = Path("runs/a")
+    assert [phase["epochs"] for phase in json.loads((run / "plan.json").read_text())["phases"]] == [1, 1, 4]
+    (resumed,) = json.loads((run / "environment.json").read_text())["resumed"]
+    assert resumed["changes"] == {"epochs": {"a": 4, "b": 6}}
+
+
 @pytest.mark.parametrize(
     ("strategy", "override", "words"),
     [
