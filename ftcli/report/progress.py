@@ -19,6 +19,7 @@ class QuietProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.plan: Plan | None = None
+        self._told: set[str] = set()
 
     def __enter__(self) -> QuietProgress:
         return self
@@ -29,8 +30,10 @@ class QuietProgress:
         """Leave the screen in order."""
 
     def notice(self, sentence: str) -> None:
-        """Print a warning."""
-        self._print(f"warning: {sentence}")
+        """Print a warning, once: the runs of several seeds have the same ones."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._print(f"warning: {sentence}")
 
     def stage(self, sentence: str) -> None:
         """Say what is being done before training."""

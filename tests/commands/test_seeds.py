@@ -51,6 +51,17 @@ def test_the_spread_is_that_of_the_runs(ftcli: Ftcli, recipe: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_holds_for_all_seeds_is_said_once(ftcli: Ftcli, recipe: Path, tiny: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(tiny, tmp_path / "images"))
+    shutil.copy(root / "train/red/000.png", root / "val/red/copy.png")
+    (root / "train/red/broken.png").write_bytes(b"")
+    overrides = [f"data.root={root}", "data.on_bad_image=skip", "epochs=1"]
+    err = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", *overrides).err
+    warnings = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) >= 3
+    assert len(set(warnings)) == len(warnings)
+
+
 def test_one_seed_has_no_spread(ftcli: Ftcli, recipe: Path) -> None:
     result = ftcli("train", recipe, "--seeds", "5", "--name", "s", "--json").json
     assert result["metrics"]["accuracy"]["deviation"] is None
