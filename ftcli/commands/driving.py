@@ -16,7 +16,14 @@ from ftcli.commands.preparing import Preparation
 from ftcli.commands.reporting import add_report
 from ftcli.commands.supervision import OutOfTimeError, stop_if_signalled
 from ftcli.data.dataset import VAL
-from ftcli.errors import DataError, InterruptedRunError, NonFiniteLossError, RunError, StoppedAtOnce
+from ftcli.errors import (
+    DataError,
+    InterruptedRunError,
+    NonFiniteLossError,
+    RunError,
+    StoppedAtOnce,
+    WorkerError,
+)
 from ftcli.evaluation.expectations import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
@@ -87,9 +94,7 @@ def drive(job: Job) -> TrainResult:
 def _drive(job: Job) -> TrainResult:
     """Train, and write down what came of it."""
     try:
-        with job.request.listening(), job.sources:
-            _train_phases(job)
-        stop_if_signalled(job.request, job.records)  # one that came after the last batch; other seeds may follow
+        _train(job)
         return _finished(job)
     except OutOfTimeError:
         return _unfinished(job)
@@ -110,6 +115,18 @@ def _drive(job: Job) -> TrainResult:
         if failure is error:
             raise
         raise failure from error
+
+
+def _train(job: Job) -> None:
+    """Run what is left of the plan. Raises InterruptedRunError for a signal, OutOfTimeError when the time is up."""
+    try:
+        with job.request.listening(), job.sources:
+            _train_phases(job)
+    except Exception as error:
+        if isinstance(error, WorkerError) or isinstance(failure_of(error), WorkerError):
+            stop_if_signalled(job.request, job.records)  # `timeout` and systemd send it to the workers, too
+        raise
+    stop_if_signalled(job.request, job.records)  # one that came after the last batch; other seeds may follow
 
 
 def _finished(job: Job) -> TrainResult:

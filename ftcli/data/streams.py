@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -121,10 +122,10 @@ def _collate(items: Sequence[_Item]) -> Batch | ImageError:
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C reaches the whole group, as `timeout` and systemd end it; the main process decides, saves, and stops the
-    # workers, which would go anyway once it is gone.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Ctrl-C reaches the whole group; the main process decides, saves, and stops the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # So may SIGTERM, by which the main process ends workers, too: they go, but as no failure that torch would tell of.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _without_advice() -> warnings.catch_warnings[None]:
