@@ -31,6 +31,21 @@ def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> No
     assert "shorter side 64-127: 44" in text
 
 
+def test_modes_sizes_and_orientations_are_counted_as_the_files_have_them(ftcli: Ftcli, root: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for number, options in enumerate([{"exif": turned}, {"exif": turned}, {}]):
+        photo = Image.open(root / "train/ants/00.png").resize((90 + number, 40)).rotate(90 * number)
+        (root / f"train/ants/photo{number}.jpg").write_bytes(encoded(photo, "JPEG", **options))
+    Image.open(root / "train/ants/01.png").convert("CMYK").resize((20, 3000)).save(root / "train/bees/strip.tif")
+    histograms = ftcli("check", root, "--json").json["contents"]["histograms"]
+    assert histograms["orientation"] == {"1": 46, "6": 2}
+    assert histograms["mode"] == {"RGB": 47, "CMYK": 1}
+    assert histograms["format"] == {"PNG": 44, "JPEG": 3, "TIFF": 1}
+    assert histograms["shorter_side"] == {"1-31": 1, "32-63": 3, "64-127": 44}
+    assert "EXIF    2 images turned or mirrored" in ftcli("check", root).out
+
+
 def test_one_image_in_two_splits_is_an_error_and_within_one_a_warning(ftcli: Ftcli, root: Path) -> None:
     shutil.copy(root / "train/ants/00.png", root / "val/ants/other_name.png")
     shutil.copy(root / "train/ants/01.png", root / "train/ants/again.png")

@@ -213,6 +213,21 @@ def test_what_is_no_image_is_an_error(tmp_path, content, message):
         decode(path)
 
 
+@pytest.mark.parametrize("kind", ["TGA", "ICO", "PCX", "SGI", "PDF", "EPS"])
+def test_other_formats_that_pillow_reads_are_not_tried(kind):
+    content = encoded(half_red(), kind)
+    with pytest.raises(ImageError, match="not an image that ftcli can read"):
+        decode(content)
+
+
+def test_a_file_that_is_of_a_known_format_and_cannot_be_opened_is_called_by_its_name():
+    content = encoded(half_red(), "PNG")
+    wrong_checksum = content[:29] + bytes(4) + content[33:]
+    for broken, name in ((wrong_checksum, "PNG"), (b"II*\0" + bytes(40), "TIFF"), (b"\xff\xd8\xff", "JPEG")):
+        with pytest.raises(ImageError, match=f"this {name} is broken, cut short, or of a kind that ftcli cannot read"):
+            decode(broken)
+
+
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
     with pytest.raises(ImageError, match="No such file"):
         decode(tmp_path / "gone.jpg")

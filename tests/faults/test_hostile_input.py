@@ -199,12 +199,28 @@ def bomb() -> str:
     return "bomb.pth"
 
 
-@pytest.mark.parametrize("make", [evil_zip, evil_legacy, evil_plain, evil_in_disguise, bomb])
-def test_weights_run_no_code_and_do_not_grow(ftcli: Ftcli, recipe: str, make) -> None:
+OBJECTS = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (evil_zip, OBJECTS),
+        (evil_legacy, OBJECTS),
+        (evil_plain, OBJECTS),
+        (evil_in_disguise, "not a safetensors file"),
+        (bomb, "is compressed, as torch never does"),
+    ],
+)
+def test_weights_run_no_code_and_do_not_grow(ftcli: Ftcli, recipe: str, make, words: str) -> None:
     path = make()
-    for arguments in (("train", recipe, f"model.weights={path}"), ("eval", path)):
+    for arguments, why in (
+        (("train", recipe, f"model.weights={path}"), words),
+        (("eval", path), "readable checkpoint"),
+    ):
         outcome = ftcli(*arguments, code=2)
         assert path in outcome.err
+        assert why in outcome.err
         assert "bug in ftcli" not in outcome.err
         assert not Path("owned").exists()
 
