@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from ftcli.data.balance import balance_findings
@@ -13,8 +14,13 @@ from ftcli.data.inspection import BadImage
 
 
 def content_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Find copies, groups in several splits, imbalance and small classes, from the hashes of images by name."""
-    return (*duplicate_findings(dataset, sha256_of), *_leaking_groups(dataset), *balance_findings(dataset))
+    """Find copies, groups in several splits, alike and small classes and imbalance, from hashes of images by name."""
+    return (
+        *duplicate_findings(dataset, sha256_of),
+        *_leaking_groups(dataset),
+        *_alike_classes(dataset),
+        *balance_findings(dataset),
+    )
 
 
 def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterable[Finding]:
@@ -28,6 +34,23 @@ def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterable[Fi
             + (", and the recipe skips them." if skipped else "; `ftcli train` will refuse them."),
             advice if skipped else f"{advice} Or set data.on_bad_image: skip.",
             tuple(Case((each.path,), each.reason) for each in bad),
+        )
+
+
+def _alike_classes(dataset: Dataset) -> Iterable[Finding]:
+    """Find classes whose names are one name in another spelling: a class whose images were sorted twice."""
+    alike: dict[str, list[str]] = {}
+    for name in dataset.classes:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold(), []).append(name)
+    cases = [Case((), " and ".join(map(ascii, names))) for names in alike.values() if len(names) > 1]
+    if cases:
+        yield Finding(
+            "warning",
+            "alike-classes",
+            f"{counted(len(cases), 'name is', 'names are')} those of several classes, which differ in capitals or in "
+            "how letters are encoded.",
+            "Put the images into one folder where they are of one class; some systems cannot tell such folders apart.",
+            tuple(cases),
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import encoded
+from hostile import encoded, noise
 from PIL import Image
 from support import Ftcli, files_of, findings_of
 
@@ -152,6 +152,21 @@ def test_small_classes_are_counted_as_classes_in_however_many_splits(ftcli: Ftcl
     cut = findings_of(ftcli("check", root / "train", "--json"))["small-class"][0]
     assert cut["message"].startswith("2 classes have fewer than 10 images in a split")
     assert "raise data.val_fraction" in cut["advice"]
+
+
+def test_classes_that_differ_in_capitals_or_encoding_are_told(ftcli: Ftcli, root: Path) -> None:
+    for split in ("train", "val"):
+        (root / split / "ants").rename(root / split / "caf\u00e9")
+        for number, name in enumerate(("cafe\u0301", "Bees")):
+            for image in range(10):
+                path = root / split / name / f"{image}.png"
+                path.parent.mkdir(exist_ok=True)
+                noise(100, 80, seed=[image, number, 7, len(split)]).save(path)
+    (found,) = findings_of(ftcli("check", root, "--json"))["alike-classes"]
+    assert (found["level"], [case["note"] for case in found["cases"]]) == (
+        "warning",
+        ["'Bees' and 'bees'", r"'cafe\u0301' and 'caf\xe9'"],
+    )
 
 
 def test_groups_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
