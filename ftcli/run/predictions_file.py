@@ -88,6 +88,8 @@ def _rounded(probabilities: list[float], predicted: int) -> list[str]:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield each row and the line on which it ends, counted from 1."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunDirectoryError("is not a file of predictions", where=str(path), hint=_HINT)
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError as error:
         raise RunDirectoryError(

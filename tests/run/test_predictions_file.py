@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -106,6 +107,9 @@ def test_a_missing_file_is_named(tmp_path):
     assert caught.value.where == str(tmp_path / "val.csv")
 
 
-def test_a_folder_in_its_place_is_an_error_not_a_traceback(tmp_path):
-    with pytest.raises(RunDirectoryError, match="cannot read"):
-        read_predictions(tmp_path)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_a_folder_or_a_device_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "val.csv")
+    with pytest.raises(RunDirectoryError, match="is not a file of predictions") as caught:
+        read_predictions(tmp_path / "val.csv")
+    assert caught.value.where == str(tmp_path / "val.csv")
