@@ -1,4 +1,6 @@
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -210,6 +212,50 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
         write_with(target, half)
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is flushed to the disk and renamed, in order: a file by its content, a directory by what it holds."""
+    happened: list[str] = []
+    usual_fsync, usual_replace, usual_rename = os.fsync, Path.replace, Path.rename
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else path.read_text()
+        happened.append(f"flush {held}")
+        usual_fsync(descriptor)
+
+    def moved(usual: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def move(path: Path, target: Path) -> Path:
+            happened.append(f"name {target.name}")
+            return usual(path, target)
+
+        return move
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", moved(usual_replace))
+    monkeypatch.setattr(Path, "rename", moved(usual_rename))
+    return happened
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(tmp_path: Path, to_disk: list[str]) -> None:
+    write_text(tmp_path / "file", "text")
+    assert to_disk == ["flush text", "name file", "flush ['file']"]
+
+
+def test_a_line_is_on_the_disk_and_the_name_of_a_new_file_too(tmp_path: Path, to_disk: list[str]) -> None:
+    append_line(tmp_path / "file", "one")
+    append_line(tmp_path / "file", "two")
+    assert to_disk == ["flush one\n", "flush ['file']", "flush one\ntwo\n"]
+
+
+def test_the_name_of_a_new_run_directory_is_on_the_disk(tmp_path: Path, to_disk: list[str]) -> None:
+    create(RunDirectory(tmp_path / "a"), {"recipe.yaml": "x"}, overwrite=False)
+    assert to_disk[-2] == "name a"
+    assert "'a'" in to_disk[-1]
 
 
 def test_a_duplicate_does_not_follow_when_the_source_is_replaced(tmp_path: Path) -> None:
