@@ -178,7 +178,7 @@ def _library(name: str) -> Library:
     elif name in torchvision_models.names():
         return torchvision_models
     near = _near(name)
-    hint = f"Did you mean {', '.join(near)}?" if near else "ftcli models lists them."
+    hint = f"Did you mean {', '.join(near)}?" if near else "Names are those of torchvision, or of timm as timm/NAME."
     raise ModelError(f"there is no model {name!r}", where="model.name", hint=hint)
 
 

@@ -44,4 +44,4 @@ def _fresh(old: nn.Module, head: str, *, classes: int) -> nn.Linear | nn.Conv2d:
     if isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1) and old.groups == 1:
         return nn.Conv2d(old.in_channels, classes, kernel_size=1, bias=old.bias is not None, device=device)
     message = f"its last layer {head!r} is a {type(old).__name__}, not a linear layer or a 1x1 convolution"
-    raise ModelError(message, hint="Choose another model: ftcli models lists them.")
+    raise ModelError(message, hint="Choose another model, such as resnet18.")

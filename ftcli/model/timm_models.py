@@ -46,7 +46,7 @@ def spec(name: str) -> InputSpec:
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
         message = f"{name} takes {channels} x {height} x {width} inputs; ftcli feeds square RGB images"
-        raise ModelError(message, where="model.name", hint="Choose another model: ftcli models lists them.")
+        raise ModelError(message, where="model.name", hint="Choose another model, such as resnet18.")
     squash = config["crop_mode"] != "center"
     return InputSpec(
         image_size=height,
@@ -140,7 +140,7 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
 def _no_single_classifier(name: str, paths: tuple[str, ...] | str | None) -> ModelError:
     several = isinstance(paths, tuple | list)
     message = f"{name} has {'several classifiers: ' + ', '.join(paths or ()) if several else 'no classifier'}"
-    return ModelError(message, where="model.name", hint="Choose another model: ftcli models lists them.")
+    return ModelError(message, where="model.name", hint="Choose another model, such as resnet18.")
 
 
 @contextmanager
