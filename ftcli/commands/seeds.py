@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -101,13 +102,13 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
     def of_seed(seed: int) -> Preparation:
         return replace(preparation, recipe=preparation.recipe.of_seed(seed))
 
-    ready = get_ready(directory.run(first), of_seed(first), supervision)
+    ready = {first: get_ready(directory.run(first), of_seed(first), supervision)}
     create_seeds(directory, recipe.seeds, recipe_text(preparation.recipe), overwrite=place.overwrite)
 
     def train(seed: int, supervision: Supervision) -> TrainResult:
-        if seed == first:
-            return begin(ready, overwrite=False)
-        return begin(get_ready(directory.run(seed), of_seed(seed), supervision), overwrite=False)
+        if seed not in ready:
+            ready[seed] = get_ready(directory.run(seed), of_seed(seed), supervision)
+        return begin(ready.pop(seed), overwrite=False)
 
     with exclusive(directory):
         return _each(directory, recipe.seeds, train, supervision)
@@ -158,6 +159,7 @@ def _each(directory: SeedsDirectory, seeds: Sequence[int], train: _Train, superv
             if error.hint is not None:
                 error.hint = error.hint.replace(resume_hint(directory.run(seed).path), hint)
             raise
+        gc.collect()  # a network refers to itself, and would stay beside that of the next seed
         result = _result(directory, seeds, results)
         directory.write_summary(seeds, {key: result.to_json()[key] for key in ("finished", "metrics")})
         if not results[-1].finished:

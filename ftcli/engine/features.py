@@ -134,7 +134,7 @@ def fill(
     names = (view_name(wanted.sha256s[index], view) for index, views in missing for view in views)
     jobs = [(i, tuple(view_seed(wanted.sha256s[i], view=view) for view in views)) for i, views in missing]
     with collection.writer(dtype=prefix.dtype) as writer:
-        for images, rows in _blocks(load(jobs)):
+        for images, rows in blocks(batch.images for batch in load(jobs)):
             features = prefix(images)
             for row in range(rows):
                 writer.add(next(names), tuple(feature[row : row + 1] for feature in features))
@@ -143,15 +143,15 @@ def fill(
                 on_rows(done, total)
 
 
-def _blocks(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, int]]:
-    """Yield the images in blocks (EXTRACTION_BATCH, 3, S, S), each with how many count; copies fill up the last.
+def blocks(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
+    """Yield images (N, 3, S, S) in blocks (EXTRACTION_BATCH, 3, S, S), each with how many count; copies fill the last.
 
     So an image has the same features, to the last bit, whatever is missing beside it: after an extraction that was
     killed, or where other runs have stored some of the views.
     """
     rest: Tensor | None = None
     for batch in batches:
-        images = batch.images if rest is None else torch.cat([rest, batch.images])
+        images = batch if rest is None else torch.cat([rest, batch])
         rest = None
         for block in torch.split(images, EXTRACTION_BATCH):
             if len(block) < EXTRACTION_BATCH:

@@ -64,7 +64,9 @@ class Sources:
         exact = StoringPrefix(prefix.forward, self._setting, dtype=VAL_STORED_DTYPE)
         train = self._stored_training(cut, prefix, views, epochs) or TrainingImages(self._training, views)
         val = self._stored_validation(cut, exact) or self._validation_images
-        logits, val_logits = (CutLogits(cut, each.widening, self._setting.compute) for each in (prefix, exact))
+        # Fresh views are stored nowhere; without a cache, others are to be what they would be with one.
+        of_train = prefix.widening if isinstance(views, FreshViews) else prefix.in_blocks
+        logits, val_logits = (CutLogits(cut, each, self._setting.compute) for each in (of_train, exact.in_blocks))
         known = self._train.together, fixed_views(self._setting.section)
         return PhaseSource(train, val, steps, logits, val_logits, *known)
 

@@ -13,7 +13,7 @@ from ftcli.cache.errors import CacheError, HalfPrecisionError
 from ftcli.cache.features import Features
 from ftcli.cache.naming import cache_directory
 from ftcli.cache.store import FeatureStore
-from ftcli.engine.features import Wanted, describe, fill, row_bytes
+from ftcli.engine.features import Wanted, blocks, describe, fill, row_bytes
 from ftcli.engine.setting import Images, Preprocessing, Setting, load
 from ftcli.engine.sources import to_input
 from ftcli.model.cutting import Cut
@@ -44,6 +44,11 @@ class StoringPrefix:
             return self._encoded(images, self.dtype)
         except HalfPrecisionError:
             return self._encoded(images, torch.float32)
+
+    def in_blocks(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the same as it would be stored, to the last bit, since as many images pass together."""
+        parts = [[each[:rows] for each in self.widening(block)] for block, rows in blocks([images])]
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def _encoded(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         with self._setting.compute.autocast():

@@ -123,7 +123,7 @@ def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[
     present = images > 0
     f1 = 2 * hits[present] / (images + confusion.sum(axis=0))[present]
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    loss = -np.log(np.clip(likelihood, EPSILON, 1.0)).mean()
+    loss = abs(np.log(np.clip(likelihood, EPSILON, 1.0)).mean())  # not negated: that of certain answers is 0, not -0
     return {"accuracy": float(hits.sum() / len(labels)), "loss": float(loss), "macro_f1": float(f1.mean())}
 
 

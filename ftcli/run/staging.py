@@ -1,7 +1,7 @@
 """Owns the hidden places where directories are made before anybody sees them, and what killed processes leave there.
 
-A place is a folder `.NAME.xxxxxxxx` beside the directory that it is for, with a lock file that the operating system
-releases however a process dies. So one that is not locked belongs to nobody, whatever its age.
+A place is a folder `.NAME.ftcli-xxxxxxxx` beside the directory that it is for, with a lock file that the operating
+system releases however a process dies. So one that is not locked belongs to nobody, whatever its age.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK = "ftcli.lock"
+_MARK = ".ftcli-"
 _NEW, _OLD = "new", "old"
 
 
@@ -45,21 +46,29 @@ def exchange(made: Path, path: Path) -> None:
 
 def sweep_places(directory: Path) -> None:
     """Remove the places in a directory whose processes are dead, and put back what one of them was about to replace."""
-    for lock_file in directory.glob(f".*.????????/{_LOCK}"):
+    for place in directory.glob(f".*{_MARK}????????"):
+        with suppress(OSError):
+            place.rmdir()  # of one that is not locked yet; who is about to lock it makes it again
+    for lock_file in directory.glob(f".*{_MARK}????????/{_LOCK}"):
         lock = FileLock(lock_file, timeout=0)
         with suppress(Timeout, OSError, NotImplementedError), lock:
             place = lock_file.parent
-            _clear(place, directory / place.name[1 : -len(".xxxxxxxx")])
+            _clear(place, directory / place.name[1:].rpartition(_MARK)[0])
 
 
 def _locked_place(path: Path) -> tuple[Path, FileLock]:
     """Make a place and lock it; where `sweep_places` of another process was faster than the lock, make another."""
     while True:
-        place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        place = Path(tempfile.mkdtemp(prefix=f".{path.name}{_MARK}", dir=path.parent))
         lock = FileLock(place / _LOCK, timeout=0)
-        with suppress(Timeout, FileNotFoundError):
+        try:
             lock.acquire()
-            return place, lock
+        except (Timeout, FileNotFoundError):
+            continue
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        return place, lock
 
 
 def _clear(place: Path, path: Path) -> None:

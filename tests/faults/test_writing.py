@@ -97,18 +97,16 @@ def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], 
         return "nothing"
     runs.assert_valid(run)
     launch("train", "--resume", run)
-    if not (run / "report.html").exists():  # the run was finished, and only its page was not written
-        launch("report", run)
     assert_same_runs(run, Path("runs/whole"))
     return "a run"
 
 
 @pytest.mark.parametrize("fail", [be_full, be_killed])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.75])
 def test_a_run_whose_write_fails_is_valid_and_goes_on_to_the_same_end(
     launch, runs, recipe: str, writes: int, fail, share: float
 ) -> None:
-    check_fault(launch, runs, recipe, fail, at=round(writes * share))
+    check_fault(launch, runs, recipe, fail, at=max(round(writes * share), 1))
 
 
 @pytest.mark.stress

@@ -119,10 +119,52 @@ def test_a_failure_in_the_exchange_leaves_the_old_directory(tmp_path: Path, monk
 
 
 def test_hidden_folders_of_others_are_left_alone(tmp_path: Path) -> None:
-    for name in (".venv", ".a.12345678", "a.12345678"):
+    mine = [".a.12345678", ".a.ftcli-12345678", ".venv", "a.ftcli-12345678"]
+    for name in mine:
         write(tmp_path / name, "mine")
+    (tmp_path / ".b.12345678").mkdir()
     sweep_places(tmp_path)
-    assert names(tmp_path) == [".a.12345678", ".venv", "a.12345678"]
+    assert names(tmp_path) == sorted([*mine, ".b.12345678"])
+
+
+def test_a_disk_without_room_for_the_lock_keeps_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_lock: FileLock) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    with pytest.raises(OSError, match="No space left"), staged(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_process_that_dies_before_it_locks_its_place_leaves_nothing_for_long(
+    tmp_path: Path, stopped_while, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make() -> None:
+        monkeypatch.setattr(FileLock, "acquire", lambda _lock: stop())
+        with staged(tmp_path / "a"):
+            pass
+
+    kill(stopped_while(make))
+    assert len(names(tmp_path)) == 1
+    sweep_places(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_place_that_is_swept_just_before_it_is_locked_is_there_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = FileLock.acquire
+
+    def sweep_and_acquire(lock: FileLock) -> object:
+        sweep_places(tmp_path)
+        assert names(tmp_path) == []
+        return acquire(lock)
+
+    monkeypatch.setattr(FileLock, "acquire", sweep_and_acquire)
+    with staged(tmp_path / "a") as staging:
+        assert staging.is_dir()
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("sweeping", ["done", "in progress"])
