@@ -36,19 +36,22 @@ class Histograms:
 class Contents:
     """Images of every class by split, the ratio of the largest class of train to the smallest, and histograms.
 
-    Histograms are of the images that can be decoded; None where none can.
+    Histograms are of the images that can be decoded; None where none can. `val_fraction` is the share of train that
+    became val; None where val has a folder.
     """
 
     splits: Mapping[str, Mapping[str, int]]
     imbalance: float
     histograms: Histograms | None
+    val_fraction: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"splits", "imbalance", "histograms"}."""
+        """Return {"splits", "val_fraction", "imbalance", "histograms"}."""
         return {
             "splits": {
                 name: {"images": sum(counts.values()), "per_class": counts} for name, counts in self.splits.items()
             },
+            "val_fraction": self.val_fraction,
             "imbalance": self.imbalance,
             "histograms": None if self.histograms is None else self.histograms.to_json(),
         }
@@ -60,6 +63,7 @@ def contents_of(dataset: Dataset, facts: Sequence[ImageFacts]) -> Contents:
         splits={split: class_counts(dataset, split) for split in dataset.splits},
         imbalance=round(imbalance(dataset), 3),
         histograms=_histograms(facts) if facts else None,
+        val_fraction=dataset.val_fraction,
     )
 
 

@@ -89,7 +89,11 @@ def _leak(dataset: Dataset, copies: list[_Copies], one: str, other: str) -> Iter
 
 def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
     cases = tuple(
-        Case(each.within(split)) for each in copies for split, samples in each.samples.items() if len(samples) > 1
+        Case(each.within(split))
+        for each in copies
+        if len(each.labels) == 1  # of several labels, which copy is to go is another question
+        for split, samples in each.samples.items()
+        if len(samples) > 1
     )
     if cases:
         yield Finding(

@@ -22,13 +22,19 @@ def check_text(
     """Return what a dataset holds and what was found in it, the gravest first; `seen` is what saw its images."""
     parts = [printable(root)]
     if contents is not None:
-        parts += [_class_table(contents.splits, width)]
+        cut = "" if contents.val_fraction is None else f"\n{_INDENT}val is cut from train: {contents.val_fraction:.0%}"
+        parts += [_class_table(contents.splits, width) + cut]
         parts += [] if contents.histograms is None else [_histograms(contents.histograms, width)]
     parts += [_finding(finding, width) for finding in with_level(findings, "error", "warning", "info")]
     if seen is not None:
         known = f"whose features of {count(len(seen.directions), 'image')} are in the cache"
         how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}."
         parts.append(prose(printable(how), width))
+    elif contents is not None and contents.histograms is not None:
+        how = (
+            "Splits were compared by perceptual hash alone, which finds no crops; `ftcli check` looks for these once a "
+        )
+        parts.append(prose(f"{how}run with a frozen body was trained on the images.", width))
     return "\n\n".join([*parts, _verdict(findings)])
 
 

@@ -45,8 +45,8 @@ def open_mlflow(run: RunDirectory) -> MlflowTracker:
         raise UsageError(
             f"MLflow's store cannot be opened: {error}",
             where="tracking",
-            hint="Set MLFLOW_TRACKING_URI to one such as sqlite:///mlflow.db or http://localhost:5000, "
-            "or take mlflow out of `tracking`.",
+            hint="A store such as sqlite:///mlflow.db takes all of MLflow (pip install 'ftcli[mlflow]'), a server "
+            "only its address: MLFLOW_TRACKING_URI=http://localhost:5000. Or take mlflow out of `tracking`.",
         ) from error
 
 
