@@ -30,11 +30,9 @@ def check_text(
         known = f"whose features of {count(len(seen.directions), 'image')} are in the cache"
         how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}."
         parts.append(prose(printable(how), width))
-    elif contents is not None and contents.histograms is not None:
-        how = (
-            "Splits were compared by perceptual hash alone, which finds no crops; `ftcli check` looks for these once a "
-        )
-        parts.append(prose(f"{how}run with a frozen body was trained on the images.", width))
+    elif contents is not None and not any(finding.code == "not-compared" for finding in findings):
+        how = "Splits were compared by perceptual hash alone, which finds no crops; these are sought once a run with a "
+        parts.append(prose(f"{how}frozen body was trained on the images.", width))
     return "\n\n".join([*parts, _verdict(findings)])
 
 

@@ -29,6 +29,7 @@ def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> No
     text = ftcli("check", root).out
     assert text.endswith("Nothing wrong was found.\n")
     assert "shorter side 64-127: 44" in text
+    assert "compared by perceptual hash alone, which finds no crops" in " ".join(text.split())
 
 
 def test_modes_sizes_and_orientations_are_counted_as_the_files_have_them(ftcli: Ftcli, root: Path) -> None:
@@ -71,6 +72,21 @@ def test_one_image_under_two_labels_is_an_error(ftcli: Ftcli, root: Path) -> Non
     shutil.copy(root / "train/ants/00.png", root / "train/bees/mistake.png")
     (conflict,) = findings_of(ftcli("check", root, "--json", code=3))["label-conflict"]
     assert conflict["cases"] == [{"files": ["train/ants/00.png", "train/bees/mistake.png"], "note": "ants and bees"}]
+
+
+def test_a_copy_under_another_label_is_not_a_copy_to_remove(ftcli: Ftcli, root: Path) -> None:
+    shutil.copy(root / "train/ants/00.png", root / "train/bees/mistake.png")
+    assert "duplicate" not in findings_of(ftcli("check", root, "--json", code=3))
+
+
+def test_a_val_that_is_cut_from_train_is_said_to_be(ftcli: Ftcli, root: Path) -> None:
+    assert ftcli("check", root, "--json").json["contents"]["val_fraction"] is None
+    shutil.rmtree(root / "val")
+    for split in (root / "train").iterdir():
+        split.rename(root / split.name)
+    (root / "train").rmdir()
+    assert ftcli("check", root, "--val-fraction", "0.25", "--json").json["contents"]["val_fraction"] == 0.25
+    assert "val is cut from train: 25%" in ftcli("check", root, "--val-fraction", "0.25").out
 
 
 @pytest.mark.parametrize("change", ["smaller and JPEG", "mirrored", "grey"])
