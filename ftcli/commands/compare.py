@@ -12,7 +12,7 @@ from ftcli.errors import ComparisonError, UsageError
 from ftcli.evaluation.changes import environment_changes, recipe_changes
 from ftcli.evaluation.comparison import compare_paired
 from ftcli.evaluation.evidence import Evidence, PairEvidence
-from ftcli.evaluation.findings import Findings, Pending, RunPair, SeedGroup, contrasts_of, seed_group
+from ftcli.evaluation.findings import Findings, Pending, RunPair, SeedGroup, by_group, contrasts_of, seed_group
 from ftcli.evaluation.gates import Rules, judge
 from ftcli.evaluation.pairing import Paired, match_by_content, pair_by_content
 from ftcli.evaluation.predictions import Predictions
@@ -57,13 +57,13 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     paired = [
         pair_by_content(read[0].predictions, other.predictions, names=(read[0].name, other.name)) for other in read[1:]
     ]
-    groups = _groups(read)
+    directories = {tuple(map(str, each.runs)): str(each.path) for each in found if len(each.runs) > 1}
+    groups = tuple(_seed_group([read[member] for member in group], directories) for group in _groups(read))
     evidence = _evidence(read, paired, groups)
     gates = judge(rules, evidence)
     pairs = tuple(_pair(read[0], other, images) for other, images in zip(read[1:], paired, strict=True))
-    shown = tuple(_seed_group([read[member] for member in group]) for group in groups)
     names = tuple(run.name for run in read)
-    return Findings(names, pairs, shown, contrasts_of(evidence, rules.metrics), gates, pending)
+    return Findings(names, pairs, groups, contrasts_of(evidence, rules.metrics), gates, pending)
 
 
 def _read(run: RunDirectory) -> _Run:
@@ -123,21 +123,23 @@ def _groups(runs: Sequence[_Run]) -> tuple[tuple[int, ...], ...]:
     return group_by_seed([run.recipe for run in runs], [run.training_images for run in runs])
 
 
-def _seed_group(runs: Sequence[_Run]) -> SeedGroup:
-    return seed_group(
-        [run.name for run in runs], [run.recipe.get("seed") for run in runs], [run.predictions for run in runs]
-    )
+def _seed_group(runs: Sequence[_Run], directories: Mapping[tuple[str, ...], str]) -> SeedGroup:
+    names = tuple(run.name for run in runs)
+    seeds, predictions = [run.recipe.get("seed") for run in runs], [run.predictions for run in runs]
+    return seed_group(names, seeds, predictions, directory=directories.get(names))
 
 
-def _evidence(runs: Sequence[_Run], paired: Sequence[Paired], groups: Sequence[Sequence[int]]) -> tuple[Evidence, ...]:
+def _evidence(runs: Sequence[_Run], paired: Sequence[Paired], groups: Sequence[SeedGroup]) -> tuple[Evidence, ...]:
     """Return what gates and contrasts speak of: groups where seeds are repeated and recipes differ, else the runs."""
-    if len(groups) == 1 or len(groups) == len(runs):
+    if not by_group(len(runs), len(groups)):
         return tuple(
             PairEvidence((runs[0].name, run.name), images) for run, images in zip(runs[1:], paired, strict=True)
         )
-    names = [_seed_group([runs[member] for member in group]).name for group in groups]
-    matched = match_by_content([run.predictions for run in runs], names=[run.name for run in runs])
-    members = [[matched[member] for member in group] for group in groups]
+    names = [run.name for run in runs]
+    matched = dict(zip(names, match_by_content([run.predictions for run in runs], names=names), strict=True))
+    baseline, *others = groups
+    of_baseline = [matched[name] for name in baseline.runs]
     return tuple(
-        group_evidence((names[0], name), members[0], group) for name, group in zip(names[1:], members[1:], strict=True)
+        group_evidence((baseline.name, group.name), of_baseline, [matched[name] for name in group.runs])
+        for group in others
     )

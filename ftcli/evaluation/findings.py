@@ -43,30 +43,48 @@ class RunPair:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Runs whose recipes differ only in their seeds, and the spread of every metric over them."""
+    """Runs whose recipes differ only in their seeds, and the spread of every metric over them.
+
+    `directory` is the one that stands for exactly these runs, if one does.
+    """
 
     runs: tuple[str, ...]
     seeds: tuple[int | None, ...]
     metrics: Mapping[str, Spread]
+    directory: str | None = None
 
     @property
     def name(self) -> str:
-        """The only run, or the first of several with their number."""
+        """The directory of the runs, the only run, or the first of several with their number."""
+        if self.directory is not None:
+            return self.directory
         more = len(self.runs) - 1
         return f"{self.runs[0]} and {more} more seed{'s' * (more > 1)}" if more else self.runs[0]
 
     def to_json(self) -> dict[str, Any]:
         """Return the group as plain data."""
         return {
+            "name": self.name,
             "runs": list(self.runs),
             "seeds": list(self.seeds),
             "metrics": {name: asdict(spread) for name, spread in self.metrics.items()},
         }
 
 
-def seed_group(names: Sequence[str], seeds: Sequence[int | None], predictions: Sequence[Predictions]) -> SeedGroup:
+def seed_group(
+    names: Sequence[str],
+    seeds: Sequence[int | None],
+    predictions: Sequence[Predictions],
+    *,
+    directory: str | None = None,
+) -> SeedGroup:
     """Return runs of one recipe as one result."""
-    return SeedGroup(tuple(names), tuple(seeds), seed_spread(predictions))
+    return SeedGroup(tuple(names), tuple(seeds), seed_spread(predictions), directory)
+
+
+def by_group(runs: int, groups: int) -> bool:
+    """Tell whether groups are compared, as where seeds are repeated and recipes differ, or the runs."""
+    return 1 < groups < runs
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,11 @@ class Findings:
     contrasts: tuple[Contrast, ...]
     gates: tuple[Gate, ...] = ()
     pending: tuple[Pending, ...] = ()
+
+    @property
+    def sides(self) -> tuple[SeedGroup, ...]:
+        """The groups that contrasts and gates speak of, the baseline first; nothing where they speak of the runs."""
+        return self.groups if by_group(len(self.runs), len(self.groups)) else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `ftcli compare --json` prints.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftcli.evaluation.findings import Contrast, Findings, SeedGroup
+from ftcli.evaluation.findings import Contrast, Findings, RunPair, SeedGroup
 from ftcli.evaluation.significance import p_text
 from ftcli.records import Gate
 from ftcli.report.comparisons import changes_text, pair_text, verdict
@@ -36,12 +36,11 @@ def gate_text(gate: Gate) -> str:
 
 
 def _runs(findings: Findings) -> str:
+    first = printable(findings.runs[0]) if findings.sides else "the baseline"
     images = sorted({pair.comparison.images for pair in findings.pairs})
-    shared = f"{count(images[0], 'image')}{' or more' if len(images) > 1 else ''} that each shares with the baseline"
-    lines = [
-        f"baseline  {printable(findings.runs[0])}",
-        *(f"          {printable(name)}" for name in findings.runs[1:]),
-    ]
+    shared = f"{count(images[0], 'image')}{' or more' if len(images) > 1 else ''} that each run shares with {first}"
+    names = [side_text(group) for group in findings.sides] or list(findings.runs)
+    lines = [f"baseline  {printable(names[0])}", *(f"          {printable(name)}" for name in names[1:])]
     return "\n".join([*lines, shared])
 
 
@@ -60,15 +59,29 @@ def _contrast_table(contrasts: Sequence[Contrast], width: int) -> str:
 
 
 def _pairs(findings: Findings, width: int) -> list[str]:
-    """Return, for every run but the baseline (A), the verdict and what else differs."""
+    """Return, for every run but the first (A), the verdict and what else differs."""
     return [
-        f"{printable(pair.comparison.names[1])} (B) against the baseline (A)\n"
-        f"{prose(verdict(pair.comparison), width)}\n{changes_text(pair)}"
-        for pair in findings.pairs
+        f"{pair_title(pair)}\n{prose(verdict(pair.comparison), width)}\n{changes_text(pair)}" for pair in findings.pairs
     ]
+
+
+def pair_title(pair: RunPair) -> str:
+    """Return which run stands against which."""
+    a, b = map(printable, pair.comparison.names)
+    return f"{b} (B) against {a} (A)"
+
+
+def side_text(group: SeedGroup) -> str:
+    """Return what a group is called where groups are compared, and that its figures are means."""
+    runs = len(group.runs)
+    return f"{group.name}, the mean of {runs} seeds" if runs > 1 else group.name
 
 
 def seeds_text(group: SeedGroup, *, width: int = 80) -> str:
     """Return several seeds of one recipe as one result: mean and standard deviation of every metric."""
-    title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(printable, group.runs))}"
-    return f"{title}\n{spread_table(group.metrics, width)}"
+    return f"{seeds_title(group)}\n{spread_table(group.metrics, width)}"
+
+
+def seeds_title(group: SeedGroup) -> str:
+    """Return which runs are seeds of one recipe."""
+    return f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(printable, group.runs))}"

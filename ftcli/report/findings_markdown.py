@@ -9,6 +9,7 @@ from ftcli.evaluation.flips import Flip
 from ftcli.evaluation.significance import p_text
 from ftcli.records import Gate
 from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
+from ftcli.report.findings import pair_title, seeds_title, side_text
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count
 from ftcli.report.wording import difference_cells, figure, metric_name, pending_text, setting, signed
@@ -18,7 +19,8 @@ _FLIPS = 50
 
 def findings_markdown(findings: Findings) -> str:
     """Return what was found as GitHub's Markdown: gates first, tables, and the rest folded away."""
-    title = f"## {escaped(findings.runs[0])} against {', '.join(map(escaped, findings.runs[1:]))}"
+    baseline, *others = [side_text(group) for group in findings.sides] or findings.runs
+    title = f"## {', '.join(map(escaped, others))} against {escaped(baseline)}"
     early = [f"**{escaped(pending_text(each))}**" for each in findings.pending]
     parts = [title, *early, gates_markdown(findings.gates)]
     if len(findings.pairs) == 1:
@@ -54,7 +56,7 @@ def _pair(pair: RunPair) -> str:
 
 
 def _short(pair: RunPair) -> str:
-    text = f"**{escaped(pair.comparison.names[1])}** (B) against the baseline (A): {escaped(verdict(pair.comparison))}"
+    text = f"**{escaped(pair_title(pair))}**: {escaped(verdict(pair.comparison))}"
     changes = _changes(pair)
     return f"{text}\n\n{changes}" if changes else text
 
@@ -77,8 +79,7 @@ def _seeds(group: SeedGroup) -> str:
         (metric_name(name), figure(name, each.mean), signed(name, each.deviation or 0.0).removeprefix("+"))
         for name, each in group.metrics.items()
     ]
-    title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(escaped, group.runs))}"
-    return f"{title}\n\n{table(('metric', 'mean', 'standard deviation'), rows)}"
+    return f"{escaped(seeds_title(group))}\n\n{table(('metric', 'mean', 'standard deviation'), rows)}"
 
 
 def _changes(pair: RunPair) -> str:

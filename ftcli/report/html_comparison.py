@@ -15,6 +15,7 @@ from ftcli.records import Interval
 from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
 from ftcli.report.curves import Curve, CurveChart, draw_curves
 from ftcli.report.diagrams import draw_differences
+from ftcli.report.findings import side_text
 from ftcli.report.html import HALF, WHOLE, chart, render
 from ftcli.report.thumbnails import Thumbnail, thumbnails
 from ftcli.report.timeline import draw_timeline
@@ -27,9 +28,10 @@ FLIPS = 12
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run, how it did, and the letter that the page calls it by."""
+    """A run, how it did, and the letter and the name that the page calls it by."""
 
     letter: str
+    name: str
     run: RecordedRun
     evaluation: Evaluation
 
@@ -44,9 +46,10 @@ class ShownFlip:
 
 def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], findings: Findings) -> str:
     """Return the page of two runs or more, the first of which is the baseline."""
+    names = _short_names([str(run.path.resolve()) for run in runs])
     shown = [
-        ShownRun(_letter(number), run, evaluation)
-        for number, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True))
+        ShownRun(_letter(number), name, run, evaluation)
+        for number, (name, run, evaluation) in enumerate(zip(names, runs, evaluations, strict=True))
     ]
     context = {"runs": shown, "alerts": [pending_text(each) for each in findings.pending]}
     if len(runs) == 2:
@@ -59,7 +62,7 @@ def _letter(number: int) -> str:
 
 
 def _two(shown: Sequence[ShownRun], pair: RunPair) -> dict[str, Any]:
-    a, b = (each.run for each in shown)
+    a = shown[0].run
     comparison = pair.comparison
     shares = [
         (metric_name(name), Interval(each.difference, each.low, each.high))
@@ -68,7 +71,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> dict[str, Any]:
     ]
     loss, accuracy = _curves(shown, "loss"), _curves(shown, "accuracy")
     return {
-        "title": f"{a.name} and {b.name}",
+        "title": " and ".join(each.name for each in shown),
         "pair": pair,
         "comparison": comparison,
         "verdict": f"{verdict(comparison)} {equivalence(comparison)}",
@@ -85,21 +88,50 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> dict[str, Any]:
 
 
 def _several(shown: Sequence[ShownRun], findings: Findings) -> dict[str, Any]:
-    gaps = [(_short(each.b_name), Interval(each.difference, each.low, each.high)) for each in findings.contrasts]
+    contrasts = findings.contrasts
+    short = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])
+    gaps = [
+        (name, Interval(each.difference, each.low, each.high)) for name, each in zip(short[1:], contrasts, strict=True)
+    ]
     return {
-        "title": f"{len(shown)} runs against {shown[0].run.name}",
-        "contrasts": [(_short(each.b_name), each, _conclusion(each)) for each in findings.contrasts],
+        **_baseline(shown, findings),
+        "contrasts": [(each.b_name, each, _conclusion(each)) for each in contrasts],
         "pairs": list(zip(shown[1:], findings.pairs, strict=True)),
         "seeds": [group for group in findings.groups if len(group.runs) > 1],
         "note": VAL_CHOSE_THE_EPOCH if any(any(pair.chose_epoch) for pair in findings.pairs) else "",
-        "differences": chart(lambda width: draw_differences(gaps, "accuracy minus A, in points", width), WHOLE),
+        "differences": chart(
+            lambda width: draw_differences(gaps, "accuracy minus the baseline's, in points", width), WHOLE
+        ),
         "changes": _all_changes(findings.pairs),
     }
 
 
-def _short(name: str) -> str:
-    """Return the name of a run's directory, or of a group of seeds by the first of its runs."""
-    return Path(name).name
+def _baseline(shown: Sequence[ShownRun], findings: Findings) -> dict[str, Any]:
+    """Return what others are compared with, and how right it is: the first run, or the mean of its group."""
+    if not findings.sides:
+        return {
+            "title": f"{len(shown) - 1} runs against {shown[0].name}",
+            "baseline": "A",
+            "whose": f"The baseline, A, {shown[0].name},",
+            "baseline_accuracy": shown[0].evaluation.metrics["accuracy"].value,
+            "measured": "Accuracy",
+        }
+    first, *others = findings.sides
+    return {
+        "title": f"{', '.join(group.name for group in others)} against {first.name}",
+        "baseline": first.name,
+        "whose": f"The baseline, {side_text(first)},",
+        "baseline_accuracy": first.metrics["accuracy"].mean,
+        "measured": "Mean accuracy",
+    }
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Return the ends of paths, as much of each as tells all of them apart."""
+    parts = [Path(name).parts for name in names]
+    apart, longest = len(set(parts)), max(map(len, parts))
+    depth = next(depth for depth in range(1, longest + 1) if len({each[-depth:] for each in parts}) == apart)
+    return [str(Path(*each[-depth:])) for each in parts]
 
 
 def _conclusion(contrast: Contrast) -> str:

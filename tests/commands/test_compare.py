@@ -253,6 +253,25 @@ def test_groups_of_seeds_are_compared_as_groups(ftcli: Ftcli, make_run):
         assert words in shown
 
 
+def test_directories_of_seeds_are_called_by_their_names(ftcli: Ftcli, make_run, tmp_path):
+    for name, wrong in (("ours", 5), ("theirs", 60)):
+        for seed in range(2):
+            make_run(f"{name}/seed-{seed}", range(seed, seed + wrong), seed=seed, rate=f"{wrong}")
+        (tmp_path / name / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1]}')
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    outcome = ftcli("compare", ours, theirs, "--fail-if", "worse", code=4)
+    shown = " ".join(outcome.out.split())
+    assert f"baseline {ours}, the mean of 2 seeds {theirs}, the mean of 2 seeds" in shown
+    assert f"{theirs} is significantly worse than {ours} in accuracy: 0.6078 against 0.9673" in shown
+    assert f"{theirs}/seed-0 (B) against {ours}/seed-0 (A)" in shown
+    assert "more seed" not in outcome.out + outcome.err
+    (contrast,) = ftcli("compare", ours, theirs, "--json").json["contrasts"]
+    assert (contrast["a_name"], contrast["b_name"]) == (str(ours), str(theirs))
+    assert f"## {theirs}, the mean of 2 seeds against" in ftcli("compare", ours, theirs, "--markdown").out.replace(
+        "\\", ""
+    )
+
+
 def test_the_table_of_several_runs_is_adjusted_for_their_number(make_run):
     runs = [make_run("a", range(30)), make_run("b", range(24), rate="1"), make_run("c", range(20), rate="2")]
     contrasts = compare_runs(runs).contrasts

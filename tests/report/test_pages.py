@@ -264,9 +264,9 @@ def test_more_runs_stand_in_a_table_against_the_first(make_run):
     runs = [make_run(name, wrong=wrong, recipe={"epochs": wrong}) for name, wrong in (("a", 9), ("b", 2), ("c", 8))]
     text = Outline(_comparison(*runs)).text
     assert "2 runs against a" in text
-    assert "b 95.0 % +17.5" in text
+    assert "b 95.0 % 77.5 % +17.5" in text
     assert "p = 0.031 better" in text
-    assert "c 80.0 % +2.5" in text
+    assert "c 80.0 % 77.5 % +2.5" in text
     assert "B · b 40 7 0" in text
     assert "epochs 9 2 8" in text
 
@@ -276,3 +276,20 @@ def test_seeds_of_one_recipe_are_told_as_one_result(make_run):
     text = Outline(_comparison(*runs, make_run("b", wrong=1, recipe={"epochs": 9}))).text
     assert "2 seeds of one recipe" in text
     assert "accuracy 87.5 % 3.5" in text
+
+
+def test_directories_of_seeds_are_compared_by_their_names_and_their_means(make_run, tmp_path):
+    for name, wrong in (("ours", 3), ("theirs", 20)):
+        for seed in range(2):
+            make_run(f"{name}/seed-{seed}", wrong=wrong + 2 * seed, recipe={"seed": seed, "note": name})
+        (tmp_path / name / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1]}')
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    runs = [read_run(path / f"seed-{seed}") for path in (ours, theirs) for seed in range(2)]
+    evaluations = [evaluate(run.predictions, resamples=20) for run in runs]
+    text = Outline(comparison_page(runs, evaluations, compare_runs([ours, theirs]))).text
+    assert f"{theirs} against {ours} The baseline, {ours}, the mean of 2 seeds, is right on 90.0 %" in text
+    assert f"Mean accuracy minus that of {ours}" in text
+    assert f"{theirs} 47.5 % 90.0 % -42.5" in text
+    assert "A · ours/seed-0" in text
+    assert "C · theirs/seed-0" in text
+    assert "more seed" not in text
