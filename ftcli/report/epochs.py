@@ -1,4 +1,4 @@
-"""Owns the epochs of a run as plain text: a table of few rows, and a sparkline under each curve."""
+"""Owns the epochs of a run as plain text: a table of them or, of many, of some, and a sparkline under each curve."""
 
 from __future__ import annotations
 
@@ -7,25 +7,34 @@ from collections.abc import Sequence
 
 from ftcli.records import EpochRecord
 from ftcli.report.text import printable, table
-from ftcli.report.wording import share
+from ftcli.report.wording import plain, share
+
+_ALL = 40
+"""Up to so many epochs are shown, every one of them; of more, a dozen."""
 
 _ROWS = 12
 _SPARKLINE = 12  # marks: as wide as the widest header above them
 
 
 def epochs_text(records: Sequence[EpochRecord], best_epoch: int, *, marks: str = "", width: int = 80) -> str:
-    """Return at most a dozen epochs, the best one starred, and with `marks` each column's curve over all epochs.
+    """Return the epochs, the best one starred, and with `marks` each column's curve over all epochs.
 
-    The first epoch of every phase is among the rows as long as there is room.
+    Of many, a dozen are shown, with a word about the others; the first epoch of every phase is among them as long as
+    there is room.
     """
     rows = [_row(records[index], best_epoch) for index in shown_epochs(records, best_epoch)]
+    left_out = (
+        f"\n  {len(rows)} of {len(records)} epochs; metrics.jsonl has them all" if len(rows) < len(records) else ""
+    )
     if marks:
         rows.append(("all", "", *(sparkline(values, marks) for values in _curves(records)), ""))
-    return table(("phase", "epoch", "train loss", "val loss", "val accuracy", "seconds"), rows, width)
+    return table(("phase", "epoch", "train loss", "val loss", "val accuracy", "seconds"), rows, width) + left_out
 
 
 def shown_epochs(records: Sequence[EpochRecord], best_epoch: int) -> list[int]:
-    """Return the indices of the epochs to show: the last, the best, the first of each phase, then evenly spaced."""
+    """Return the indices of the epochs to show: all, or the last, the best, the first of each phase, then even ones."""
+    if len(records) <= _ALL:
+        return list(range(len(records)))
     last = len(records) - 1
     starts = [i for i in range(last + 1) if i == 0 or records[i].phase_index != records[i - 1].phase_index]
     even = [round(step * last / (_ROWS - 1)) for step in range(_ROWS)]
@@ -52,8 +61,8 @@ def _row(record: EpochRecord, best_epoch: int) -> tuple[str, ...]:
     return (
         printable(record.phase),
         f"{star}{record.epoch}",
-        f"{record.train_loss:.4f}",
-        f"{record.val['loss']:.4f}",
+        plain(record.train_loss, 4),
+        plain(record.val["loss"], 4),
         share(record.val["accuracy"]),
         f"{record.seconds:.1f}",
     )

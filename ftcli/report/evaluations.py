@@ -17,6 +17,7 @@ from ftcli.report.wording import class_cells, figure, interval_text, metric_name
 
 _CLASS_ROWS = 30
 _MATRIX_CLASSES = 20
+_SHORT_NAME = 8
 _PAIRS = 10
 
 
@@ -50,14 +51,23 @@ def _class_table(evaluation: Evaluation, width: int) -> str:
 def _confusions(evaluation: Evaluation, width: int) -> str:
     """Return the confusion matrix where it is small and fits, else the pairs that are confused most."""
     if len(evaluation.classes) <= _MATRIX_CLASSES:
-        matrix = _matrix(evaluation)
-        if max(map(cell_len, matrix.splitlines())) <= width:
-            return f"Confusion matrix: rows are true classes, columns predicted ones\n{matrix}"
+        for matrix in (_matrix_with_names(evaluation), _matrix_with_numbers(evaluation)):
+            if matrix and max(map(cell_len, matrix.splitlines())) <= width:
+                return f"Confusion matrix: rows are true classes, columns predicted ones\n{matrix}"
     return _most_confused(evaluation, width)
 
 
-def _matrix(evaluation: Evaluation) -> str:
-    """Return the matrix as wide as it wants to be."""
+def _matrix_with_names(evaluation: Evaluation) -> str:
+    """Return the matrix with classes at the head of its columns; nothing where their names are long."""
+    names = [printable(name) for name in evaluation.classes]
+    if max(map(cell_len, names)) > _SHORT_NAME:
+        return ""
+    rows = [(name, *map(str, counts)) for name, counts in zip(names, evaluation.confusion, strict=True)]
+    return table(("", *names), rows, width=10_000, gap=0)
+
+
+def _matrix_with_numbers(evaluation: Evaluation) -> str:
+    """Return the matrix as wide as it wants to be, its classes numbered."""
     numbers = [str(number) for number in range(1, len(evaluation.classes) + 1)]
     named = zip(numbers, evaluation.classes, evaluation.confusion, strict=True)
     rows = [(f"{number}: {printable(name)}", *map(str, counts)) for number, name, counts in named]

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord
 from ftcli.report.text import printable
+from ftcli.report.wording import plain
 
 
 class QuietProgress:
@@ -81,8 +82,8 @@ class LineProgress(QuietProgress):
         width = len(str(self.plan.epochs))
         self._print(
             f"epoch {record.epoch:>{width}}/{self.plan.epochs} {record.phase}: "
-            f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.4f}, "
-            f"val loss {record.val['loss']:.4f} accuracy {record.val['accuracy']:.4f}, "
+            f"train loss {plain(record.train_loss, 4)} accuracy {record.train_accuracy:.4f}, "
+            f"val loss {plain(record.val['loss'], 4)} accuracy {record.val['accuracy']:.4f}, "
             f"{record.seconds:.1f} s{' *' if best else ''}"
         )
         if record.probe is not None:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,21 +16,43 @@ from rich.text import Text
 # Control characters, those that turn the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_NAME = 12
+"""Names are given this many columns, or what they need, however narrow the screen is."""
+
+_UNBOUNDED = 10_000
+
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, numbers_from: int = 1, gap: int = 1
 ) -> str:
-    """Return a table; columns from `numbers_from` on are set flush right and never broken."""
+    """Return a table; columns from `numbers_from` on are set flush right and never broken.
+
+    Names are broken to keep to the width, but nothing is left out: where there is no room for the numbers and a
+    beginning of every name, the table is wider, and the terminal breaks its lines.
+    """
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="", padding=(0, gap))
-    for position, name in enumerate(header):
+    widths = _widths(header, rows, width - 2, numbers_from, gap)
+    for position, (name, cells) in enumerate(zip(header, widths, strict=True)):
         number = position >= numbers_from
-        grid.add_column(Text(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
+        grid.add_column(Text(name), justify="right" if number else "left", no_wrap=number, overflow="fold", width=cells)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     screen = io.StringIO()
-    Console(file=screen, width=width - 2, color_system=None, legacy_windows=False).print(grid)
+    Console(file=screen, width=_UNBOUNDED, color_system=None, legacy_windows=False).print(grid)
     lines = screen.getvalue().splitlines()
     return "\n".join(f"  {line}".rstrip() for line in lines)
+
+
+def _widths(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, numbers_from: int, gap: int) -> list[int]:
+    """Return how wide each column is: as wide as its cells, but for names that must share what is left."""
+    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
+    spare = width - (len(header) - 1) * (2 * gap + 1) - sum(widths)
+    names = range(min(numbers_from, len(header)))
+    while spare < 0 and any(widths[name] > _NAME for name in names):
+        widest = max(names, key=lambda name: widths[name])
+        widths[widest] -= 1
+        spare += 1
+    return widths
 
 
 def prose(text: str, width: int) -> str:

@@ -21,6 +21,8 @@ NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_preci
 
 _NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
 
+_VERY_LARGE = 1e5
+
 
 def metric_name(name: str) -> str:
     """Return a metric's name in words, saying which ones are better when they are lower."""
@@ -30,7 +32,12 @@ def metric_name(name: str) -> str:
 
 def figure(name: str, value: float) -> str:
     """Return a metric's value: a percentage, or a plain number for what is no share."""
-    return f"{value:.3f}" if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+    return plain(value, 3) if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+
+
+def plain(value: float, digits: int) -> str:
+    """Return a number that may be anything, such as a loss: with a power of ten where it is very large."""
+    return f"{value:.{digits}f}" if abs(value) < _VERY_LARGE else f"{value:.{digits}e}"
 
 
 def interval_text(name: str, interval: Interval) -> str:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from ftcli.records import EpochRecord
@@ -32,11 +34,25 @@ def test_a_long_run_shows_a_dozen_epochs_with_first_last_best_and_the_start_of_e
     shown = shown_epochs(records, 212)
     assert len(shown) == 12
     assert {0, 100, 200, 211, 299} <= set(shown)
-    assert len(epochs_text(records, 212).splitlines()) == 2 + 12
+    *rows, said = epochs_text(records, 212).splitlines()
+    assert len(rows) == 2 + 12
+    assert said.strip() == "12 of 300 epochs; metrics.jsonl has them all"
 
 
 def test_more_phases_than_rows_still_leave_the_best_and_the_last_epoch():
-    assert {39, 17} <= set(shown_epochs(_records(40, phases=40), 18))
+    assert {49, 17} <= set(shown_epochs(_records(50, phases=50), 18))
+
+
+def test_no_epoch_of_a_run_of_forty_is_left_out():
+    text = epochs_text(_records(40), 18)
+    assert len(text.splitlines()) == 2 + 40
+    assert "metrics.jsonl" not in text
+
+
+def test_a_loss_that_has_exploded_is_a_power_of_ten():
+    (record,) = _records(1)
+    text = epochs_text([dataclasses.replace(record, train_loss=569557785455170813952.0)], 1)
+    assert text.splitlines()[-1].split() == ["head0", "*", "1", "5.6956e+20", "1.5000", "0.0", "%", "1.2"]
 
 
 @pytest.mark.parametrize("epochs", [2, 40, 300])

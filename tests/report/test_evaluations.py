@@ -46,7 +46,9 @@ def test_many_classes_are_cut_to_thirty_rows_with_a_word_about_the_rest():
 
 
 def test_few_classes_show_a_confusion_matrix_and_many_the_most_confused_pairs():
-    assert "1: ants 66 11\n  2: bees  0 76" in evaluation_text(_evaluation(range(0, 22, 2)))
+    assert "       ants bees\n  ──────────────\n  ants   66   11\n  bees    0   76" in evaluation_text(
+        _evaluation(range(0, 22, 2))
+    )
     many = evaluation_text(_evaluation(range(21), images=90, classes=_classes(30)))
     assert "Confusion matrix" not in many
     assert _line(many.split("Most confused")[1], "class-000").split()[:3] == ["class-000", "class-001", "1"]
@@ -77,3 +79,26 @@ def test_markup_in_names_is_shown_as_it_is():
 def test_names_that_no_terminal_can_show_are_escaped():
     assert printable("a\x1b[31m\n\udcff é.jpg") == "a\\x1b[31m\\n\\udcff é.jpg"
     evaluation_text(_evaluation([0], classes=("a\udcff", "b\n"))).encode("utf-8")
+
+
+@pytest.mark.parametrize("width", [10, 40, 62, 66])
+def test_a_narrow_screen_loses_no_name_and_no_figure(width):
+    evaluation = _evaluation(range(0, 90, 7), images=90, classes=("ants", "a-class-of-rather-many-letters"))
+    wide, narrow = (evaluation_text(evaluation, width=columns) for columns in (120, width))
+    for row in ("accuracy", "ants"):
+        assert _line(narrow, row).split() == _line(wide, row).split()
+    assert {word for word in wide.split() if "." in word} <= set(narrow.split())
+    assert "a-class-of-r" in narrow
+    assert "class" in _line(narrow, "class").split()
+
+
+def test_a_matrix_of_classes_that_are_digits_has_them_at_the_head_of_its_columns():
+    text = evaluation_text(_evaluation([0], images=30, classes=tuple(map(str, range(10)))))
+    head, _, first, *_ = text.partition("predicted ones\n")[2].splitlines()
+    assert head.split() == list("0123456789")
+    assert first.split() == ["0", "2", "1", *8 * "0"]
+
+
+def test_a_matrix_of_long_names_numbers_them():
+    text = evaluation_text(_evaluation(range(0, 22, 2), classes=("carpenter ants", "bees")))
+    assert "1: carpenter ants 66 11\n  2: bees            0 76" in text
