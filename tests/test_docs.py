@@ -16,6 +16,7 @@ from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.comparison import compare_predictions
 from ftcli.evaluation.findings import Findings, RunPair
 from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.seen import Seen
 from ftcli.evaluation.temperature import calibrate
 
 REPOSITORY = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def test_every_key_of_the_json_of_eval_and_compare_is_documented() -> None:
     findings = Findings(("a", "b"), (RunPair(compare_predictions(a, b), {}, {}, (True, True), None),), (), ())
     evaluation = evaluate(a, resamples=10)
     calibration = calibrate(a, a, source="val")
-    result = EvalResult(Path("a"), "val", chose_epoch=True, evaluation=evaluation, calibration=calibration)
+    result = EvalResult(Path("a"), "val", Seen(9, 0, 9), evaluation=evaluation, calibration=calibration)
     for value in (findings.to_json(), result.to_json(), abstention(a, target=0.9).to_json()):
         for key in keys_of({**value, "metrics": {}}):
             assert f'"{key}"' in page, key

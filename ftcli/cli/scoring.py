@@ -113,14 +113,14 @@ def _text(result: EvalResult, columns: int) -> str:
     from ftcli.report.findings import gates_text
     from ftcli.report.reliability import abstention_text, calibration_text
     from ftcli.report.text import prose
-    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, unchecked_text
+    from ftcli.report.wording import unchecked_text
 
     parts = [
         _title(result),
         evaluation_text(result.evaluation, width=columns),
         result.calibration and calibration_text(result.calibration, width=columns),
         result.abstention and abstention_text(result.abstention, width=columns),
-        prose(VAL_CHOSE_THE_EPOCH, columns) if result.chose_epoch else "",
+        *(prose(note, columns) for note in _notes(result)),
         unchecked_text(result.unchecked),
         gates_text(result.gates, width=columns),
     ]
@@ -129,10 +129,20 @@ def _text(result: EvalResult, columns: int) -> str:
 
 def _markdown(result: EvalResult) -> str:
     from ftcli.report.evaluation_markdown import evaluation_markdown
-    from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
-    note = VAL_CHOSE_THE_EPOCH if result.chose_epoch else ""
-    return evaluation_markdown(result.evaluation, result.gates, title=_title(result), note=note)
+    return evaluation_markdown(result.evaluation, result.gates, title=_title(result), note="\n\n".join(_notes(result)))
+
+
+def _notes(result: EvalResult) -> tuple[str, ...]:
+    """Return what keeps the figures from being taken at their word."""
+    from ftcli.evaluation.findings import Pending
+    from ftcli.report.seen import seen_notes
+    from ftcli.report.text import printable
+    from ftcli.report.wording import pending_text
+
+    run = result.unfinished
+    pending = () if run is None else (printable(pending_text(Pending(str(run), (str(run),), ()))),)
+    return (*seen_notes(result.seen), *pending)
 
 
 def _title(result: EvalResult) -> str:
@@ -158,7 +168,7 @@ def compare(
     _check_form(as_json=as_json, markdown=markdown)
     from ftcli.commands.compare import compare_runs
     from ftcli.commands.gating import write_junit
-    from ftcli.evaluation.gates import Rules, check_metric, parse_rule, raise_failed
+    from ftcli.evaluation.gates import Rules, check_limits, check_metric, parse_rule, raise_failed
     from ftcli.report.findings import findings_text
     from ftcli.report.findings_markdown import findings_markdown
     from ftcli.run.outputs import check_output
@@ -167,6 +177,7 @@ def compare(
         check_output(junit)
     metrics = tuple(dict.fromkeys(check_metric(name) for name in metric or ["accuracy"]))
     rules = Rules(tuple(dict.fromkeys(parse_rule(text) for text in fail_if or [])), metrics, alpha)
+    check_limits(rules)
     findings = compare_runs(runs, rules)
     if junit is not None:
         write_junit(junit, findings.gates, suite="ftcli compare")

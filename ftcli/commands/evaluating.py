@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.scored_images import ScoredImages, folder_images, has_splits, split_images
+from ftcli.commands.seen_images import seen_images
 from ftcli.data.dataset import TRAIN, VAL
 from ftcli.data.inspection import BadImage
 from ftcli.data.notices import skipped_notices
@@ -15,10 +16,12 @@ from ftcli.evaluation.expectations import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
+from ftcli.evaluation.seen import Seen
 from ftcli.evaluation.temperature import Calibration, calibrate
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import recipe_from
 from ftcli.records import Gate
+from ftcli.run.directory import RunDirectory
 from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.predictions_file import write_predictions
 
@@ -47,18 +50,20 @@ class Scoring:
 class EvalResult:
     """How a checkpoint does on some images, and whether that meets what its recipe expects.
 
-    `unchecked` names the expectations that speak of other images.
+    `unchecked` names the expectations that speak of other images; `unfinished` is the run that the checkpoint belongs
+    to, where its training has not ended.
     """
 
     checkpoint: Path
     source: str
-    chose_epoch: bool
+    seen: Seen
     evaluation: Evaluation
     calibration: Calibration | None = None
     abstention: Abstention | None = None
     gates: tuple[Gate, ...] = ()
     unchecked: tuple[str, ...] = ()
     skipped: tuple[BadImage, ...] = ()
+    unfinished: Path | None = None
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -71,6 +76,8 @@ class EvalResult:
             **self.evaluation.to_json(),
             "checkpoint": str(self.checkpoint),
             "source": self.source,
+            "unfinished": [] if self.unfinished is None else [str(self.unfinished)],
+            "seen": self.seen.to_json(),
             "skipped": [each.to_json() for each in self.skipped],
             "temperature": self.calibration and self.calibration.to_json(),
             "abstention": self.abstention and self.abstention.to_json(),
@@ -110,13 +117,14 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     return EvalResult(
         checkpoint.path,
         images.source,
-        chose_epoch=scoring.data is None and images.split == VAL and recipe.chooses_epoch,
+        seen=seen_images(path, recipe, images, own_split=scoring.data is None),
         evaluation=evaluation,
         calibration=None if fit is None else _calibrate(subject, fit, predictions),
         abstention=None if target is None else abstention(predictions, target=target),
         gates=check_expectations(recipe.expect, evaluation, split=images.split, run=str(checkpoint.path)),
         unchecked=unchecked(recipe.expect, split=images.split),
         skipped=images.skipped,
+        unfinished=path if path.is_dir() and not RunDirectory(path).summary.is_file() else None,
     )
 
 

@@ -22,6 +22,8 @@ FORMS: dict[Kind, str] = {
 }
 """Every rule as it is written, with an example of its limit."""
 
+_UNBOUNDED = frozenset({"log_loss"})
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -68,6 +70,23 @@ def _limit(kind: Kind, text: str) -> float:
         hint = f"Write it as {FORMS[kind]}; 0.01 is one point."
         raise UsageError(f"{text!r} is no limit of {kind}", where="--fail-if", hint=hint)
     return limit
+
+
+def check_limits(rules: Rules) -> None:
+    """Raise UsageError for a limit that no difference of a metric can pass, such as per cent where shares are meant."""
+    bounded = [metric for metric in rules.metrics if metric not in _UNBOUNDED]
+    for rule in rules.rules:
+        if bounded and rule.limit >= 1:
+            points = rule.limit / 100
+            meant = f"{rule.kind}:{points:g}"
+            hint = (
+                f"For {rule.limit:g} point{'s' * (rule.limit != 1)} write {meant}."
+                if points < 1
+                else "0.01 is one point."
+            )
+            raise UsageError(
+                f"{rule} can never fail; {metric_words(bounded[0])} goes from 0 to 1", where="--fail-if", hint=hint
+            )
 
 
 def check_metric(name: str) -> str:

@@ -171,6 +171,10 @@ def test_gates_refuse_a_run_that_has_not_finished(ftcli: Ftcli, make_run):
     ("arguments", "words"),
     [
         (("--fail-if", "wors"), "Did you mean worse?"),
+        (("--fail-if", "drop:2"), "drop:2 can never fail; accuracy goes from 0 to 1\nFor 2 points write drop:0.02."),
+        (("--fail-if", "drop:1", "--metric", "macro_f1"), "For 1 point write drop:0.01."),
+        (("--fail-if", "not-equivalent:2", "--metric", "log_loss", "--metric", "ece"), "write not-equivalent:0.02."),
+        (("--fail-if", "drop:500"), "0.01 is one point."),
         (("--metric", "acuracy"), "Did you mean accuracy?"),
         (("--metric", "top5_accuracy"), "more than five classes"),
         (("--alpha", "0.7"), "--alpha"),

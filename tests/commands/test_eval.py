@@ -52,7 +52,52 @@ def test_eval_shows_intervals_classes_and_the_warning_about_val(ftcli: Ftcli, ru
     shown = ftcli("eval", run).out
     for words in ("95 % interval", "accuracy", "log loss", "precision", "recall", "blue", "flatters"):
         assert words in shown
-    assert "flatters" not in ftcli("eval", run, "--split", "train").out
+    for form in ((), ("--markdown",)):
+        shown = " ".join(ftcli("eval", run, "--split", "train", *form).out.split())
+        assert "The network was trained on these images, which flatters it" in shown
+        assert "best epoch was chosen" not in shown
+    assert ftcli("eval", run, "--split", "train", "--json").json["seen"] == {"trained_on": 18, "chose_epoch": 0}
+
+
+@pytest.mark.parametrize("given", ["", "checkpoints/best.safetensors"], ids=["run", "checkpoint"])
+def test_images_that_the_run_has_met_are_counted_by_their_content(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path, given: str
+) -> None:
+    write_images(tmp_path / "mixed/red", count=4, colour=(180, 90, 70), side=30)
+    for split, name in (("train", "0"), ("train", "1"), ("val", "2")):
+        shutil.copy(tiny / split / f"red/00{name}.png", tmp_path / f"mixed/red/{split}-{name}.png")
+    arguments = ("eval", run / given, "--data", tmp_path / "mixed")
+    assert ftcli(*arguments, "--json").json["seen"] == {"trained_on": 2, "chose_epoch": 1}
+    shown = " ".join(ftcli(*arguments).out.split())
+    assert "The network was trained on 2 of these 7 images, which flatters it" in shown
+    assert "The best epoch was chosen on 1 of these 7 images, which flatters it" in shown
+
+
+def test_without_the_training_images_nobody_knows_how_many_were_met(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (run / "recipe.yaml").read_text()
+    assert str(tiny) in text
+    here = tmp_path / "moved"
+    shutil.copytree(tiny, here)
+    Path("other.yaml").write_text(text.replace(str(tiny), str(here)))
+    ftcli("train", "other.yaml", "--name", "b", "epochs=2")
+    here.rename(tmp_path / "away")
+    arguments = ("--data", tmp_path / "away/val", "--json")
+    assert ftcli("eval", "runs/b", *arguments).json["seen"] == {"trained_on": None, "chose_epoch": 12}
+    best = "runs/b/checkpoints/best.safetensors"
+    assert ftcli("eval", best, *arguments).json["seen"] == {"trained_on": None, "chose_epoch": None}
+
+
+def test_eval_of_a_run_that_has_not_finished_says_so(ftcli: Ftcli, run: Path) -> None:
+    assert ftcli("eval", run, "--json").json["unfinished"] == []
+    assert "has not finished" not in ftcli("eval", run).out
+    (run / "summary.json").unlink()
+    for form in ((), ("--markdown",)):
+        shown = " ".join(ftcli("eval", run, *form).out.split())
+        assert f"{run} has not finished: its figures are those of its epochs so far. Finish it:" in shown
+    assert ftcli("eval", run, "--json").json["unfinished"] == [str(run)]
+    assert ftcli("eval", run / "checkpoints/best.safetensors", "--json").json["unfinished"] == []
 
 
 def test_classes_are_matched_by_name_and_not_by_order(ftcli: Ftcli, run: Path, tmp_path: Path) -> None:
@@ -87,6 +132,10 @@ def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> No
     whole = best.read_bytes()
     Path("short.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "short.safetensors: is not a readable checkpoint" in ftcli("eval", "short.safetensors", code=2).err
+    Path("evil.pth").write_bytes(b"PK\x03\x04" + bytes(60))
+    Path("empty.safetensors").touch()
+    for other in ("evil.pth", "empty.safetensors", "recipe.yaml"):
+        assert f"{other}: is no checkpoint of ftcli, nor any" in ftcli("eval", other, code=2).err
     save_file({"a": zeros(1)}, "plain.safetensors")
     assert "not ftcli's description" in ftcli("eval", "plain.safetensors", code=2).err
     best.unlink()

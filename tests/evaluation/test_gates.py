@@ -2,7 +2,7 @@ import pytest
 
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.evidence import PairEvidence
-from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
+from ftcli.evaluation.gates import Rule, Rules, check_limits, check_metric, judge, parse_rule, raise_failed
 from ftcli.evaluation.pairing import pair_by_content
 from ftcli.records import Gate
 
@@ -131,3 +131,11 @@ def test_of_several_runs_a_failed_gate_names_its_run():
     assert str(several.value).splitlines() == [
         f"gate expect >= 0.9: {run}: val_accuracy is 0.8000." for run in ("seed-0", "seed-1")
     ]
+
+
+def test_a_limit_that_no_difference_reaches_is_refused_unless_the_metric_has_no_bounds() -> None:
+    rules = (parse_rule("drop:2"), parse_rule("not-equivalent:3"))
+    check_limits(Rules(rules, ("log_loss",)))
+    check_limits(Rules((parse_rule("drop:0.99"), parse_rule("worse"))))
+    with pytest.raises(UsageError, match="drop:2 can never fail; ECE"):
+        check_limits(Rules(rules, ("log_loss", "ece")))
