@@ -17,6 +17,9 @@ from ftcli.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
 _LARGEST_BYTES = 200_000
 """Far beyond any recipe; what is larger would only take long to be refused."""
 
+_GIVE_A_PATH = "Give the path of a recipe such as config.yaml."
+_NO_PIPES = "Pipes, - and <(...) are not taken: write the recipe to a file first."
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply `KEY=VALUE` overrides.
@@ -29,12 +32,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def _read(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():  # a pipe or a device may never end
-            raise UsageError("is not a file", where=str(path), hint="Give the path of a recipe such as config.yaml.")
+            raise UsageError("is not a file", where=str(path), hint=f"{_GIVE_A_PATH} {_NO_PIPES}")
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
         near = difflib.get_close_matches(path.name, _recipes_beside(path), n=1)
-        hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the path of a recipe such as config.yaml."
+        hint = f"Did you mean {path.parent / near[0]}?" if near else _GIVE_A_PATH
+        hint = f"{_GIVE_A_PATH} {_NO_PIPES}" if str(path) == "-" else hint
         raise UsageError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
     if len(content) > _LARGEST_BYTES:
         raise RecipeError([Problem("", f"larger than {_LARGEST_BYTES:,} bytes, so not a recipe", str(path))])

@@ -38,6 +38,9 @@ _SENTENCES = {
     "union_tag_invalid": "must be one of {expected_tags}",
 }
 
+_MEANT = {"gpu": "cuda"}
+"""What some words mean whose letters are nearer to another one."""
+
 _SHOWN_CHARACTERS = 80
 """How much of a wrong value an error repeats."""
 
@@ -131,4 +134,6 @@ def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | No
 
 def _nearest(given: object, valid: Sequence[str]) -> str | None:
     words = [part for word in valid for part in _words(word)]
+    if _MEANT.get(str(given).lower()) in words:
+        return _MEANT[str(given).lower()]
     return next(iter(difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)), None)

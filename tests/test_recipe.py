@@ -47,6 +47,13 @@ def test_a_written_recipe_reads_back_as_the_same_recipe(recipe_file: Path, tmp_p
     assert recipe_from(json.loads(recipe.model_dump_json()), source="checkpoint") == recipe
 
 
+def test_gpu_is_taken_for_cuda_though_its_letters_are_nearer_to_cpu(recipe_file: Path) -> None:
+    for given in ("gpu", "GPU"):
+        (problem,) = problems_of(recipe_file, f"device={given}")
+        assert "device: must be 'auto', 'cpu', 'cuda' or 'mps'" in problem
+        assert problem.endswith("(did you mean 'cuda'?)")
+
+
 def test_a_recipe_cannot_be_changed(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file)
     with pytest.raises(ValueError, match="frozen"):

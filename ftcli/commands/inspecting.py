@@ -10,7 +10,7 @@ from ftcli.data.cores import available_cores
 from ftcli.data.dataset import Dataset, Sample
 from ftcli.data.findings import Finding
 from ftcli.data.hygiene import content_findings
-from ftcli.data.inspection import BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
+from ftcli.data.inspection import SKIP_THEM, BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
 from ftcli.data.notices import finding_notices, skipped_notices
 from ftcli.errors import DatasetError
 from ftcli.recipe import Recipe
@@ -52,7 +52,7 @@ def inspect_dataset(recipe: Recipe, dataset: Dataset, *, heard: Heard = unheard)
     samples = [*dataset.splits["train"], *dataset.splits["val"]]
     survey = survey_images(samples, workers=available_cores(), heard=heard)
     if recipe.data.on_bad_image == "error":
-        survey.refuse_bad()
+        survey.refuse_bad(otherwise=SKIP_THEM)
     if survey.bad:
         dataset = _without(recipe, dataset, survey)
     facts = {fact.name: fact for fact in survey.facts}

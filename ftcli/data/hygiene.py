@@ -10,7 +10,7 @@ from ftcli.data.dataset import Dataset
 from ftcli.data.duplicates import duplicate_findings
 from ftcli.data.findings import Case, Finding, counted
 from ftcli.data.grouping import groups_in_several_splits
-from ftcli.data.inspection import BadImage
+from ftcli.data.inspection import SKIP_THEM, BadImage
 
 
 def content_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -32,7 +32,7 @@ def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterable[Fi
             "bad-image",
             f"{counted(len(bad), 'image', 'images')} cannot be used"
             + (", and the recipe skips them." if skipped else "; `ftcli train` will refuse them."),
-            advice if skipped else f"{advice} Or set data.on_bad_image: skip.",
+            advice if skipped else f"{advice} {SKIP_THEM}",
             tuple(Case((each.path,), each.reason) for each in bad),
         )
 

@@ -14,6 +14,9 @@ from ftcli.errors import ImageError, one_line
 
 _T = TypeVar("_T")
 
+SKIP_THEM = "Or set data.on_bad_image: skip."
+"""What else can be done about bad images, where there is a recipe to change."""
+
 Heard = Callable[[int, int], None]
 """Hears how many images have been looked at, of how many."""
 
@@ -56,11 +59,11 @@ class Survey:
     facts: tuple[ImageFacts, ...]
     bad: tuple[BadImage, ...]
 
-    def refuse_bad(self) -> None:
-        """Raise one ImageError that names every bad image."""
+    def refuse_bad(self, *, otherwise: str = "") -> None:
+        """Raise one ImageError that names every bad image; `otherwise` says what else can be done about them."""
         if not self.bad:
             return
-        advice = " ".join(dict.fromkeys(each.advice for each in self.bad))
+        advice = " ".join(filter(None, dict.fromkeys([*(each.advice for each in self.bad), otherwise])))
         if len(self.bad) == 1:
             raise ImageError(self.bad[0].reason, where=self.bad[0].path, hint=advice)
         lines = [

@@ -56,9 +56,7 @@ def load_tensors(path: Path) -> TensorFile:
             description = _description(metadata, path)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"is not a readable checkpoint: {error}", where=str(path), hint="Is the file complete?"
-        ) from error
+        raise _unreadable(path, error) from error
     if metadata.get(_CHECKSUM) != _checksum(metadata[_KEY], tensors):
         hint = "The file was damaged or edited: restore it from a copy, or train the run again."
         raise CheckpointError("is not what ftcli wrote: its checksum is another", where=str(path), hint=hint)
@@ -79,6 +77,22 @@ def describes_itself(path: Path) -> bool:
 def damaged_description(path: Path, error: Exception) -> CheckpointError:
     """Return the error for a description that lacks something or has it wrong."""
     return CheckpointError(f"has a damaged description: {error}", where=str(path))
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Return the error for a file that safetensors refuses: one of another kind, or one that was cut or damaged."""
+    try:
+        with path.open("rb") as file:
+            begins_as_one = file.read(9)[8:] == b"{"  # the length of a header, and the header, which is JSON
+    except OSError:
+        begins_as_one = True  # `error` says what is wrong
+    if begins_as_one:
+        return CheckpointError(f"is not a readable checkpoint: {error}", where=str(path), hint="Is the file complete?")
+    return CheckpointError(
+        "is no checkpoint of ftcli, nor any other safetensors file",
+        where=str(path),
+        hint="Give a run directory or a .safetensors file that ftcli train wrote.",
+    )
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:

@@ -45,6 +45,7 @@ def without_bad(damaged: Path, target: Path) -> Path:
 def test_every_bad_image_of_train_and_val_is_named_before_a_run_is_made(ftcli: Ftcli, recipe: Path) -> None:
     err = ftcli("train", recipe, "data.on_bad_image=error", code=3).err
     assert "3 images cannot be used" in err
+    assert "Or set data.on_bad_image: skip." in err
     for name in BAD:
         assert name in err
     assert not Path("runs").exists()

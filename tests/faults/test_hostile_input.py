@@ -82,6 +82,8 @@ def wide() -> str:
     [
         (lambda: "/dev/zero", "/dev/zero: is not a file"),
         (pipe, "pipe.yaml: is not a file"),
+        (pipe, "Pipes, - and <(...) are not taken"),
+        (lambda: "-", "Pipes, - and <(...) are not taken"),
         (folder, "folder.yaml: is not a file"),
         (loop, "loop.yaml: cannot read the recipe: "),
         (large, "larger than 200,000 bytes"),
