@@ -67,7 +67,7 @@ class DataSection(Section):
 
     root: Annotated[str, Field(min_length=1)] = Field(
         description="A folder with train/ and val/ (and test/), or one folder of class folders; "
-        "`digits` is the built-in dataset."
+        "`digits` is the built-in dataset. A relative path starts at the directory in which the command is given."
     )
     val_fraction: Fraction | None = Field(
         default=None,

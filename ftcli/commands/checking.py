@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from ftcli.cache.errors import CacheError
 from ftcli.cache.naming import cache_directory, read_descriptions
-from ftcli.commands.preparing import open_recipe_dataset
+from ftcli.commands.preparing import image_root, open_recipe_dataset
 from ftcli.data.appearance import Look, appearance_findings, look_at
 from ftcli.data.builtin import DIGITS
 from ftcli.data.contents import Contents, contents_of
 from ftcli.data.cores import available_cores
-from ftcli.data.dataset import Dataset
+from ftcli.data.dataset import Dataset, val_folder_of
 from ftcli.data.findings import Finding, with_level
 from ftcli.data.hygiene import bad_image_findings, content_findings
 from ftcli.data.inspection import BadImage, attempt_all, bad_image
@@ -79,12 +79,14 @@ class Progress(Protocol):
 def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> CheckResult:
     """Look at every image of a folder, or of the dataset that a recipe names.
 
-    Raises DatasetError where there is no folder, and UsageError for a recipe beside options that would contradict it.
+    Raises DatasetError where there is no folder, and UsageError for options that a recipe or a val folder contradicts.
     """
     recipe = _recipe(source, options)
     if recipe.data.root != DIGITS and not _is_folder(recipe.data.root):
         open_recipe_dataset(recipe)  # says what is there instead
     try:
+        if options.val_fraction is not None:
+            _refuse_val_folder(recipe, source)
         dataset = open_recipe_dataset(recipe)
     except DatasetError as error:
         return CheckResult(recipe.data.root, None, (_layout(error),))
@@ -104,6 +106,16 @@ def _recipe(source: str, options: CheckOptions) -> Recipe:
             hint="Leave the options out, or give the folder of images instead of the recipe.",
         )
     return load_recipe(path)
+
+
+def _refuse_val_folder(recipe: Recipe, source: str) -> None:
+    """Raise UsageError where val has a folder, so that nothing is cut from train."""
+    if (folder := val_folder_of(image_root(recipe))) is not None:
+        raise UsageError(
+            f"there is a {folder}/ folder, so --val-fraction would be ignored",
+            where=source,
+            hint=f"Leave --val-fraction out, or move {folder}/ away.",
+        )
 
 
 def _is_folder(path: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftcli.commands.elsewhere import naming_where_it_began
 from ftcli.commands.scored_images import ScoredImages, folder_images, has_splits, split_images
 from ftcli.commands.seen_images import seen_images
 from ftcli.data.dataset import TRAIN, VAL
@@ -107,8 +108,9 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
     subject = _Subject(checkpoint, recipe, scoring)
-    images = _images(subject)
-    fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
+    with naming_where_it_began(RunDirectory(checkpoint.path.parent.parent), recipe):
+        images = _images(subject)
+        fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
     predictions = _predict(subject, images)
     if scoring.predictions is not None:
         make_folder(scoring.predictions)

@@ -60,12 +60,17 @@ def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = ()) -> Da
     """Open the dataset that a recipe names, without some images; the built-in one is written on first use."""
     data = recipe.data
     return open_dataset(
-        digits_folder(DATA_DIR) if data.root == DIGITS else Path(data.root),
+        image_root(recipe),
         val_fraction=data.val_fraction,
         default_val_fraction=DEFAULT_VAL_FRACTION,
         group_by=data.group_by,
         left_out=left_out,
     )
+
+
+def image_root(recipe: Recipe) -> Path:
+    """Return the folder of a recipe's images; the built-in one is written on first use."""
+    return digits_folder(DATA_DIR) if recipe.data.root == DIGITS else Path(recipe.data.root)
 
 
 def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.driving import TrainResult, drive, finished_result, write_best
+from ftcli.commands.elsewhere import naming_where_it_began
 from ftcli.commands.jobs import Begun, Job, make_job
 from ftcli.commands.preparing import Preparation, prepare
 from ftcli.commands.supervision import Supervision
@@ -77,13 +77,8 @@ def check_raised(run: RunDirectory, raised: Recipe) -> None:
 
 def _prepare(run: RunDirectory, recipe: Recipe) -> Preparation:
     """Prepare a run's recipe; where its images are not found here, say where the run began."""
-    try:
+    with naming_where_it_began(run, recipe):
         return prepare(recipe)
-    except DatasetError as error:
-        began = Path(read_environment(run).get("directory", "."))
-        if not Path(recipe.data.root).is_dir() and (began / recipe.data.root).is_dir():
-            error.hint = f"The run began in another directory; give the command there: cd {shlex.quote(str(began))}"
-        raise
 
 
 def raised_keys(recipe: Recipe, raised: Recipe) -> Changes:

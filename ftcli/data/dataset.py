@@ -14,7 +14,7 @@ from ftcli.data.scanning import list_folder, unreadable
 from ftcli.errors import DatasetError
 from ftcli.recipe import DEFAULT_VAL_FRACTION
 
-__all__ = ["Dataset", "Sample", "open_dataset", "open_scored_folder"]
+__all__ = ["Dataset", "Sample", "open_dataset", "open_scored_folder", "val_folder_of"]
 
 TRAIN, VAL, TEST = "train", "val", "test"
 VAL_FOLDERS = (VAL, "valid", "validation")
@@ -73,6 +73,12 @@ def open_dataset(
         _refuse_misnamed_splits(root, folders)
         return _open_classes(root, reading, fraction=fraction)
     return _open_splits(root, reading, folders=folders, val_folder=val_folder, fraction=fraction)
+
+
+def val_folder_of(root: Path) -> str | None:
+    """Return the name of val's folder in a root with train/, None where val is to be cut. Raises DatasetError."""
+    folders = _folders_of(root)
+    return _val_folder(root, folders) if TRAIN in folders else None
 
 
 def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str | None = None) -> tuple[Sample, ...]:

@@ -255,3 +255,13 @@ def test_the_built_in_digits_have_no_errors(ftcli: Ftcli) -> None:
     outcome = ftcli("check", "digits", "--json")
     assert outcome.json["errors"] == 0
     assert set(findings_of(outcome)) == {"not-compared"}
+
+
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_a_share_to_hold_out_beside_a_val_folder_is_wrong_usage(ftcli: Ftcli, root: Path, name: str) -> None:
+    if name != "val":
+        (root / "val").rename(root / name)
+    outcome = ftcli("check", root, "--val-fraction", "0.3", code=2)
+    assert f"{root}: there is a {name}/ folder, so --val-fraction would be ignored" in outcome.err
+    assert "Leave --val-fraction out" in outcome.err
+    assert outcome.out == ""

@@ -127,6 +127,20 @@ def test_a_class_that_the_checkpoint_does_not_know_is_refused(ftcli: Ftcli, run:
     assert "rde" in outcome.err
 
 
+def test_where_the_run_began_in_another_directory_it_is_named(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = Path.cwd()
+    shutil.copytree(tiny, "photos")
+    ftcli("train", "recipe.yaml", "data.root=photos", "epochs=1", "--name", "b")
+    monkeypatch.chdir(tmp_path)
+    for subject in (began / "runs/b", began / "runs/b/checkpoints/best.safetensors"):
+        err = ftcli("eval", subject, code=3).err
+        assert "photos: there is no such folder" in err
+        assert f"The run began in another directory; give the command there: cd {began}" in err
+    assert "began in another" not in ftcli("eval", began / "runs/b", "--data", "missing", code=3).err
+
+
 def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> None:
     best = run / "checkpoints/best.safetensors"
     whole = best.read_bytes()

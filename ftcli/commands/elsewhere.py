@@ -1,0 +1,33 @@
+"""Owns what to say where a run's images are not found because the run began in another directory."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ftcli.errors import DatasetError
+from ftcli.recipe import Recipe
+from ftcli.run.directory import RunDirectory
+
+
+@contextmanager
+def naming_where_it_began(run: RunDirectory, recipe: Recipe) -> Iterator[None]:
+    """Let the error of a relative `data.root` that is not here, but where the run began, say so.
+
+    A checkpoint that stands alone does not tell where that was, and the error stays as it is.
+    """
+    try:
+        yield
+    except DatasetError as error:
+        root = Path(recipe.data.root)
+        began = Path(run.facts(run.environment).get("directory", "."))
+        if Path(error.where or "") == root and not _is_folder(root) and _is_folder(began / root):
+            error.hint = f"The run began in another directory; give the command there: cd {shlex.quote(str(began))}"
+        raise
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where a folder above may not be entered)
