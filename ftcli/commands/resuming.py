@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftcli.commands.driving import TrainResult, drive, finished_result, write_best
 from ftcli.commands.elsewhere import naming_where_it_began
 from ftcli.commands.jobs import Begun, Job, make_job
 from ftcli.commands.preparing import Preparation, prepare
+from ftcli.commands.standing import Point
 from ftcli.commands.supervision import Supervision
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
 from ftcli.evaluation.changes import recipe_changes
@@ -22,12 +22,9 @@ from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.environment import read_environment
 from ftcli.run.files import sweep, write_json, write_text
 from ftcli.run.locking import exclusive
+from ftcli.run.predictions_file import read_predictions
 from ftcli.run.seeds_directory import holds_seeds
 from ftcli.strategies import make_plan
-
-if TYPE_CHECKING:  # torch, which a wrong override must not wait for
-    from ftcli.run.checkpoint import Checkpoint
-    from ftcli.run.resume_state import ResumeState
 
 Changes = Mapping[str, Mapping[str, Any]]
 _RAISABLE = {"epochs", "patience"}
@@ -56,23 +53,28 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
     changes = raised_keys(recipe, raised)
     with exclusive(run):
         if run.summary.is_file() and not changes:
+            run.check_whole()
             sweep(run.path)
             return finished_result(run, _prepare(run, recipe), notice=supervision.progress.notice)
-        point = _Point.read(run)
+        point = Point.read(run)
+        run.check_whole()
         _check_recipe(run, recipe, point)
         preparation = _prepare(run, raised)
         _check_history(preparation, recipe, point.records)
         job = _job(run, preparation, point, supervision)
         _check_images(job)
+        _check_best(job, point)
         _settle(job, point, _since_last_epoch(point, raised) or changes)
         return drive(job)
 
 
 def check_raised(run: RunDirectory, raised: Recipe) -> None:
-    """Raise UsageError where a run cannot go on with this recipe."""
+    """Raise UsageError where a run cannot go on with this recipe, RunDirectoryError where it is damaged."""
     recipe = load_recipe(run.recipe)
     if raised_keys(recipe, raised):
-        _check_history(_prepare(run, raised), recipe, _Point.read(run).records)
+        point = Point.read(run)
+        run.check_whole()
+        _check_history(_prepare(run, raised), recipe, point.records)
 
 
 def _prepare(run: RunDirectory, recipe: Recipe) -> Preparation:
@@ -112,38 +114,7 @@ def _with_phases_by_number(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "strategy": {**strategy, **numbered}}
 
 
-class _Point:
-    """Where a run stands: its last checkpoint and the rest of what is known of that epoch, or neither."""
-
-    def __init__(self, run: RunDirectory, checkpoint: Checkpoint | None, state: ResumeState | None) -> None:
-        self.checkpoint, self.state = checkpoint, state
-        self.records = () if state is None else (*_earlier(run, state.record.epoch - 1), state.record)
-
-    @classmethod
-    def read(cls, run: RunDirectory) -> _Point:
-        """Read a run. Raises CheckpointError or RunDirectoryError, naming the file that is missing or damaged."""
-        from ftcli.run.checkpoint import load_checkpoint
-        from ftcli.run.resume_state import load_state
-
-        if not run.last.is_file():
-            return cls(run, None, None)
-        checkpoint = load_checkpoint(run.last)
-        return cls(run, checkpoint, load_state(run, checkpoint.info.epoch))
-
-
-def _earlier(run: RunDirectory, epochs: int) -> tuple[EpochRecord, ...]:
-    """Return the records of the epochs before the last one; what follows them in the file does not count."""
-    records = tuple(islice(run.records(), epochs)) if epochs else ()
-    if [record.epoch for record in records] != list(range(1, epochs + 1)):
-        raise RunDirectoryError(
-            f"does not hold epochs 1 to {epochs}, one a line, though the last checkpoint is of epoch {epochs + 1}",
-            where=str(run.metrics),
-            hint="The file was cut or edited, so the run cannot be resumed.",
-        )
-    return records
-
-
-def _check_recipe(run: RunDirectory, recipe: Recipe, point: _Point) -> None:
+def _check_recipe(run: RunDirectory, recipe: Recipe, point: Point) -> None:
     """Raise RunDirectoryError when the recipe is not the one that the last checkpoint was trained with."""
     if point.checkpoint is None:
         return
@@ -157,7 +128,7 @@ def _check_recipe(run: RunDirectory, recipe: Recipe, point: _Point) -> None:
         )
 
 
-def _since_last_epoch(point: _Point, raised: Recipe) -> Changes:
+def _since_last_epoch(point: Point, raised: Recipe) -> Changes:
     """Return in what a recipe differs from that of the last epoch.
 
     So what was raised is written down by the next resume where a kill kept this one from it.
@@ -186,7 +157,7 @@ def _check_history(preparation: Preparation, recipe: Recipe, records: Sequence[E
             )
 
 
-def _job(run: RunDirectory, preparation: Preparation, point: _Point, supervision: Supervision) -> Job:
+def _job(run: RunDirectory, preparation: Preparation, point: Point, supervision: Supervision) -> Job:
     """Build the network as the last checkpoint has it; where there is none, as the recipe does."""
     from ftcli.commands.networks import build_recipe_network
     from ftcli.model.backbones import restore_network
@@ -229,7 +200,24 @@ def _check_images(job: Job) -> None:
             )
 
 
-def _settle(job: Job, point: _Point, changes: Changes) -> None:
+def _check_best(job: Job, point: Point) -> None:
+    """Raise RunDirectoryError where the best epoch lacks its files; those of the last epoch are written anew."""
+    from ftcli.run.checkpoint import load_checkpoint
+
+    best_epoch = job.watch().best_epoch
+    if point.state is None or point.state.val_probabilities is not None or best_epoch == 0:
+        return
+    found = load_checkpoint(job.run.best).info.epoch
+    if found != best_epoch:
+        raise RunDirectoryError(
+            f"is of epoch {found}, though {job.recipe.monitor} was best in epoch {best_epoch}",
+            where=str(job.run.best),
+            hint="The files of the run do not belong together.",
+        )
+    read_predictions(job.run.predictions("val"))
+
+
+def _settle(job: Job, point: Point, changes: Changes) -> None:
     """Make every file of the run agree with its last checkpoint, and write down that it was resumed."""
     from ftcli.run.environment import environment
     from ftcli.run.resume_state import remove_states
@@ -246,25 +234,9 @@ def _settle(job: Job, point: _Point, changes: Changes) -> None:
     _tell_differences(job, earlier, now)
     write_json(run.environment, {**earlier, "resumed": [*earlier.get("resumed", []), resumed]})
     run.cut_back(job.records)
-    _settle_best(job, point)
+    if point.state is not None and point.state.val_probabilities is not None:
+        write_best(job, point.state.val_probabilities)  # it may have been stopped while they were written
     remove_states(run, but=len(job.records))
-
-
-def _settle_best(job: Job, point: _Point) -> None:
-    """Give the best epoch its files, in case the run was stopped while they were written."""
-    from ftcli.run.checkpoint import load_checkpoint
-
-    best_epoch = job.watch().best_epoch
-    if point.state is None or best_epoch == 0:
-        return
-    if point.state.val_probabilities is not None:
-        write_best(job, point.state.val_probabilities)
-    elif (found := load_checkpoint(job.run.best).info.epoch) != best_epoch:
-        raise RunDirectoryError(
-            f"is of epoch {found}, though {job.recipe.monitor} was best in epoch {best_epoch}",
-            where=str(job.run.best),
-            hint="The files of the run do not belong together.",
-        )
 
 
 def _tell_differences(job: Job, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -175,6 +175,10 @@ class RunDirectory:
             raise damaged(self.summary, "does not name the run's files")
         check_hashes(self.path, {name: hashes[name] for name in names if name in hashes})
 
+    def check_whole(self) -> None:
+        """Raise RunDirectoryError where the run is finished and a file that it ended with is not as it was then."""
+        self.check_unchanged(*_TEXTS, *_WEIGHTS)
+
     def planned_epochs(self) -> int | None:
         """Read how many epochs the plan has; None where the run does not tell."""
         try:

@@ -15,6 +15,7 @@ from support import Ftcli
 from ftcli.commands.supervision import Clock
 from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
+from ftcli.run.checkpoint import load_checkpoint
 
 STRATEGIES = {
     "feature-extract": "{kind: feature-extract, lr: 1e-2}",
@@ -209,6 +210,86 @@ def test_a_run_without_an_epoch_starts_over(ftcli: Ftcli, tiny: Path) -> None:
     resumed = ftcli("train", "--resume", "runs/parts")
     assert "no epoch was finished, so the run starts over" in resumed.err
     assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+def contents(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_refused_and_not_begun_anew(
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption
+) -> None:
+    recipe = write_recipe(tiny, "fine-tune")
+    ftcli("train", recipe, "--name", "finished")
+    interrupt.after(1)
+    ftcli("train", recipe, "--name", "stopped", code=130)
+    for run, override, epochs in (("finished", ["epochs=6"], "4 epochs"), ("stopped", [], "1 epoch")):
+        Path("runs", run, "checkpoints/last.safetensors").unlink()
+        before = contents(Path("runs", run))
+        err = ftcli("train", "--resume", f"runs/{run}", *override, code=2).err
+        assert f"runs/{run}/checkpoints/last.safetensors: is missing, though metrics.jsonl has {epochs}" in err
+        assert "restore it from a copy, or train a new run" in err
+        assert contents(Path("runs", run)) == before
+    for gone in ("metrics.jsonl", "checkpoints/best.safetensors"):  # what else tells of an epoch
+        Path("runs/stopped", gone).unlink()
+        assert "last.safetensors: is missing, though" in ftcli("train", "--resume", "runs/stopped", code=2).err
+
+
+@pytest.mark.parametrize("override", [[], ["epochs=6"]])
+@pytest.mark.parametrize("damage", ["gone", "cut", "exchanged"])
+def test_a_finished_run_of_which_a_file_is_damaged_is_refused_and_stays_as_it_is(
+    ftcli: Ftcli, tiny: Path, damage: str, override: list[str]
+) -> None:
+    ftcli("train", write_recipe(tiny, "fine-tune"), "--name", "a")
+    run = Path("runs/a")
+    (run / "checkpoints/.last.safetensors.0.tmp").write_text("half")
+    for name in ("checkpoints/best.safetensors", "checkpoints/last.safetensors", "predictions/val.csv"):
+        whole = (run / name).read_bytes()
+        (run / name).unlink()
+        if damage != "gone":
+            (run / name).write_bytes(whole[:-9] if damage == "cut" else (run / "plan.json").read_bytes())
+        before = contents(run)
+        assert f"runs/a/{name}: " in ftcli("train", "--resume", run, *override, code=2).err
+        assert contents(run) == before
+        (run / name).write_bytes(whole)
+    ftcli("train", "--resume", run, *override)
+
+
+def test_an_unfinished_run_without_the_files_of_its_best_epoch_is_refused_and_stays_as_it_is(
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption
+) -> None:
+    interrupt.after(3)
+    ftcli("train", write_recipe(tiny, "fine-tune"), "monitor=val_loss", "--name", "a", code=130)
+    run = Path("runs/a")
+    assert load_checkpoint(run / "checkpoints/best.safetensors").info.epoch < 3, (
+        "the best epoch is not the last one, whose files are written anew"
+    )
+    for name in ("checkpoints/best.safetensors", "predictions/val.csv"):
+        whole = (run / name).read_bytes()
+        (run / name).unlink()
+        before = contents(run)
+        assert f"runs/a/{name}: " in ftcli("train", "--resume", run, code=2).err
+        assert contents(run) == before
+        (run / name).write_bytes(whole)
+
+
+def test_a_run_that_was_killed_just_before_its_first_epoch_counted_starts_over(
+    ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tiny, "fine-tune")
+    ftcli("train", recipe, "--name", "whole")
+
+    def die(*_: object) -> None:
+        raise StoppedAtOnce(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftcli.run.checkpoint.save_checkpoint", die)
+        ftcli("train", recipe, "--name", "a", code=130)
+        assert Path("runs/a/checkpoints/resume.1.safetensors").is_file()
+        ftcli("train", "--resume", "runs/a", code=130)
+        assert Path("runs/a/metrics.jsonl").read_text() == ""
+    assert "no epoch was finished, so the run starts over" in ftcli("train", "--resume", "runs/a").err
+    assert_same_runs(Path("runs/whole"), Path("runs/a"))
 
 
 def test_time_that_is_up_keeps_the_epochs_and_exits_0(
