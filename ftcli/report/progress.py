@@ -101,12 +101,13 @@ class LiveProgress(LineProgress):
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[steps]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
         )
         self.task: TaskID | None = None
+        self._what = ""
 
     def __enter__(self) -> LiveProgress:
         self.bar.start()
@@ -127,13 +128,23 @@ class LiveProgress(LineProgress):
         self._move("features", done, total)
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
-        """Move the bar."""
-        self._move(f"epoch {epoch}", batch, batches)
+        """Move the bar; after the last batch the epoch's end is awaited, which the scoring of val comes before."""
+        if batch < batches:
+            self._move(f"epoch {epoch}", batch, batches)
+        else:
+            self._begin(f"epoch {epoch}: scoring val", None)
 
     def _move(self, what: str, done: int, total: int) -> None:
-        if self.task is None:
-            self.task = self.bar.add_task(what, total=total)
-        self.bar.update(self.task, completed=done, total=total, description=what)
+        if what != self._what:
+            self._begin(what, total)
+        assert self.task is not None
+        self.bar.update(self.task, completed=done, steps=f"{done}/{total}")
+
+    def _begin(self, what: str, total: int | None) -> None:
+        """Put a bar of its own in the place of the last, so that the time that remains is of this one alone."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task, self._what = self.bar.add_task(what, total=total, steps=""), what
 
 
 def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:
