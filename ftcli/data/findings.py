@@ -11,20 +11,36 @@ Level = Literal["error", "warning", "info"]
 
 @dataclass(frozen=True)
 class Case:
-    """One occurrence: the files that it is about, and what is to be said of them alone."""
+    """One occurrence: the files that it is about, and what is to be said of them alone.
+
+    Files of one case are the same image or alike, unless `splits` says in which split each of them is: then they are
+    what these splits hold of one group.
+    """
 
     files: tuple[str, ...]
     note: str | None = None
+    splits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"files", "note"}."""
-        return {"files": list(self.files), "note": self.note}
+        """Return {"files", "note", "splits"}."""
+        return {"files": list(self.files), "note": self.note, "splits": list(self.splits)}
+
+    @property
+    def by_split(self) -> dict[str, list[str]]:
+        """The files of each split, where `splits` tells."""
+        found: dict[str, list[str]] = {}
+        for name, split in zip(self.files, self.splits, strict=True):
+            found.setdefault(split, []).append(name)
+        return found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Case:
         """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         note = value["note"]
-        return cls(tuple(map(text, value["files"])), None if note is None else text(note))
+        files, splits = (tuple(map(text, names)) for names in (value["files"], value.get("splits", ())))
+        if splits and len(splits) != len(files):
+            raise ValueError("a case has as many splits as files, or none")
+        return cls(files, None if note is None else text(note), splits)
 
 
 @dataclass(frozen=True)

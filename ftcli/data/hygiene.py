@@ -9,7 +9,7 @@ from ftcli.data.balance import balance_findings
 from ftcli.data.dataset import Dataset
 from ftcli.data.duplicates import duplicate_findings
 from ftcli.data.findings import Case, Finding, counted
-from ftcli.data.grouping import groups_in_several_splits
+from ftcli.data.grouping import SplitGroup, groups_in_several_splits
 from ftcli.data.inspection import SKIP_THEM, BadImage
 
 
@@ -62,8 +62,10 @@ def _leaking_groups(dataset: Dataset) -> Iterable[Finding]:
             "group-leak",
             f"{counted(len(groups), 'group of data.group_by is', 'groups of data.group_by are')} in several splits.",
             "Move the images of each to one split; `ftcli train` will refuse them.",
-            tuple(
-                Case(tuple(name for names in group.images.values() for name in names), f"group {group.group}")
-                for group in groups
-            ),
+            tuple(map(_case_of_group, groups)),
         )
+
+
+def _case_of_group(group: SplitGroup) -> Case:
+    placed = [(name, split) for split, names in group.images.items() for name in names]
+    return Case(tuple(name for name, _ in placed), f"group {group.group}", splits=tuple(split for _, split in placed))

@@ -80,10 +80,17 @@ def _finding(finding: Finding, width: int) -> str:
 
 
 def case_text(case: Case) -> str:
-    """Return the files of a case, the first of many, and what is to be said of them."""
+    """Return the files of a case, the first of many or of each split, and what is to be said of them."""
+    if case.splits:
+        places = ", ".join(f"{split} ({_first(names)})" for split, names in case.by_split.items())
+        return printable(f"{case.note}: {places}")
     more = len(case.files) - _FILES
     files = " = ".join(printable(name) for name in case.files[:_FILES]) + (f" and {more:,} more" if more > 0 else "")
     return ": ".join(part for part in (files, printable(case.note or "")) if part)
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
 
 
 def _verdict(findings: Sequence[Finding]) -> str:

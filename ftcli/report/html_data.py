@@ -15,10 +15,12 @@ CASES = 5
 
 
 def data_section(run: RecordedRun) -> dict[str, Any]:
-    """Return the findings, the gravest first, and the images that were left out, the first few of each."""
+    """Return the findings, the gravest first, the images that were left out and the strays, the first few of each."""
+    strays = [Case((str(path),)) for path in run.dataset.get("strays", [])]
     return {
         "findings": [{"finding": finding, **_first(finding.cases)} for finding in run.findings],
         "skipped": {"images": len(run.skipped), **_first([Case((each.path,), each.reason) for each in run.skipped])},
+        "strays": {"files": len(strays), **_first(strays)},
     }
 
 

@@ -71,7 +71,8 @@ def test_val_and_test_that_share_images_are_a_warning(ftcli: Ftcli, root: Path) 
 def test_one_image_under_two_labels_is_an_error(ftcli: Ftcli, root: Path) -> None:
     shutil.copy(root / "train/ants/00.png", root / "train/bees/mistake.png")
     (conflict,) = findings_of(ftcli("check", root, "--json", code=3))["label-conflict"]
-    assert conflict["cases"] == [{"files": ["train/ants/00.png", "train/bees/mistake.png"], "note": "ants and bees"}]
+    (case,) = conflict["cases"]
+    assert case == {"files": ["train/ants/00.png", "train/bees/mistake.png"], "note": "ants and bees", "splits": []}
 
 
 def test_a_copy_under_another_label_is_not_a_copy_to_remove(ftcli: Ftcli, root: Path) -> None:
@@ -188,7 +189,10 @@ def test_classes_that_differ_in_capitals_or_encoding_are_told(ftcli: Ftcli, root
 def test_groups_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
     found = findings_of(ftcli("check", root, "--json", "--group-by", "^([0-9]+)", code=3))
     assert len(found["group-leak"][0]["cases"]) == 10
-    assert found["group-leak"][0]["cases"][0]["note"] == "group 00"
+    case = found["group-leak"][0]["cases"][0]
+    assert (case["note"], case["splits"]) == ("group 00", ["train", "train", "val", "val"])
+    shown = ftcli("check", root, "--group-by", "^([0-9]+)", code=3).out
+    assert "group 00: train (train/ants/00.png and 1 more), val (val/ants/00.png and 1 more)" in shown
     unmatched = findings_of(ftcli("check", root, "--json", "--group-by", "^(patient)", code=3))
     assert "finds no group in train/ants/00.png" in unmatched["layout"][0]["message"]
 
@@ -237,7 +241,8 @@ def test_train_warns_of_leaks_in_a_few_lines_and_writes_them_down(ftcli: Ftcli, 
     assert len(err.splitlines()) <= 6
     found = json.loads(Path("runs/a/dataset.json").read_text())["findings"]
     assert {finding["code"] for finding in found} >= {"label-conflict", "leak"}
-    assert found[0]["cases"] == [{"files": ["train/ants/01.png", "val/bees/mistake.png"], "note": "ants and bees"}]
+    (case,) = found[0]["cases"]
+    assert case == {"files": ["train/ants/01.png", "val/bees/mistake.png"], "note": "ants and bees", "splits": []}
     page = Path("runs/a/report.html").read_text()
     start, _, data = page.partition('<section id="data"')
     assert "1 image has more than one label." in start

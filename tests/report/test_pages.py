@@ -231,10 +231,18 @@ def test_findings_in_the_data_come_gravest_first_with_their_first_cases(make_run
 def test_images_that_were_left_out_are_on_the_page(make_run):
     skipped = [{"path": f"train/\u202e{n}.png", "reason": "is <empty>"} for n in range(6)]
     text = Outline(_page(make_run(dataset={"skipped": skipped}))).text
-    assert "Nothing wrong was found in the names and contents of the images." in text
+    assert "Nothing wrong was found" not in text
     assert "6 images that cannot be used are left out, as data.on_bad_image says." in text
     assert "train/\\u202e4.png: is <empty> and 1 more; dataset.json has them all" in text
-    assert "Left out" not in Outline(_page(make_run("without"))).text
+    without = Outline(_page(make_run("without"))).text
+    assert "Left out" not in without
+    assert "Nothing wrong was found in the names and contents of the images." in without
+
+
+def test_a_page_that_leaves_files_out_does_not_say_that_nothing_was_wrong(make_run):
+    text = Outline(_page(make_run(dataset={"strays": ["loose.jpg"]}))).text
+    assert "Nothing wrong was found" not in text
+    assert "1 file or folder is of no class and was left out" in text
 
 
 def test_names_that_are_not_utf8_do_not_keep_a_page_from_being_made(make_run):
