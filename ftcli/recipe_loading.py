@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ftcli.errors import Problem, RecipeError, UsageError
+from ftcli.errors import ModelError, PlanError, Problem, RecipeError, UsageError
 from ftcli.recipe import VOID_WITH_LBFGS, Recipe
 from ftcli.recipe_problems import placed, problems_of, shown
 from ftcli.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
@@ -72,6 +73,34 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
     if problems:
         raise RecipeError(problems)
     return recipe
+
+
+@contextmanager
+def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Let the error of an unknown group or model, or of an impossible plan, say where its key stands.
+
+    That is the line in the file, or the override. Other errors name files, which may be called as keys are.
+    """
+    try:
+        yield
+    except (PlanError, ModelError) as error:
+        key = error.where or ""
+        if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, path, overrides)):
+            error.message, error.where = f"{key}: {error.message}", place
+        raise
+
+
+def _place_of(key: str, path: Path, overrides: Sequence[str]) -> str | None:
+    """Return the place of a dotted key or of the nearest section around it, None where it is no key of the recipe.
+
+    An override of a section replaces what the file says within it, and so comes first.
+    """
+    given = {dotted(_override_path(text.partition("=")[0].strip())): f"override {text!r}" for text in overrides}
+    lines = load_yaml(_read(path), str(path)).lines
+    written = {dotted(of_key): f"{path}:{line}" for of_key, line in lines.items() if of_key}
+    parts = key.split(".")
+    around = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((places[name] for places in (given, written) for name in around if name in places), None)
 
 
 def recipe_from(values: Mapping[str, Any], *, source: str) -> Recipe:

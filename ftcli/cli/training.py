@@ -61,6 +61,7 @@ def train(
     from ftcli.commands.seeds import load_for_training, resume_runs, train_runs
     from ftcli.commands.supervision import Clock, Supervision
     from ftcli.evaluation.gates import raise_failed
+    from ftcli.recipe_loading import naming_places
     from ftcli.report.progress import choose_progress
 
     clock = Clock(started, None if max_minutes is None else 60 * max_minutes)
@@ -71,7 +72,8 @@ def train(
             result = resume_runs(resume, given, supervision=supervision)
         else:
             recipe = load_for_training(Path(config or ""), overrides or [], numbers)
-            result = train_runs(recipe, Path(config or ""), place=place, supervision=supervision)
+            with naming_places(Path(config or ""), overrides or []):
+                result = train_runs(recipe, Path(config or ""), place=place, supervision=supervision)
     show(result.to_json() if as_json else _text(result))
     raise_failed(result.gates)
 

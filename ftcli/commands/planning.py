@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.inspecting import inspect_dataset
 from ftcli.commands.preparing import Preparation, prepare
-from ftcli.recipe_loading import load_recipe
+from ftcli.recipe_loading import load_recipe, naming_places
 
 if TYPE_CHECKING:  # torch, which a wrong recipe must not wait for
     from ftcli.engine.forecasting import Forecast
@@ -35,7 +35,9 @@ class PlanResult:
 
 def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
     """Return the plan of a recipe with a forecast of each phase, for which a few images are tried on this machine."""
-    preparation = prepare(load_recipe(config, overrides))
+    recipe = load_recipe(config, overrides)
+    with naming_places(config, overrides):
+        preparation = prepare(recipe)
     from ftcli.engine.device import pick_compute
     from ftcli.engine.forecasting import forecast_phases
     from ftcli.model.backbones import build_network

@@ -94,3 +94,30 @@ def test_what_cannot_be_trained_is_refused_by_the_plan(
     ftcli: Ftcli, recipe: Path, override: str, code: int, words: str
 ) -> None:
     assert words in ftcli("plan", recipe, override, code=code).err
+
+
+@pytest.mark.parametrize("command", ["plan", "train"])
+def test_an_unknown_group_and_an_unknown_model_are_told_with_the_place_of_their_key(
+    ftcli: Ftcli, tiny: Path, command: str
+) -> None:
+    path = Path("wrong.yaml")
+    path.write_text(
+        f"data: {{root: {tiny}}}\nmodel:\n  name: resnet18\nstrategy:\n  kind: fine-tune\n  lr:\n"
+        "    head: 1e-2\n    layer5: 1e-3\n"
+    )
+    err = ftcli(command, path, code=2).err
+    assert "wrong.yaml:8: strategy.lr.layer5: matches no group of the network: stem, layer1" in err
+    assert "Did you mean 'layer" in err
+    path.write_text(path.read_text().replace("resnet18", "resnet81"))
+    assert "wrong.yaml:3: model.name: there is no model 'resnet81'" in ftcli(command, path, code=2).err
+    assert (
+        "override 'model.name=resnet82': model.name: there is no"
+        in ftcli(command, path, "model.name=resnet82", code=2).err
+    )
+    given = "model={name: no}"
+    assert f"override {given!r}: model.name: there is no" in ftcli(command, path, given, code=2).err
+    path.write_text(f"data: {{root: {tiny}}}\n")
+    given = "strategy={kind: fine-tune, lr: {layer5: 1}}"
+    assert f"override {given!r}: strategy.lr.layer5: matches no" in ftcli(command, path, given, code=2).err
+    warm = "schedule={kind: cosine, warmup_epochs: 9}"
+    assert f"override {warm!r}: schedule.warmup_epochs: 9 warm-up" in ftcli(command, path, warm, "epochs=9", code=2).err
