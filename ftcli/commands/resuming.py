@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
         _check_recipe(run, recipe, point)
         preparation = _prepare(run, raised)
         _check_history(preparation, recipe, point.records)
-        job = _job(run, preparation, point, supervision)
+        changes = _since_last_epoch(point, raised) or changes
+        job = _told_of_raise(_job(run, preparation, point, supervision), changes)
         _check_images(job)
         _check_best(job, point)
-        _settle(job, point, _since_last_epoch(point, raised) or changes)
+        _settle(job, point, changes)
         return drive(job)
 
 
@@ -237,6 +239,21 @@ def _settle(job: Job, point: Point, changes: Changes) -> None:
     if point.state is not None and point.state.val_probabilities is not None:
         write_best(job, point.state.val_probabilities)  # it may have been stopped while they were written
     remove_states(run, but=len(job.records))
+
+
+def _told_of_raise(job: Job, changes: Changes) -> Job:
+    """Tell, now and in the run's notices, that a raised one is not what its recipe makes."""
+    if not changes or not job.records:
+        return job
+    raised = ", ".join(
+        f"{key} from {json.dumps(change['a'])} to {json.dumps(change['b'])}" for key, change in changes.items()
+    )
+    sentence = (
+        f"raised after epoch {len(job.records)}: {raised}. The rates of the epochs to come are those of the new "
+        "recipe, so the result is not that of a run that had it from the start"
+    )
+    job.progress.notice(sentence)
+    return replace(job, notices=(*job.notices, sentence))
 
 
 def _tell_differences(job: Job, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
         "wrong": int((~run.predictions.correct).sum()),
         "images_missing": bool(mistakes) and all(mistake.thumbnail.missing for mistake in mistakes),
         "recipe": lines(run.recipe_text),
+        "raised": _raised(run),
         "environment": environment_rows(run),
     }
     return render("run.html", context)
@@ -112,6 +114,16 @@ def environment_rows(run: RecordedRun) -> list[tuple[str, str]]:
         "Versions": versions,
     }
     return [(name, str(value)) for name, value in rows.items() if value]
+
+
+def _raised(run: RecordedRun) -> list[str]:
+    """Return what of the recipe was raised once epochs had been trained with it as it was, and when."""
+    return [
+        f"{key} from {json.dumps(change.get('a'))} to {json.dumps(change.get('b'))} after epoch {after}"
+        for each in run.environment.get("resumed", [])
+        if (after := each.get("after_epoch"))
+        for key, change in each.get("changes", {}).items()
+    ]
 
 
 def _alerts(run: RecordedRun) -> list[str]:

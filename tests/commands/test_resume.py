@@ -157,6 +157,35 @@ def test_epochs_may_be_raised_and_the_run_says_that_they_were(ftcli: Ftcli, tiny
     assert ftcli("eval", run, "--json").json["metrics"]["accuracy"] == result["metrics"]["accuracy"]
 
 
+def test_a_run_whose_epochs_were_raised_says_that_it_is_not_the_one_its_recipe_trains(ftcli: Ftcli, tiny: Path) -> None:
+    same = "it trains the same run again"
+    ftcli("train", write_recipe(tiny, "fine-tune"), "--name", "a")
+    ftcli("train", "recipe.yaml", "epochs=6", "--name", "whole")
+    page = Path("runs/a/report.html")
+    assert same in page.read_text()
+    told = "raised after epoch 4: epochs from 4 to 6. The rates of the epochs to come are those of the new recipe"
+    assert told in " ".join(ftcli("train", "--resume", "runs/a", "epochs=6").err.split())
+    notices = json.loads(Path("runs/a/summary.json").read_text())["notices"]
+    assert [told in notice for notice in notices].count(True) == 1
+    assert same not in page.read_text()
+    assert "epochs from 4 to 6 after epoch 4" in page.read_text()
+    rates = [json.loads(line)["lr"]["head"] for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
+    assert rates[4] > rates[3], "it rises again, which it never does in one go"
+    with pytest.raises(AssertionError, match=r"metrics\.jsonl"):
+        assert_same_runs(Path("runs/whole"), Path("runs/a"))
+
+
+def test_epochs_that_are_raised_before_the_first_one_make_the_run_that_had_them_from_the_start(
+    ftcli: Ftcli, tiny: Path
+) -> None:
+    recipe = write_recipe(tiny, "fine-tune")
+    ftcli("train", recipe, "epochs=6", "--name", "whole")
+    ftcli("train", recipe, "--name", "a", "--max-minutes", 0)
+    assert "raised" not in ftcli("train", "--resume", "runs/a", "epochs=6").err
+    assert_same_runs(Path("runs/whole"), Path("runs/a"))
+    assert "it trains the same run again" in Path("runs/a/report.html").read_text()
+
+
 def test_epochs_that_were_being_raised_when_the_process_died_are_written_down_by_the_next_one(
     ftcli: Ftcli, tiny: Path, interrupt: Interruption
 ) -> None:
