@@ -207,7 +207,8 @@ def demanding(ftcli: Ftcli, tiny: Path) -> Path:
     )
     outcome = ftcli("train", "recipe.yaml", "--name", "a", code=4)
     assert "gate expect >= 0 holds: worst_class_recall is" in outcome.out
-    assert "gate expect < 1e-6: val_log_loss is" in outcome.err
+    assert "gate expect < 1e-6 FAILS: val_log_loss is" in outcome.out
+    assert "1 of 2 gates failed" in outcome.err
     assert outcome.out.splitlines()[-1] == "runs/a"
     assert "Not checked, since these images are another split: test_accuracy." in outcome.out
     return Path("runs/a")
@@ -236,7 +237,7 @@ def test_a_run_that_is_not_as_expected_is_complete_and_exits_4_and_so_does_eval(
     assert outcome.json["unchecked"] == ["test_accuracy"]
     assert json.loads(outcome.err)["error"]["kind"] == "gate"
     assert 'failures="1"' in Path("gates.xml").read_text()
-    assert "val_log_loss" in ftcli("eval", demanding, "--data", tiny / "val", code=4).err
+    assert "FAILS: val_log_loss" in ftcli("eval", demanding, "--data", tiny / "val", code=4).out
     assert "Not checked, since these images are another split" in ftcli("eval", demanding, "--split", "train").out
 
 

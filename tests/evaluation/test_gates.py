@@ -2,9 +2,8 @@ import pytest
 
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.evidence import PairEvidence
-from ftcli.evaluation.gates import Rule, Rules, check_limits, check_metric, judge, parse_rule, raise_failed
+from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
 from ftcli.evaluation.pairing import pair_by_content
-from ftcli.records import Gate
 
 LABELS = [image % 2 for image in range(400)]
 
@@ -110,32 +109,10 @@ def test_a_metric_that_is_none_is_refused_with_the_nearest(against):
         judge(Rules((parse_rule("worse"),), ("top5_accuracy",)), [against(1)])
 
 
-def test_failed_gates_raise_with_their_reasons_and_others_do_not(against):
+def test_failed_gates_raise_with_their_number_and_others_do_not(against):
     gates = judge(Rules((parse_rule("worse"), parse_rule("drop:0.5"))), [against(60)])
-    with pytest.raises(GateError, match="gate worse: b is significantly worse than a") as caught:
+    with pytest.raises(GateError) as caught:
         raise_failed(gates)
     assert caught.value.exit_code == 4
-    assert "drop" not in str(caught.value)
+    assert str(caught.value) == "1 of 2 gates failed"
     raise_failed(gates[1:])
-
-
-def test_of_several_runs_a_failed_gate_names_its_run():
-    def gate(run):
-        return Gate("expect >= 0.9", "val_accuracy", run, holds=False, sentence="val_accuracy is 0.8000.")
-
-    with pytest.raises(GateError) as one:
-        raise_failed([gate("seed-0")])
-    assert str(one.value) == "gate expect >= 0.9: val_accuracy is 0.8000."
-    with pytest.raises(GateError) as several:
-        raise_failed([gate("seed-0"), gate("seed-1")])
-    assert str(several.value).splitlines() == [
-        f"gate expect >= 0.9: {run}: val_accuracy is 0.8000." for run in ("seed-0", "seed-1")
-    ]
-
-
-def test_a_limit_that_no_difference_reaches_is_refused_unless_the_metric_has_no_bounds() -> None:
-    rules = (parse_rule("drop:2"), parse_rule("not-equivalent:3"))
-    check_limits(Rules(rules, ("log_loss",)))
-    check_limits(Rules((parse_rule("drop:0.99"), parse_rule("worse"))))
-    with pytest.raises(UsageError, match="drop:2 can never fail; ECE"):
-        check_limits(Rules(rules, ("log_loss", "ece")))
