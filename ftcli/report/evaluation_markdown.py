@@ -9,7 +9,7 @@ from ftcli.records import Gate
 from ftcli.report.findings_markdown import gates_markdown
 from ftcli.report.markdown import escaped, folded, table
 from ftcli.report.text import count
-from ftcli.report.wording import class_cells, figure, interval_text, metric_name, share
+from ftcli.report.wording import absent_text, class_cells, figure, interval_text, metric_name, share
 
 _PAIRS = 20
 
@@ -25,6 +25,7 @@ def evaluation_markdown(evaluation: Evaluation, gates: Sequence[Gate], *, title:
         gates_markdown(gates),
         f"{count(evaluation.images, 'image')}, {count(len(evaluation.classes), 'class', 'classes')}",
         table(("metric", "value", "95 % interval"), rows),
+        escaped(absent_text(evaluation)),
         note,
         _classes(evaluation),
         _confused(evaluation),

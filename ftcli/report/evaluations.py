@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.records import Interval
 from ftcli.report.text import count, printable, prose, table
-from ftcli.report.wording import class_cells, figure, interval_text, metric_name, share
+from ftcli.report.wording import absent_text, class_cells, figure, interval_text, metric_name, share
 
 _CLASS_ROWS = 30
 _MATRIX_CLASSES = 20
@@ -26,6 +26,7 @@ def evaluation_text(evaluation: Evaluation, *, notes: Sequence[str] = (), width:
     parts = [
         f"{count(evaluation.images, 'image')}, {count(len(evaluation.classes), 'class', 'classes')}",
         metrics_text(evaluation.metrics, width),
+        prose(absent_text(evaluation), width),
         _class_table(evaluation, width),
         _confusions(evaluation, width),
         *(prose(note, width) for note in notes),

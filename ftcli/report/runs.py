@@ -9,7 +9,8 @@ from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.epochs import epochs_text
 from ftcli.report.evaluations import metrics_text
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
+from ftcli.report.text import prose
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, absent_text
 
 
 def run_text(
@@ -31,6 +32,9 @@ def run_text(
     if summary.epochs > 1:
         lines += [epochs_text(records, summary.best_epoch, marks=marks, width=width), ""]
     lines.append(metrics_text(evaluation.metrics, width))
+    absent = absent_text(evaluation)
+    if absent:
+        lines.append(prose(absent, width))
     if summary.epochs > 1:  # a run of one epoch had none to choose
         lines.append(VAL_CHOSE_THE_EPOCH)
     return "\n".join(lines)

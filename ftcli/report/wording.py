@@ -22,6 +22,7 @@ NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_preci
 _NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
 
 _VERY_LARGE = 1e5
+_ABSENT = 5
 
 
 def metric_name(name: str) -> str:
@@ -79,6 +80,17 @@ def ranking_text(evaluation: Evaluation) -> str:
     if evaluation.images * len(evaluation.classes) > QUICK_CELLS:
         return "ROC-AUC of so many images and classes takes a while; ftcli eval computes it."
     return ""
+
+
+def absent_text(evaluation: Evaluation) -> str:
+    """Return which classes none of the scored images belongs to, and what the means over classes then leave out."""
+    absent = [printable(each.name) for each in evaluation.per_class if not each.images]
+    if not absent:
+        return ""
+    named = ", ".join(absent[:_ABSENT]) + (f" and {len(absent) - _ABSENT} more" if len(absent) > _ABSENT else "")
+    left = len(evaluation.classes) - len(absent)
+    rest = "the other class alone" if left == 1 else f"the other {left} classes"
+    return f"No scored image is of {named}: macro F1 and balanced accuracy are means over {rest}."
 
 
 def pending_text(pending: Pending) -> str:

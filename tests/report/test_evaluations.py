@@ -38,6 +38,13 @@ def test_undefined_figures_are_a_dash():
     assert _line(evaluation_text(evaluate(predictions, resamples=10)), "wasps").split()[1:] == ["0", "-", "-", "-", "-"]
 
 
+def test_classes_without_images_are_named_with_what_the_means_then_leave_out():
+    predictions = predictions_with([], images=2, classes=("ants", "bees", "wasps"))
+    text = " ".join(evaluation_text(evaluate(predictions, resamples=10)).split())
+    assert "No scored image is of wasps: macro F1 and balanced accuracy are means over the other 2 classes." in text
+    assert "No scored image" not in evaluation_text(_evaluation())
+
+
 def test_many_classes_are_cut_to_thirty_rows_with_a_word_about_the_rest():
     text = evaluation_text(_evaluation(range(0, 200, 7), images=200, classes=_classes(50)))
     assert "class-029 " in text
