@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ftcli.errors import RunError
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.records import SCHEMA
@@ -53,7 +54,11 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
     for path in (target, *drawn):
         check_output(path)
     make_folder(target)
-    write_text(target, page)
+    try:
+        write_text(target, page)
+    except RunError as error:
+        error.hint = "Write the page elsewhere: --out FILE. The runs are only read."
+        raise
     for path, content in drawn.items():
         make_folder(path)
         write_bytes(path, content)

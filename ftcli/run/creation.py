@@ -10,7 +10,7 @@ from typing import Any
 
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.run.directory import RunDirectory
-from ftcli.run.files import sync_directory, write_json, write_text
+from ftcli.run.files import cannot_write, sync_directory, write_json, write_text
 from ftcli.run.staging import exchange, staged, sweep_places
 
 
@@ -76,8 +76,16 @@ def make_whole(path: Path, fill: Callable[[Path], None], *, overwrite: bool) -> 
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             raise exists_already(path) from error
-        raise RunError(f"cannot make the run directory: {error.strerror}", where=str(path)) from error
+        raise _not_made(path, cannot_write(path, error, what="cannot make the run directory")) from error
+    except RunError as error:  # of a file in a place that nobody sees
+        raise _not_made(path, error) from error
     return made
+
+
+def _not_made(path: Path, error: RunError) -> RunError:
+    """Return the error for a directory of which nothing is there, nor any file that the system named."""
+    advice = "Choose" if error.hint is None else f"{error.hint.removesuffix('.')}, or choose"
+    return RunError(error.message, where=str(path), hint=f"{advice} another folder with --runs; nothing was made.")
 
 
 def exists_already(path: Path) -> RunDirectoryError:

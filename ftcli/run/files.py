@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -12,6 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunError
+
+_ADVICE = {
+    errno.ENOSPC: "Free some space on that disk.",
+    errno.EDQUOT: "Free some space within your quota on that disk.",
+    errno.EROFS: "Make that disk writable, or copy the directory to another one.",
+    errno.EACCES: "Make the directory writable, or copy it to another place.",
+}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -46,7 +54,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
-        raise RunError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -84,7 +92,12 @@ def append_line(path: Path, line: str) -> None:
         if is_new:
             sync_directory(path.parent)
     except OSError as error:
-        raise RunError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError, *, what: str = "cannot write") -> RunError:
+    """Return the error for what the system did not let be written, with what to do about it."""
+    return RunError(f"{what}: {error.strerror or error}", where=str(path), hint=_ADVICE.get(error.errno or 0))
 
 
 def sync_directory(directory: Path) -> None:

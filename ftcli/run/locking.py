@@ -10,6 +10,7 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from ftcli.errors import RunDirectoryError, RunError
+from ftcli.run.files import cannot_write
 
 _PATIENCE_SECONDS = 8.0
 """Workers of a killed process hold its lock until they notice that it is gone, which takes torch's 5 seconds."""
@@ -36,9 +37,11 @@ def exclusive(run: Lockable) -> Iterator[None]:
     except Timeout as error:
         hint = "Wait until it has ended, or stop it with Ctrl-C."
         raise RunDirectoryError("another process is training this run", where=str(run.path), hint=hint) from error
-    except (OSError, NotImplementedError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RunError(f"cannot lock the run: {reason}", where=str(run.path)) from error
+    except NotImplementedError as error:
+        hint = "Copy the run to a disk whose files can be locked."
+        raise RunError(f"cannot lock the run: {error}", where=str(run.path), hint=hint) from error
+    except OSError as error:
+        raise cannot_write(run.path, error, what="cannot lock the run") from error
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from same_runs import assert_same_runs
+from support import Ftcli
 
 
 class Writes:
@@ -87,7 +88,8 @@ def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], 
     if fail is be_full and outcome.code != 0:  # a file that only is to be removed may stay
         assert outcome.code == 1
         assert "No space left on device" in outcome.err
-        assert "error: runs" in outcome.err
+        assert "error: runs/a" in outcome.err, "no hidden place"
+        assert "Free some space on that disk" in outcome.err
     if not run.exists():
         if fail is be_full:
             assert sorted(path.name for path in Path("runs").iterdir()) == ["whole"], "nothing is left behind"
@@ -107,6 +109,29 @@ def test_a_run_whose_write_fails_is_valid_and_goes_on_to_the_same_end(
     launch, runs, recipe: str, writes: int, fail, share: float
 ) -> None:
     check_fault(launch, runs, recipe, fail, at=max(round(writes * share), 1))
+
+
+def read_only(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_disk_that_is_read_only_is_told_with_what_to_do(ftcli: Ftcli, recipe: str, monkeypatch) -> None:
+    ftcli("train", recipe, "--name", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr("ftcli.run.locking.FileLock.acquire", read_only)
+        resumed = ftcli("train", "--resume", "runs/a", "epochs=3", code=1).err
+    assert "runs/a: cannot lock the run: Read-only file system" in resumed
+    assert "Make that disk writable, or copy the directory to another one." in resumed
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", read_only)
+        page = ftcli("report", "runs/a", code=1).err
+        anew = ftcli("train", recipe, "--name", "b", code=1).err
+    assert "runs/a/report.html: cannot write: Read-only file system" in page
+    assert "Write the page elsewhere: --out FILE" in page
+    assert "error: runs/b: cannot write: Read-only file system" in anew
+    assert "or choose another folder with --runs; nothing was made" in " ".join(anew.split())
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["a"]
+    ftcli("report", "runs/a", "--out", "page.html")
 
 
 @pytest.mark.stress
