@@ -242,7 +242,7 @@ def _settle(job: Job, point: Point, changes: Changes) -> None:
 
 
 def _told_of_raise(job: Job, changes: Changes) -> Job:
-    """Tell, now and in the run's notices, that a raised one is not what its recipe makes."""
+    """Tell, now and in the run's notices, that a raised one may not be what its recipe makes."""
     if not changes or not job.records:
         return job
     raised = ", ".join(
@@ -250,7 +250,7 @@ def _told_of_raise(job: Job, changes: Changes) -> Job:
     )
     sentence = (
         f"raised after epoch {len(job.records)}: {raised}. The rates of the epochs to come are those of the new "
-        "recipe, so the result is not that of a run that had it from the start"
+        "recipe, so the result may differ from that of a run that had it from the start"
     )
     job.progress.notice(sentence)
     return replace(job, notices=(*job.notices, sentence))
