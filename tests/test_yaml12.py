@@ -39,7 +39,9 @@ def test_every_key_has_its_line() -> None:
     assert lines["a", "c", 1] == 5
 
 
-@pytest.mark.parametrize("text", ["no", "1e-3", "007", "", "~", "<<", "=", "1:30", "0o7", "true", "a: b", "- x", "ä"])
+@pytest.mark.parametrize(
+    "text", ["no", "1e-3", "007", "", "~", "<<", "=", "1:30", "0o7", "true", "a: b", "- x", "ä", "a\x85b"]
+)
 def test_written_text_is_read_back_as_the_same_text(text: str) -> None:
     assert load_yaml(dump_yaml({"key": [text]}), "f").value == {"key": [text]}
 
