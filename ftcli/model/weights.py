@@ -93,13 +93,15 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
-    if _is_compressed(path):
-        hint = "Save it anew with torch.save(model.state_dict(), PATH)."
-        raise ModelError("is compressed, as torch never does", where=f"model.weights: {path}", hint=hint)
     try:
+        if _is_compressed(path):
+            hint = "Save it anew with torch.save(model.state_dict(), PATH)."
+            raise ModelError("is compressed, as torch never does", where=f"model.weights: {path}", hint=hint)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, weights_only=True, map_location="cpu")
+    except ModelError:
+        raise
     except pickle.UnpicklingError as error:
         hint = "In a session that you trust it in, save it anew with torch.save(model.state_dict(), PATH)."
         message = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
@@ -111,12 +113,14 @@ def _read_torch(path: Path) -> Any:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Tell whether a zip archive would grow when it is read: torch stores, and a few bytes can stand for any number."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):  # what it is, torch says
+    """Tell whether a zip archive would grow when it is read: torch stores, and a few bytes can stand for any number.
+
+    Raises whatever zipfile raises for an archive that it cannot list, which torch must not read then.
+    """
+    if not zipfile.is_zipfile(path):
         return False
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _bare(name: str) -> str:

@@ -201,6 +201,16 @@ def bomb() -> str:
     return "bomb.pth"
 
 
+def hidden_bomb() -> str:
+    """An archive of a version that Python's zipfile refuses to list, and torch's reader might not."""
+    content = bytearray(Path(bomb()).read_bytes())
+    start = -1
+    while (start := content.find(b"PK\x01\x02", start + 1)) >= 0:
+        content[start + 6] = 99
+    Path("hidden.pth").write_bytes(content)
+    return "hidden.pth"
+
+
 OBJECTS = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
 
 
@@ -212,6 +222,7 @@ OBJECTS = "not a weights file, or one with Python objects besides tensors, which
         (evil_plain, OBJECTS),
         (evil_in_disguise, "not a safetensors file"),
         (bomb, "is compressed, as torch never does"),
+        (hidden_bomb, "not a weights file (zip file version 9.9)"),
     ],
 )
 def test_weights_run_no_code_and_do_not_grow(ftcli: Ftcli, recipe: str, make, words: str) -> None:
