@@ -94,14 +94,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        if _is_compressed(path):
-            hint = "Save it anew with torch.save(model.state_dict(), PATH)."
-            raise ModelError("is compressed, as torch never does", where=f"model.weights: {path}", hint=hint)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, weights_only=True, map_location="cpu")
-    except ModelError:
-        raise
+        compressed = _is_compressed(path)
+        content = {} if compressed else _load(path)
     except pickle.UnpicklingError as error:
         hint = "In a session that you trust it in, save it anew with torch.save(model.state_dict(), PATH)."
         message = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
@@ -110,6 +104,16 @@ def _read_torch(path: Path) -> Any:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         hint = "The file is damaged, or was not written by torch.save: fetch it again."
         raise ModelError(f"not a weights file ({reason})", where=f"model.weights: {path}", hint=hint) from error
+    if compressed:
+        hint = "Save it anew with torch.save(model.state_dict(), PATH)."
+        raise ModelError("is compressed, as torch never does", where=f"model.weights: {path}", hint=hint)
+    return content
+
+
+def _load(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _is_compressed(path: Path) -> bool:
