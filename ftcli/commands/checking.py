@@ -19,7 +19,7 @@ from ftcli.data.dataset import Dataset, val_folder_of
 from ftcli.data.findings import Finding, with_level
 from ftcli.data.hygiene import bad_image_findings, content_findings
 from ftcli.data.inspection import BadImage, attempt_all, bad_image
-from ftcli.data.look_alikes import Seen, look_alike_findings
+from ftcli.data.look_alikes import Sight, look_alike_findings
 from ftcli.data.near_duplicates import near_duplicate_findings
 from ftcli.data.strays import stray_findings
 from ftcli.errors import DataError, DatasetError, ImageError, UsageError
@@ -38,7 +38,7 @@ class CheckResult:
     root: str
     contents: Contents | None
     findings: tuple[Finding, ...]
-    seen: Seen | None = None
+    seen: Sight | None = None
 
     @property
     def exit_code(self) -> int:
@@ -145,7 +145,7 @@ def _check(recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckResult:
     return CheckResult(str(dataset.root), contents, with_level(findings, "error", "warning", "info"), seen)
 
 
-def _seen(looks: Sequence[Look], progress: Progress) -> Seen | None:
+def _seen(looks: Sequence[Look], progress: Progress) -> Sight | None:
     """Return how a network sees the images that are not too small, where the cache knows; it is not computed here."""
     descriptions = read_descriptions(cache_directory())
     sha256s = sorted({look.facts.sha256 for look in looks if look.fingerprint is not None})
@@ -160,7 +160,7 @@ def _seen(looks: Sequence[Look], progress: Progress) -> Seen | None:
         return None
 
 
-def _findings(dataset: Dataset, looks: Sequence[Look], seen: Seen | None) -> list[Finding]:
+def _findings(dataset: Dataset, looks: Sequence[Look], seen: Sight | None) -> list[Finding]:
     sha256_of = {look.facts.name: look.facts.sha256 for look in looks}
     prints = {look.facts.name: look.fingerprint for look in looks if look.fingerprint is not None}
     copies = tuple(near_duplicate_findings(dataset, prints, sha256_of))

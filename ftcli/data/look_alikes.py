@@ -29,7 +29,7 @@ _PAIRS_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Sight:
     """How the network `model` sees images: a direction (C,) for each, by the SHA-256 of its content."""
 
     model: str
@@ -41,7 +41,7 @@ class Seen:
 
 
 def look_alike_findings(
-    dataset: Dataset, seen: Seen, sha256_of: Mapping[str, str], *, known: Set[tuple[str, str]] = frozenset()
+    dataset: Dataset, seen: Sight, sha256_of: Mapping[str, str], *, known: Set[tuple[str, str]] = frozenset()
 ) -> Iterator[Finding]:
     """Find images of a later split that look like one of an earlier split, are not the same file and not `known`.
 
@@ -80,7 +80,7 @@ def standing_out(wanted: Directions, pool: Directions) -> tuple[NDArray[np.int64
     return nearest, np.sqrt(ratios)
 
 
-def _by_content(dataset: Dataset, split: str, seen: Seen, sha256_of: Mapping[str, str]) -> dict[str, str]:
+def _by_content(dataset: Dataset, split: str, seen: Sight, sha256_of: Mapping[str, str]) -> dict[str, str]:
     """Return the first name of each content in a split that the network has seen."""
     found: dict[str, str] = {}
     for sample in dataset.splits[split]:
@@ -91,7 +91,7 @@ def _by_content(dataset: Dataset, split: str, seen: Seen, sha256_of: Mapping[str
 
 
 def _alike(
-    pool: Mapping[str, str], wanted: Mapping[str, str], seen: Seen, known: Set[tuple[str, str]]
+    pool: Mapping[str, str], wanted: Mapping[str, str], seen: Sight, known: Set[tuple[str, str]]
 ) -> tuple[Case, ...]:
     """Return the wanted images that look like one of the pool, those that stand out most first."""
     if not pool or not wanted:
@@ -106,5 +106,5 @@ def _alike(
     )
 
 
-def _stacked(sha256s: Sequence[str], seen: Seen) -> Directions:
+def _stacked(sha256s: Sequence[str], seen: Sight) -> Directions:
     return np.stack([seen.directions[sha256] for sha256 in sha256s])

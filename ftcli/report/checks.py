@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ftcli.data.contents import Contents, Histograms
 from ftcli.data.findings import Case, Finding, with_level
-from ftcli.data.look_alikes import Seen
+from ftcli.data.look_alikes import Sight
 from ftcli.report.text import count, printable, prose, table
 
 _CLASS_ROWS = 20
@@ -17,7 +17,7 @@ _INDENT = "  "
 
 
 def check_text(
-    root: str, contents: Contents | None, findings: Sequence[Finding], *, seen: Seen | None = None, width: int = 80
+    root: str, contents: Contents | None, findings: Sequence[Finding], *, seen: Sight | None = None, width: int = 80
 ) -> str:
     """Return what a dataset holds and what was found in it, the gravest first; `seen` is what saw its images."""
     parts = [printable(root)]

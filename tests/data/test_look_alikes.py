@@ -7,7 +7,7 @@ import pytest
 
 from ftcli.data import look_alikes
 from ftcli.data.dataset import Dataset, Sample
-from ftcli.data.look_alikes import Seen, look_alike_findings, standing_out
+from ftcli.data.look_alikes import Sight, look_alike_findings, standing_out
 
 CHANNELS = 64
 
@@ -34,7 +34,7 @@ def dataset_of(**names: list[str]) -> Dataset:
 def found(dataset: Dataset, seen: dict[str, np.ndarray], **options: set[tuple[str, str]]) -> list[tuple[str, ...]]:
     """Return the files of all cases; the hash of an image is its name up to the first dot."""
     sha256_of = {sample.name: sample.name.split(".")[0] for split in dataset.splits.values() for sample in split}
-    findings = look_alike_findings(dataset, Seen("net", seen), sha256_of, **options)
+    findings = look_alike_findings(dataset, Sight("net", seen), sha256_of, **options)
     return [case.files for finding in findings for case in finding.cases]
 
 
