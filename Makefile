@@ -19,7 +19,7 @@ quickstart: $(INSTALLED)  ## install, train on the built-in digits, evaluate
 test: $(INSTALLED)  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-stress: $(INSTALLED)  ## 70,000 damaged files, a fault at every write, a kill at every instant: about an hour
+stress: $(INSTALLED)  ## 70,000 damaged files, a fault at every write, a kill at every instant: 20 minutes
 	FTCLI_FUZZ=stress $(BIN)/python -m pytest -s tests/fuzz
 	$(BIN)/python -m pytest -s -m stress
 
