@@ -99,6 +99,7 @@ def files_of(predictions: Predictions, plan: Plan, root: Path, recipe: Mapping[s
             "classes": list(predictions.classes),
             "splits": {"train": split},
         },
+        "train.sha256": f"{'0' * 64}  train/0.png\n",
         "environment.json": {
             "format": FORMAT_VERSION,
             "schema": 1,

@@ -177,7 +177,7 @@ def make_job(
 
 def create_directory(job: Job, *, overwrite: bool) -> int:
     """Make the run directory with what is known before training; return what `check_made` wants."""
-    from ftcli.run.dataset_file import dataset_json
+    from ftcli.run.dataset_file import dataset_json, hash_lines
     from ftcli.run.environment import environment
 
     preparation, inspected, run = job.preparation, job.inspected, job.run
@@ -186,6 +186,7 @@ def create_directory(job: Job, *, overwrite: bool) -> int:
         run.recipe.name: recipe_text(job.recipe),
         run.plan.name: preparation.plan.to_json(preparation.parameters),
         run.dataset.name: dataset_json(inspected.dataset, inspected.facts, inspected.skipped, inspected.findings),
+        run.train_images.name: hash_lines(inspected.facts["train"]),
         run.environment.name: {"format": FORMAT_VERSION, **machine},
     }
     return create(run, files, overwrite=overwrite)

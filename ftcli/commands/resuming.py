@@ -21,7 +21,7 @@ from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import EpochRecord
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.environment import read_environment
-from ftcli.run.files import sweep, write_json, write_text
+from ftcli.run.files import ensure_json, ensure_text, sweep, write_json, write_text
 from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import read_predictions
 from ftcli.run.seeds_directory import holds_seeds
@@ -221,6 +221,7 @@ def _check_best(job: Job, point: Point) -> None:
 
 def _settle(job: Job, point: Point, changes: Changes) -> None:
     """Make every file of the run agree with its last checkpoint, and write down that it was resumed."""
+    from ftcli.run.dataset_file import hash_lines
     from ftcli.run.environment import environment
     from ftcli.run.resume_state import remove_states
 
@@ -229,7 +230,8 @@ def _settle(job: Job, point: Point, changes: Changes) -> None:
     run.reopen()
     if changes:
         write_text(run.recipe, recipe_text(job.recipe))  # from here on they count, and the rest follows
-        write_json(run.plan, job.preparation.plan.to_json(job.preparation.parameters))
+    ensure_json(run.plan, job.preparation.plan.to_json(job.preparation.parameters))
+    ensure_text(run.train_images, hash_lines(job.facts["train"]))
     earlier = read_environment(run)
     now = environment(str(job.compute.device), job.compute.precision)
     resumed = {"after_epoch": len(job.records), "changes": changes, **now}

@@ -1,8 +1,9 @@
-"""Owns what dataset.json says: classes, counts and content of every split that a run used."""
+"""Owns what a run says of its images: dataset.json on every split, and train.sha256 on each image of train."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,9 @@ from ftcli.data.findings import Finding, text, with_level
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.records import SCHEMA
 from ftcli.run.directory import RunDirectory
-from ftcli.run.reading import damaged, read_json
+from ftcli.run.reading import damaged, read_json, read_text
+
+_HASH_LINE = re.compile(r"\\?[0-9a-f]{64}  .")
 
 
 def dataset_json(
@@ -58,6 +61,25 @@ def read_dataset_json(run: RunDirectory) -> dict[str, Any]:
     return value
 
 
+def hash_lines(images: Sequence[ImageFacts]) -> str:
+    """Return the hash and name of each image, as `sha256sum` writes them and `sha256sum --check` reads them."""
+    return "".join(map(_hash_line, images))
+
+
+def read_train_hashes(run: RunDirectory) -> frozenset[str] | None:
+    """Return the hash (hex) of every image that a run was trained on; None where an older run does not list them.
+
+    Raises RunDirectoryError where the list is damaged, or one that was there is missing.
+    """
+    run.check_unchanged(run.train_images.name)
+    if not run.train_images.exists():
+        return None
+    *lines, rest = read_text(run.train_images).split("\n")
+    if rest or not lines or not all(map(_HASH_LINE.match, lines)):
+        raise damaged(run.train_images, "does not list images as sha256sum does")
+    return frozenset(line.removeprefix("\\")[:64] for line in lines)
+
+
 def read_findings(run: RunDirectory, value: Mapping[str, Any]) -> tuple[Finding, ...]:
     """Read the findings of dataset.json, the gravest first; none where an older run lacks them.
 
@@ -76,6 +98,13 @@ def read_skipped(run: RunDirectory, value: Mapping[str, Any]) -> tuple[BadImage,
         return tuple(BadImage(text(each["path"]), text(each["reason"])) for each in value.get("skipped", []))
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(run.dataset, f"does not list the images that were left out: {error}") from error
+
+
+def _hash_line(image: ImageFacts) -> str:
+    """Return a line that begins with a backslash where the name has characters that are escaped in it."""
+    name = image.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    escaped = "\\" if name != image.name else ""
+    return f"{escaped}{image.sha256}  {name}\n"
 
 
 def _content_hash(images: Sequence[ImageFacts]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ftcli.errors import RunDirectoryError
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.run.files import append_line, write_json, write_text
+from ftcli.run.files import append_line, ensure_text, write_json
 from ftcli.run.reading import check_hashes, damaged, hashes_of, json_hash, read_json, read_text
 from ftcli.yaml12 import load_yaml
 
@@ -22,7 +22,10 @@ SEEDS_SUMMARY = "seeds.json"
 FORMAT_VERSION = 1
 """The version of the run directory's layout; a reader refuses versions that it does not know."""
 
-_TEXTS = ("recipe.yaml", "plan.json", "dataset.json", "environment.json", "metrics.jsonl", "predictions/val.csv")
+_TEXTS = (
+    *("recipe.yaml", "plan.json", "dataset.json", "train.sha256", "environment.json"),
+    *("metrics.jsonl", "predictions/val.csv"),
+)
 _WEIGHTS = ("checkpoints/best.safetensors", "checkpoints/last.safetensors")
 
 OWN_FILES = frozenset({*_TEXTS, "summary.json", "mlflow.json", ".lock"})
@@ -54,6 +57,11 @@ class RunDirectory:
     def dataset(self) -> Path:
         """Classes, counts and content hash of every split."""
         return self.path / "dataset.json"
+
+    @property
+    def train_images(self) -> Path:
+        """The hash and name of every image of train, as sha256sum writes them."""
+        return self.path / "train.sha256"
 
     @property
     def environment(self) -> Path:
@@ -119,9 +127,7 @@ class RunDirectory:
 
     def cut_back(self, records: Sequence[EpochRecord]) -> None:
         """Make metrics.jsonl hold these epochs and no other."""
-        text = "".join(f"{_line(record)}\n" for record in records)
-        if not self.metrics.is_file() or self.metrics.read_bytes() != text.encode():
-            write_text(self.metrics, text)
+        ensure_text(self.metrics, "".join(f"{_line(record)}\n" for record in records))
 
     def reopen(self) -> None:
         """Take back that the run is finished."""

@@ -37,8 +37,27 @@ def write_json(path: Path, value: Any) -> None:
 
     The bytes of an undecodable file name are escaped, as surrogates, so that the file is UTF-8 for every reader.
     """
+    write_bytes(path, _json(value))
+
+
+def ensure_text(path: Path, text: str) -> None:
+    """Make a file hold this text, as `write_text` does; one that holds it stays."""
+    _ensure(path, text.encode("utf-8", "surrogateescape"))
+
+
+def ensure_json(path: Path, value: Any) -> None:
+    """Make a file hold this value, as `write_json` does; one that holds it stays."""
+    _ensure(path, _json(value))
+
+
+def _ensure(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+
+
+def _json(value: Any) -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:

@@ -11,6 +11,8 @@ from torch import zeros
 
 from ftcli.run.predictions_file import read_predictions
 
+NOT_KNOWN = {"trained_on": None, "chose_epoch": None}
+
 
 @pytest.fixture
 def run(ftcli: Ftcli, tiny: Path) -> Path:
@@ -73,20 +75,33 @@ def test_images_that_the_run_has_met_are_counted_by_their_content(
     assert "The best epoch was chosen on 1 of these 7 images, which flatters it" in shown
 
 
-def test_without_the_training_images_nobody_knows_how_many_were_met(
-    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_a_run_was_trained_on_is_known_whatever_becomes_of_its_images(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    text = (run / "recipe.yaml").read_text()
-    assert str(tiny) in text
     here = tmp_path / "moved"
     shutil.copytree(tiny, here)
+    text = (run / "recipe.yaml").read_text()
+    assert str(tiny) in text
     Path("other.yaml").write_text(text.replace(str(tiny), str(here)))
     ftcli("train", "other.yaml", "--name", "b", "epochs=2")
+    # Dealt anew, one image each way, so that every split has as many as before.
+    for one, other in (("train", "val"), ("val", "train")):
+        (here / one / "red/000.png").rename(here / other / "red/dealt.png")
+    assert ftcli("eval", "runs/b", "--json").json["seen"] == {"trained_on": 1, "chose_epoch": 11}
+    assert ftcli("eval", "runs/b", "--split", "train", "--json").json["seen"] == {"trained_on": 17, "chose_epoch": 1}
     here.rename(tmp_path / "away")
-    arguments = ("--data", tmp_path / "away/val", "--json")
-    assert ftcli("eval", "runs/b", *arguments).json["seen"] == {"trained_on": None, "chose_epoch": 12}
-    best = "runs/b/checkpoints/best.safetensors"
-    assert ftcli("eval", best, *arguments).json["seen"] == {"trained_on": None, "chose_epoch": None}
+    arguments = ("--data", tmp_path / "away/train", "--json")
+    for given in ("runs/b", "runs/b/checkpoints/best.safetensors"):
+        assert ftcli("eval", given, *arguments).json["seen"] == {"trained_on": 17, "chose_epoch": 1}
+
+
+def test_of_a_checkpoint_that_stands_alone_only_the_name_of_the_split_is_known(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
+) -> None:
+    alone = shutil.copy(run / "checkpoints/best.safetensors", tmp_path)
+    assert ftcli("eval", alone, "--data", tiny / "train", "--json").json["seen"] == NOT_KNOWN
+    assert ftcli("eval", alone, "--split", "train", "--json").json["seen"] == {**NOT_KNOWN, "trained_on": 18}
+    assert ftcli("eval", alone, "--json").json["seen"] == {**NOT_KNOWN, "chose_epoch": 12}
 
 
 def test_eval_of_a_run_that_has_not_finished_says_so(ftcli: Ftcli, run: Path) -> None:

@@ -186,8 +186,9 @@ def test_epochs_that_are_raised_before_the_first_one_make_the_run_that_had_them_
     assert "it trains the same run again" in Path("runs/a/report.html").read_text()
 
 
+@pytest.mark.parametrize("write", ["ensure_json", "write_json"])
 def test_epochs_that_were_being_raised_when_the_process_died_are_written_down_by_the_next_one(
-    ftcli: Ftcli, tiny: Path, interrupt: Interruption
+    ftcli: Ftcli, tiny: Path, interrupt: Interruption, write: str
 ) -> None:
     ftcli("train", write_recipe(tiny, "gradual"), "--name", "a")
 
@@ -195,13 +196,28 @@ def test_epochs_that_were_being_raised_when_the_process_died_are_written_down_by
         raise StoppedAtOnce(signal.SIGTERM)
 
     with interrupt.monkeypatch.context() as patch:
-        patch.setattr("ftcli.commands.resuming.write_json", die)
+        patch.setattr(f"ftcli.commands.resuming.{write}", die)
         ftcli("train", "--resume", "runs/a", "epochs=6", code=143)
     assert ftcli("train", "--resume", "runs/a", "--json").json["epochs"] == 6
     run = Path("runs/a")
     assert [phase["epochs"] for phase in json.loads((run / "plan.json").read_text())["phases"]] == [1, 1, 4]
     (resumed,) = json.loads((run / "environment.json").read_text())["resumed"]
     assert resumed["changes"] == {"epochs": {"a": 4, "b": 6}}
+
+
+def test_what_is_damaged_in_an_unfinished_run_and_follows_from_the_rest_is_written_anew(
+    ftcli: Ftcli, tiny: Path
+) -> None:
+    recipe = write_recipe(tiny, "gradual")
+    ftcli("train", recipe, "--name", "whole")
+    ftcli("train", recipe, "--name", "a", "--max-minutes", 0)
+    names = ["plan.json", "train.sha256"]
+    for name in names:
+        (Path("runs/a") / name).write_text("{}")
+    ftcli("train", "--resume", "runs/a")
+    assert [Path(f"runs/a/{name}").read_bytes() == Path(f"runs/whole/{name}").read_bytes() for name in names] == [
+        True
+    ] * 2
 
 
 @pytest.mark.parametrize(

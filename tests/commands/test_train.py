@@ -53,6 +53,7 @@ def test_a_run_leaves_everything_that_is_promised(ftcli: Ftcli, recipe: Path) ->
         "recipe.yaml",
         "report.html",
         "summary.json",
+        "train.sha256",
     ]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
