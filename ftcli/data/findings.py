@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 
 Level = Literal["error", "warning", "info"]
 
+_ALIKE = {"near-duplicate", "look-alike"}
+_FILES = 4
+
 
 @dataclass(frozen=True)
 class Case:
@@ -53,6 +56,11 @@ class Finding:
     advice: str
     cases: tuple[Case, ...] = ()
 
+    @property
+    def sign(self) -> str:
+        """What stands between the files of a case: they are the same, or alike."""
+        return "~" if self.code in _ALIKE else "="
+
     def to_json(self) -> dict[str, Any]:
         """Return {"level", "code", "message", "advice", "cases"}."""
         return {
@@ -71,6 +79,12 @@ class Finding:
             raise ValueError(f"{value['level']!r} is no level")
         code, message, advice = (text(value[name]) for name in ("code", "message", "advice"))
         return cls(level, code, message, advice, tuple(map(Case.from_json, value["cases"])))
+
+
+def files_text(files: Sequence[str], *, sign: str = "=") -> str:
+    """Return the first files of a case, with the sign between them, and how many more there are."""
+    more = len(files) - _FILES
+    return f" {sign} ".join(files[:_FILES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def text(value: object) -> str:

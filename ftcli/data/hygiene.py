@@ -41,14 +41,14 @@ def _alike_classes(dataset: Dataset) -> Iterable[Finding]:
     """Find classes whose names are one name in another spelling: a class whose images were sorted twice."""
     alike: dict[str, list[str]] = {}
     for name in dataset.classes:
-        alike.setdefault(unicodedata.normalize("NFKC", name).casefold(), []).append(name)
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
     cases = [Case((), " and ".join(map(ascii, names))) for names in alike.values() if len(names) > 1]
     if cases:
         yield Finding(
             "warning",
             "alike-classes",
-            f"{counted(len(cases), 'name is', 'names are')} those of several classes, which differ in capitals or in "
-            "how letters are encoded.",
+            f"{counted(len(cases), 'group of classes has names', 'groups of classes have names')} that differ only in "
+            "capitals or in how letters are encoded.",
             "Put the images into one folder where they are of one class; some systems cannot tell such folders apart.",
             tuple(cases),
         )

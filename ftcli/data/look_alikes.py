@@ -22,6 +22,9 @@ from ftcli.data.findings import Case, Finding, counted
 RATIO = 0.8
 """How far the nearest image may be at most, as a share of the distance to the second nearest."""
 
+MIN_POOL = 20
+"""With fewer images to be like, the nearest stands out for no other reason than that there are few."""
+
 Directions = NDArray[np.float32]
 """Unit vectors (N, C), or one (C,)."""
 
@@ -45,7 +48,8 @@ def look_alike_findings(
 ) -> Iterator[Finding]:
     """Find images of a later split that look like one of an earlier split, are not the same file and not `known`.
 
-    `known` are pairs of names that were found otherwise. Images that the network has not seen are passed over.
+    `known` are pairs of names that were found otherwise. Images that the network has not seen are passed over, and so
+    is an earlier split with fewer than MIN_POOL that it has.
     """
     for one, other in combinations(dataset.splits, 2):
         pool, wanted = (_by_content(dataset, split, seen, sha256_of) for split in (one, other))
@@ -94,7 +98,7 @@ def _alike(
     pool: Mapping[str, str], wanted: Mapping[str, str], seen: Sight, known: Set[tuple[str, str]]
 ) -> tuple[Case, ...]:
     """Return the wanted images that look like one of the pool, those that stand out most first."""
-    if not pool or not wanted:
+    if len(pool) < MIN_POOL or not wanted:
         return ()
     nearest, ratios = standing_out(_stacked(list(wanted), seen), _stacked(list(pool), seen))
     names, pool_names = list(wanted.values()), list(pool.values())

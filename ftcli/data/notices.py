@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftcli.data.findings import Finding, with_level
+from ftcli.data.findings import Finding, files_text, with_level
 from ftcli.data.inspection import BadImage
 
 _SHOWN = 5
@@ -26,8 +26,8 @@ def finding_notices(findings: Sequence[Finding]) -> tuple[str, ...]:
     grave = with_level(findings, "error", "warning")
     sentences = []
     for finding in grave[:_FINDINGS_SHOWN]:
-        first = next((case for case in finding.cases), None)
-        example = f" First: {' = '.join(first.files) or first.note}." if first is not None else ""
+        first = next(iter(finding.cases), None)
+        example = f" First: {files_text(first.files, sign=finding.sign) or first.note}." if first is not None else ""
         sentences.append(f"{finding.message}{example} {finding.advice}")
     if len(grave) > _FINDINGS_SHOWN:
         sentences.append(f"{len(grave) - _FINDINGS_SHOWN} more findings; `ftcli check` lists them all")

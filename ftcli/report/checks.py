@@ -6,13 +6,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from ftcli.data.contents import Contents, Histograms
-from ftcli.data.findings import Case, Finding, with_level
-from ftcli.data.look_alikes import Sight
+from ftcli.data.findings import Case, Finding, files_text, with_level
+from ftcli.data.look_alikes import MIN_POOL, Sight
 from ftcli.report.text import count, printable, prose, table
 
 _CLASS_ROWS = 20
 _CASES = 8
-_FILES = 4
 _INDENT = "  "
 
 
@@ -28,7 +27,8 @@ def check_text(
     parts += [_finding(finding, width) for finding in with_level(findings, "error", "warning", "info")]
     if seen is not None:
         known = f"whose features of {count(len(seen.directions), 'image')} are in the cache"
-        how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}."
+        where = f"with splits of {MIN_POOL} images and more"
+        how = f"Splits were compared by perceptual hash and, {where}, by what {seen.model} sees, {known}."
         parts.append(prose(printable(how), width))
     elif contents is not None and not any(finding.code == "not-compared" for finding in findings):
         how = "Splits were compared by perceptual hash alone, which finds no crops; these are sought once a run with a "
@@ -72,21 +72,23 @@ def _counts(values: Mapping[str, int]) -> str:
 
 def _finding(finding: Finding, width: int) -> str:
     lines = [prose(printable(f"{finding.level} [{finding.code}]: {finding.message}"), width)]
-    lines += [f"{2 * _INDENT}{case_text(case)}" for case in finding.cases[:_CASES]]
+    lines += [f"{2 * _INDENT}{case_text(case, sign=finding.sign)}" for case in finding.cases[:_CASES]]
     if len(finding.cases) > _CASES:
         lines.append(f"{2 * _INDENT}and {len(finding.cases) - _CASES:,} more; --json has them all")
     lines.append(textwrap.indent(prose(printable(finding.advice), width - len(_INDENT)), _INDENT))
     return "\n".join(lines)
 
 
-def case_text(case: Case) -> str:
-    """Return the files of a case, the first of many or of each split, and what is to be said of them."""
+def case_text(case: Case, *, sign: str = "=") -> str:
+    """Return the files of a case, the first of many or of each split, and what is to be said of them.
+
+    `sign` stands between files.
+    """
     if case.splits:
         places = ", ".join(f"{split} ({_first(names)})" for split, names in case.by_split.items())
         return printable(f"{case.note}: {places}")
-    more = len(case.files) - _FILES
-    files = " = ".join(printable(name) for name in case.files[:_FILES]) + (f" and {more:,} more" if more > 0 else "")
-    return ": ".join(part for part in (files, printable(case.note or "")) if part)
+    parts = files_text(case.files, sign=sign), case.note or ""
+    return ": ".join(printable(part) for part in parts if part)
 
 
 def _first(names: Sequence[str]) -> str:

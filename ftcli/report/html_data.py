@@ -18,7 +18,7 @@ def data_section(run: RecordedRun) -> dict[str, Any]:
     """Return the findings, the gravest first, the images that were left out and the strays, the first few of each."""
     strays = [Case((str(path),)) for path in run.dataset.get("strays", [])]
     return {
-        "findings": [{"finding": finding, **_first(finding.cases)} for finding in run.findings],
+        "findings": [{"finding": finding, **_first(finding.cases, sign=finding.sign)} for finding in run.findings],
         "skipped": {"images": len(run.skipped), **_first([Case((each.path,), each.reason) for each in run.skipped])},
         "strays": {"files": len(strays), **_first(strays)},
     }
@@ -35,5 +35,5 @@ def other_notices(run: RecordedRun) -> list[str]:
     return [] if run.summary is None else [notice for notice in run.summary.notices if notice not in told]
 
 
-def _first(cases: Sequence[Case]) -> dict[str, Any]:
-    return {"cases": [case_text(case) for case in cases[:CASES]], "more": len(cases[CASES:])}
+def _first(cases: Sequence[Case], *, sign: str = "=") -> dict[str, Any]:
+    return {"cases": [case_text(case, sign=sign) for case in cases[:CASES]], "more": len(cases[CASES:])}

@@ -174,7 +174,7 @@ def test_small_classes_are_counted_as_classes_in_however_many_splits(ftcli: Ftcl
 def test_classes_that_differ_in_capitals_or_encoding_are_told(ftcli: Ftcli, root: Path) -> None:
     for split in ("train", "val"):
         (root / split / "ants").rename(root / split / "caf\u00e9")
-        for number, name in enumerate(("cafe\u0301", "Bees")):
+        for number, name in enumerate(("cafe\u0301", "Bees", "m2", "m\u00b2")):
             for image in range(10):
                 path = root / split / name / f"{image}.png"
                 path.parent.mkdir(exist_ok=True)
@@ -184,6 +184,7 @@ def test_classes_that_differ_in_capitals_or_encoding_are_told(ftcli: Ftcli, root
         "warning",
         ["'Bees' and 'bees'", r"'cafe\u0301' and 'caf\xe9'"],
     )
+    assert found["message"].startswith("2 groups of classes have names that differ only in capitals")
 
 
 def test_groups_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:

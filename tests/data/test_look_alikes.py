@@ -64,22 +64,30 @@ def test_an_image_that_stands_out_is_told_with_its_source_and_no_other_is() -> N
 
 
 def test_frames_of_one_film_do_not_stand_out() -> None:
-    frames = {f"f{number}": near(directions(1)[0], by=0.3, seed=number) for number in range(10)}
-    dataset = dataset_of(train=[f"f{number}.jpg" for number in range(9)], val=["f9.jpg"])
+    frames = {f"f{number}": near(directions(1)[0], by=0.3, seed=number) for number in range(30)}
+    dataset = dataset_of(train=[f"f{number}.jpg" for number in range(29)], val=["f29.jpg"])
     assert found(dataset, frames) == []
 
 
 def test_the_same_content_is_neither_told_again_nor_in_the_way() -> None:
     """Copies in train would each be as near as the other; copies across splits are leaks already."""
-    pool = directions(5)
-    seen = {f"t{number}": pool[number] for number in range(5)} | {"crop": near(pool[0], by=0.3)}
-    train = ["t0.jpg", "t0.again.jpg", *(f"t{number}.jpg" for number in range(1, 5))]
+    pool = directions(20)
+    seen = {f"t{number}": pool[number] for number in range(20)} | {"crop": near(pool[0], by=0.3)}
+    train = ["t0.jpg", "t0.again.jpg", *(f"t{number}.jpg" for number in range(1, 20))]
     assert found(dataset_of(train=train, val=["t1.copy.jpg", "crop.jpg"]), seen) == [("t0.jpg", "crop.jpg")]
 
 
+@pytest.mark.parametrize(("images", "told"), [(20, [("t0.jpg", "crop.jpg")]), (19, [])])
+def test_few_images_let_nothing_stand_out(images: int, told: list[tuple[str, ...]]) -> None:
+    pool = directions(images)
+    seen = {f"t{number}": pool[number] for number in range(images)} | {"crop": near(pool[0], by=0.3)}
+    train = [f"t{number}.jpg" for number in range(images)]
+    assert found(dataset_of(train=[*train, "t0.copy.jpg", "unseen.jpg"], val=["crop.jpg"]), seen) == told
+
+
 def test_images_that_no_network_has_seen_are_passed_over() -> None:
-    pool = directions(5)
-    seen = {f"t{number}": pool[number] for number in range(5)}
-    dataset = dataset_of(train=[f"t{number}.jpg" for number in range(6)], val=["crop.jpg"], test=[])
+    pool = directions(20)
+    seen = {f"t{number}": pool[number] for number in range(20)}
+    dataset = dataset_of(train=[f"t{number}.jpg" for number in range(21)], val=["crop.jpg"], test=[])
     assert found(dataset, seen) == []
     assert found(dataset, {}) == []

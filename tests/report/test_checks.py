@@ -1,5 +1,8 @@
+import pytest
+
 from ftcli.data.contents import Contents
 from ftcli.data.findings import Case, Finding
+from ftcli.data.notices import finding_notices
 from ftcli.report.checks import check_text
 
 
@@ -28,6 +31,14 @@ def test_many_cases_and_many_files_of_one_are_counted_and_not_all_shown():
     assert "and 4 more; --json has them all" in text
     copies = check_text("data", None, [finding(cases=(Case(tuple(f"{n}.png" for n in range(6))),))])
     assert "0.png = 1.png = 2.png = 3.png and 2 more" in copies
+
+
+@pytest.mark.parametrize(("code", "sign"), [("duplicate", "="), ("near-duplicate", "~"), ("look-alike", "~")])
+def test_the_same_image_is_told_from_one_that_is_alike(code, sign):
+    found = finding(code=code, cases=(Case(("a.png", "b.png", *"cdef"), "so near"),))
+    assert f"a.png {sign} b.png {sign} c {sign} d and 2 more: so near\n" in check_text("data", None, [found])
+    (notice,) = finding_notices([found])
+    assert f"First: a.png {sign} b.png {sign} c {sign} d and 2 more." in notice
 
 
 def test_what_names_could_do_to_a_terminal_is_shown_as_text():
