@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -93,6 +94,15 @@ class LineProgress(QuietProgress):
             )
 
 
+@dataclass(frozen=True)
+class _Stands:
+    """Where a bar stands."""
+
+    what: str = ""
+    total: int | None = None
+    done: int = 0
+
+
 class LiveProgress(LineProgress):
     """A bar for the batches of the epoch at hand, below the lines of the finished ones."""
 
@@ -107,7 +117,7 @@ class LiveProgress(LineProgress):
             transient=True,
         )
         self.task: TaskID | None = None
-        self._what = ""
+        self._stands = _Stands()
 
     def __enter__(self) -> LiveProgress:
         self.bar.start()
@@ -135,16 +145,18 @@ class LiveProgress(LineProgress):
             self._begin(f"epoch {epoch}: scoring val", None)
 
     def _move(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
+        before = self._stands
+        if (what, total) != (before.what, before.total) or done < before.done:  # train's features, then val's
             self._begin(what, total)
         assert self.task is not None
+        self._stands = _Stands(what, total, done)
         self.bar.update(self.task, completed=done, steps=f"{done}/{total}")
 
     def _begin(self, what: str, total: int | None) -> None:
         """Put a bar of its own in the place of the last, so that the time that remains is of this one alone."""
         if self.task is not None:
             self.bar.remove_task(self.task)
-        self.task, self._what = self.bar.add_task(what, total=total, steps=""), what
+        self.task, self._stands = self.bar.add_task(what, total=total, steps=""), _Stands(what, total)
 
 
 def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:

@@ -42,3 +42,14 @@ def test_after_the_last_batch_the_bar_says_that_val_is_scored(live, clock):
     (task,) = live.bar.tasks
     assert task.description == "epoch 1: scoring val"
     assert task.total is None, "how long it takes is not known, so the bar swings"
+
+
+@pytest.mark.parametrize("views_of_val", [48, 80])
+def test_the_features_of_val_have_a_bar_of_their_own(live, clock, views_of_val):
+    for views in (80, views_of_val):
+        for done in range(0, views // 2 + 1, 8):
+            live.features(done, views)
+            clock["now"] += 1.0
+    (task,) = live.bar.tasks
+    assert (task.completed, task.total) == (views_of_val // 2, views_of_val)
+    assert task.start_time == 6.0
