@@ -24,7 +24,7 @@ from ftcli.report.svg import markup
 from ftcli.report.text import count
 from ftcli.report.thumbnails import Thumbnail, thumbnails
 from ftcli.report.timeline import draw_timeline, rate_text
-from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE
+from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE, absent_text
 from ftcli.run.recorded import RecordedRun
 
 MISTAKES = 12
@@ -64,6 +64,7 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
         "phases": _phases(run),
         "training": _training(run),
         "classes": _classes(run, evaluation),
+        "absent": absent_text(evaluation),
         "ranked": ROC_AUC in evaluation.metrics,
         "matrix": _matrix(evaluation),
         "beside": len(evaluation.classes) <= 10 and max(map(len, evaluation.classes)) <= 16,

@@ -10,7 +10,7 @@ from typing import Any
 from ftcli.evaluation.differences import Difference
 from ftcli.evaluation.findings import Contrast, Pending
 from ftcli.evaluation.metrics import ClassMetrics, Evaluation
-from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
+from ftcli.evaluation.ranking import AVERAGE_PRECISION, QUICK_CELLS, ROC_AUC
 from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
 from ftcli.report.text import printable
 
@@ -21,6 +21,7 @@ NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_preci
 
 _NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
 
+_MEANS_OVER_CLASSES = ("macro_f1", "balanced_accuracy", ROC_AUC, AVERAGE_PRECISION)
 _VERY_LARGE = 1e5
 _ABSENT = 5
 
@@ -90,7 +91,8 @@ def absent_text(evaluation: Evaluation) -> str:
     named = ", ".join(absent[:_ABSENT]) + (f" and {len(absent) - _ABSENT} more" if len(absent) > _ABSENT else "")
     left = len(evaluation.classes) - len(absent)
     rest = "the other class alone" if left == 1 else f"the other {left} classes"
-    return f"No scored image is of {named}: macro F1 and balanced accuracy are means over {rest}."
+    means = [metric_name(name) for name in _MEANS_OVER_CLASSES if name in evaluation.metrics]
+    return f"No scored image is of {named}: {', '.join(means[:-1])} and {means[-1]} are means over {rest}."
 
 
 def pending_text(pending: Pending) -> str:
