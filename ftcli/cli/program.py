@@ -68,12 +68,14 @@ def main() -> NoReturn:
     gc.set_threshold(100_000, 50, 100)  # imports make much that stays: collecting as often as by default costs a second
     debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
     try:
-        code = app(standalone_mode=False)
-    except Exception as error:  # noqa: BLE001 - the one boundary where errors are shown
-        if debug:
-            traceback.print_exc()
-        code = _report(_known(error), as_json=as_json)
+        try:
+            code = app(standalone_mode=False)
+        except Exception as error:  # noqa: BLE001 - the one boundary where errors are shown
+            if debug:
+                traceback.print_exc()
+            code = _report(_known(error), as_json=as_json)
     except StoppedAtOnce as stop:
+        _listen_no_more()
         stopped = InterruptedRunError(f"stopped by {stop.name}", signal_number=stop.signal_number)
         code = _report(stopped, as_json=as_json)
     _leave(code if isinstance(code, int) else 0)
@@ -114,6 +116,12 @@ def _leave(code: int) -> NoReturn:
     except RunError as error:
         code = _report(error, as_json=False)
     sys.exit(code)
+
+
+def _listen_no_more() -> None:
+    """Let what is to be said last be said, whoever still presses Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -183,9 +183,9 @@ def _train_phases(job: Job) -> None:
         run = run_phase if phase.solver == "sgd" else run_probe
         for epoch in run(job.network, phase, source, start=start, training=training):
             watch = watch.after(epoch.record)
-            job.records.append(epoch.record)
             is_best = watch.best_epoch == epoch.record.epoch
             _write_epoch(job, epoch, is_best=is_best)
+            job.records.append(epoch.record)
             job.trackers.epoch(epoch.record)
             job.progress.epoch(epoch.record, best=is_best)
             if watch.is_over(phase.patience):

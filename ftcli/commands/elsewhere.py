@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ftcli.errors import DatasetError
+from ftcli.errors import DatasetError, RunDirectoryError
 from ftcli.recipe import Recipe
 from ftcli.run.directory import RunDirectory
 
@@ -22,11 +22,18 @@ def naming_where_it_began(run: RunDirectory, recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        root = Path(recipe.data.root)
-        began = Path(run.facts(run.environment).get("directory", "."))
+        root, began = Path(recipe.data.root), _directory(run)
         if Path(error.where or "") == root and not _is_folder(root) and _is_folder(began / root):
             error.hint = f"The run began in another directory; give the command there: cd {shlex.quote(str(began))}"
         raise
+
+
+def _directory(run: RunDirectory) -> Path:
+    """Return where a run began; here, where it does not tell or what it tells cannot be read."""
+    try:
+        return Path(str(run.facts(run.environment).get("directory", ".")))
+    except RunDirectoryError:
+        return Path()
 
 
 def _is_folder(path: Path) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +10,46 @@ from ftcli.commands.driving import TrainResult, drive, finished_result, write_be
 from ftcli.commands.elsewhere import naming_where_it_began
 from ftcli.commands.jobs import Begun, Job, make_job
 from ftcli.commands.preparing import Preparation, prepare
+from ftcli.commands.raising import (
+    Changes,
+    check_history,
+    foreign_keys,
+    raised_keys,
+    shared_recipe,
+    since_last_epoch,
+    told_of_raise,
+)
 from ftcli.commands.standing import Point
 from ftcli.commands.supervision import Supervision
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
-from ftcli.evaluation.changes import recipe_changes
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
-from ftcli.records import EpochRecord
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.environment import read_environment
 from ftcli.run.files import ensure_json, ensure_text, sweep, write_json, write_text
 from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import read_predictions
-from ftcli.run.seeds_directory import holds_seeds
-from ftcli.strategies import make_plan
-
-Changes = Mapping[str, Mapping[str, Any]]
-_RAISABLE = {"epochs", "patience"}
+from ftcli.run.seeds_directory import SeedsDirectory, holds_seeds
 
 
 def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> TrainResult:
     """Train what is left of a run, from its last finished epoch on, with its own recipe.
 
-    Of that, `overrides` may raise epochs and patience. Raises RunDirectoryError, naming the file, for a run that
-    cannot be read, UsageError for any other override, and DatasetError when the images are not what they were.
+    Of that, `overrides` may raise epochs and patience. One of several seeds goes on with the recipe that they share, in
+    which these may have been raised since. Raises RunDirectoryError, naming the file, for a run that cannot be
+    read, UsageError for any other override, and DatasetError when the images are not what they were.
     """
-    run = open_run(path)
-    raised = load_recipe(run.recipe, overrides)
-    if raised_keys(load_recipe(run.recipe), raised) and holds_seeds(path.absolute().parent):
+    run, home = open_run(path), SeedsDirectory(path.absolute().parent)
+    recipe, raised = load_recipe(run.recipe), load_recipe(run.recipe, overrides)
+    if not holds_seeds(home.path):
+        return resume_with(run, raised, supervision)
+    if raised_keys(recipe, raised):
         raise UsageError(
             "is one of several seeds, which are to stay alike",
             where=str(path),
             hint=f"Raise it for all: ftcli train --resume {path.parent} {' '.join(overrides)}",
         )
-    return resume_with(run, raised, supervision)
+    return resume_with(run, shared_recipe(home).of_seed(recipe.seed), supervision)
 
 
 def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> TrainResult:
@@ -61,9 +65,9 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
         run.check_whole()
         _check_recipe(run, recipe, point)
         preparation = _prepare(run, raised)
-        _check_history(preparation, recipe, point.records)
-        changes = _since_last_epoch(point, raised) or changes
-        job = _told_of_raise(_job(run, preparation, point, supervision), changes)
+        check_history(preparation, recipe, point.records)
+        changes = since_last_epoch(point, raised) or changes
+        job = told_of_raise(_job(run, preparation, point, supervision), changes)
         _check_images(job)
         _check_best(job, point)
         _settle(job, point, changes)
@@ -76,7 +80,7 @@ def check_raised(run: RunDirectory, raised: Recipe) -> None:
     if raised_keys(recipe, raised):
         point = Point.read(run)
         run.check_whole()
-        _check_history(_prepare(run, raised), recipe, point.records)
+        check_history(_prepare(run, raised), recipe, point.records)
 
 
 def _prepare(run: RunDirectory, recipe: Recipe) -> Preparation:
@@ -85,78 +89,18 @@ def _prepare(run: RunDirectory, recipe: Recipe) -> Preparation:
         return prepare(recipe)
 
 
-def raised_keys(recipe: Recipe, raised: Recipe) -> Changes:
-    """Return in what `raised` differs. Raises UsageError for all but higher epochs and patience."""
-    changes = _difference(recipe, raised)
-    for key, change in changes.items():
-        before, now = change["a"], change["b"]
-        if key.rpartition(".")[2] not in _RAISABLE:
-            raise UsageError(
-                f"cannot change in a run that has begun; it is {json.dumps(before)}",
-                where=key,
-                hint="Only epochs and patience may be raised. Train a new run for anything else.",
-            )
-        if before is None or (now is not None and now < before):
-            least = "null, which is never" if before is None else before
-            raise UsageError(
-                f"may be raised, not lowered; it is {least}", where=key, hint="Train a new run for less of it."
-            )
-    return changes
-
-
-def _difference(a: Recipe, b: Recipe) -> Changes:
-    return recipe_changes(*(_with_phases_by_number(recipe.model_dump(mode="json")) for recipe in (a, b)))
-
-
-def _with_phases_by_number(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's values with a list of phases as a mapping from their numbers."""
-    strategy = values["strategy"]
-    phases = strategy.get("phases")
-    numbered = {} if phases is None else {"phases": {str(number): phase for number, phase in enumerate(phases)}}
-    return {**values, "strategy": {**strategy, **numbered}}
-
-
 def _check_recipe(run: RunDirectory, recipe: Recipe, point: Point) -> None:
     """Raise RunDirectoryError when the recipe is not the one that the last checkpoint was trained with."""
     if point.checkpoint is None:
         return
     trained = recipe_from(point.checkpoint.info.recipe, source=str(run.last))
-    foreign = [key for key in _difference(trained, recipe) if key.rpartition(".")[2] not in _RAISABLE]
+    foreign = foreign_keys(trained, recipe)
     if foreign:
         raise RunDirectoryError(
             f"is not what the last checkpoint was trained with: {', '.join(foreign)}",
             where=str(run.recipe),
             hint="The files of the run do not belong together.",
         )
-
-
-def _since_last_epoch(point: Point, raised: Recipe) -> Changes:
-    """Return in what a recipe differs from that of the last epoch.
-
-    So what was raised is written down by the next resume where a kill kept this one from it.
-    """
-    if point.checkpoint is None:
-        return {}
-    return _difference(recipe_from(point.checkpoint.info.recipe, source=str(point.checkpoint.path)), raised)
-
-
-def _check_history(preparation: Preparation, recipe: Recipe, records: Sequence[EpochRecord]) -> None:
-    """Raise UsageError when what was raised changes a phase that is over because another one has begun."""
-    plan = preparation.plan
-    before = make_plan(recipe.strategy, plan.groups, epochs=recipe.total_epochs, patience=recipe.patience)
-    begun = records[-1].phase_index if records else 0
-    if begun >= len(plan.phases):
-        raise RunDirectoryError(
-            f"epoch {len(records)} is of phase {begun + 1}, and the recipe makes {len(plan.phases)}",
-            hint="The files of the run do not belong together.",
-        )
-    for old, new in zip(before.phases[:begun], plan.phases[:begun], strict=True):
-        if (old.epochs, old.lr) != (new.epochs, new.lr):
-            raise UsageError(
-                f"phase {old.name!r} is over, after {old.epochs} epochs; it cannot have {new.epochs}",
-                where="epochs",
-                hint="Raise the epochs of the phase that the run is in, or of a later one.",
-            )
 
 
 def _job(run: RunDirectory, preparation: Preparation, point: Point, supervision: Supervision) -> Job:
@@ -241,21 +185,6 @@ def _settle(job: Job, point: Point, changes: Changes) -> None:
     if point.state is not None and point.state.val_probabilities is not None:
         write_best(job, point.state.val_probabilities)  # it may have been stopped while they were written
     remove_states(run, but=len(job.records))
-
-
-def _told_of_raise(job: Job, changes: Changes) -> Job:
-    """Tell, now and in the run's notices, that a raised one may not be what its recipe makes."""
-    if not changes or not job.records:
-        return job
-    raised = ", ".join(
-        f"{key} from {json.dumps(change['a'])} to {json.dumps(change['b'])}" for key, change in changes.items()
-    )
-    sentence = (
-        f"raised after epoch {len(job.records)}: {raised}. The rates of the epochs to come are those of the new "
-        "recipe, so the result may differ from that of a run that had it from the start"
-    )
-    job.progress.notice(sentence)
-    return replace(job, notices=(*job.notices, sentence))
 
 
 def _tell_differences(job: Job, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from ftcli.commands.driving import TrainResult, resume_hint
 from ftcli.commands.jobs import RunPlace, place_of
 from ftcli.commands.preparing import Preparation, prepare
-from ftcli.commands.resuming import check_raised, raised_keys, resume_run, resume_with
+from ftcli.commands.raising import raised_keys, shared_recipe
+from ftcli.commands.resuming import check_raised, resume_run, resume_with
 from ftcli.commands.supervision import Supervision
 from ftcli.commands.training import begin, get_ready, train_recipe
 from ftcli.errors import FtcliError
@@ -19,11 +20,12 @@ from ftcli.evaluation.seed_groups import Spread, seed_spread
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import SCHEMA, Gate
+from ftcli.run.creation import check_made
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import read_predictions
-from ftcli.run.reading import damaged
 from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds
+from ftcli.run.staging import put_back
 from ftcli.tracking.trackers import check_installed
 
 
@@ -82,6 +84,7 @@ def train_runs(recipe: Recipe, config: Path, *, place: RunPlace, supervision: Su
 
 def resume_runs(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> TrainResult | SeedsResult:
     """Train what is left of a run, or of those of several seeds. Raises FtcliError."""
+    put_back(path)
     resume = resume_seeds if holds_seeds(path) else resume_run
     return resume(path, overrides, supervision=supervision)
 
@@ -103,7 +106,7 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
         return replace(preparation, recipe=preparation.recipe.of_seed(seed))
 
     ready = {first: get_ready(directory.run(first), of_seed(first), supervision)}
-    create_seeds(directory, recipe.seeds, recipe_text(preparation.recipe), overwrite=place.overwrite)
+    made = create_seeds(directory, recipe.seeds, recipe_text(preparation.recipe), overwrite=place.overwrite)
 
     def train(seed: int, supervision: Supervision) -> TrainResult:
         if seed not in ready:
@@ -111,6 +114,7 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
         return begin(ready.pop(seed), overwrite=False)
 
     with exclusive(directory):
+        check_made(directory, made)
         return _each(directory, recipe.seeds, train, supervision)
 
 
@@ -131,9 +135,7 @@ def resume_seeds(path: Path, overrides: Sequence[str], *, supervision: Supervisi
 
 def _raise(directory: SeedsDirectory, overrides: Sequence[str]) -> Recipe:
     """Return the recipe that all seeds go on with, having written it down where it has more epochs or patience."""
-    if not directory.recipe.is_file():
-        raise damaged(directory.recipe, "is missing")
-    recipe, raised = load_recipe(directory.recipe), load_recipe(directory.recipe, overrides)
+    recipe, raised = shared_recipe(directory), shared_recipe(directory, overrides)
     if raised_keys(recipe, raised):
         for seed in directory.seeds():
             if directory.run(seed).path.is_dir():

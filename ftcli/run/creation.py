@@ -11,6 +11,7 @@ from typing import Any
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import cannot_write, sync_directory, write_json, write_text
+from ftcli.run.locking import Lockable
 from ftcli.run.staging import exchange, staged, sweep_places
 
 
@@ -94,7 +95,7 @@ def exists_already(path: Path) -> RunDirectoryError:
     return RunDirectoryError("exists already", where=str(path), hint=hint)
 
 
-def check_made(run: RunDirectory, made: int) -> None:
+def check_made(run: Lockable, made: int) -> None:
     """Raise RunDirectoryError where the directory is no longer the one that `create` made, but another process's."""
     if not run.path.is_dir() or run.path.stat().st_ino != made:
         raise RunDirectoryError(

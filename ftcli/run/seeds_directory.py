@@ -16,6 +16,7 @@ from ftcli.run.directory import SEEDS_SUMMARY, RunDirectory
 from ftcli.run.files import write_json, write_text
 from ftcli.run.locking import exclusive
 from ftcli.run.reading import damaged, read_json
+from ftcli.run.staging import put_back
 
 _NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 
@@ -86,6 +87,7 @@ class RunsAt:
 
 def runs_at(path: Path) -> RunsAt:
     """Return the runs that a path stands for. Raises RunDirectoryError for seeds of which none has any figures."""
+    put_back(path)
     if not holds_seeds(path):
         return RunsAt(path, (path,))
     directory = SeedsDirectory(path)
@@ -112,8 +114,10 @@ def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
         )
 
 
-def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> None:
-    """Make the directory with its first files; what it replaces goes, unless a run in it is being trained.
+def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> int:
+    """Make the directory with its first files; return what `check_made` wants.
+
+    What it replaces goes, unless a run in it is being trained.
 
     Raises RunDirectoryError or RunError.
     """
@@ -124,4 +128,4 @@ def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *
             held.enter_context(exclusive(directory))
             for run in directory.runs():
                 held.enter_context(exclusive(run))
-        make_whole(directory.path, lambda staging: write_files(staging, files), overwrite=overwrite)
+        return make_whole(directory.path, lambda staging: write_files(staging, files), overwrite=overwrite)

@@ -6,6 +6,7 @@ system releases however a process dies. So one that is not locked belongs to nob
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,6 +55,12 @@ def sweep_places(directory: Path) -> None:
         with suppress(Timeout, OSError, NotImplementedError), lock:
             place = lock_file.parent
             _clear(place, directory / place.name[1:].rpartition(_MARK)[0])
+
+
+def put_back(path: Path) -> None:
+    """Put back the directory that a process was about to replace when it died, where `path` is missing for that."""
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be entered)
+        sweep_places(path.parent)
 
 
 def _locked_place(path: Path) -> tuple[Path, FileLock]:

@@ -154,6 +154,10 @@ def test_where_the_run_began_in_another_directory_it_is_named(
         assert "photos: there is no such folder" in err
         assert f"The run began in another directory; give the command there: cd {began}" in err
     assert "began in another" not in ftcli("eval", began / "runs/b", "--data", "missing", code=3).err
+    (began / "runs/b/environment.json").write_text("{")
+    err = ftcli("eval", began / "runs/b", code=3).err
+    assert "photos: there is no such folder" in err
+    assert "began in another" not in err
 
 
 def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> None:

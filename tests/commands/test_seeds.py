@@ -12,10 +12,11 @@ from filelock import FileLock
 from same_runs import assert_same_runs
 from support import Ftcli
 
-from ftcli.errors import RunError
+from ftcli.errors import RunError, StoppedAtOnce
 from ftcli.records import EpochRecord
 from ftcli.report.progress import LineProgress
 from ftcli.run.directory import RunDirectory
+from ftcli.run.seeds_directory import SeedsDirectory, create_seeds
 
 
 @pytest.fixture
@@ -130,6 +131,39 @@ def test_seeds_stay_alike(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...]
     before = sorted(Path("runs/s").rglob("*"))
     assert words in ftcli("train", "--resume", *arguments, code=2).err
     assert sorted(Path("runs/s").rglob("*")) == before
+
+
+def test_a_seed_that_goes_on_alone_has_what_was_raised_for_all(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
+    with monkeypatch.context() as patch:
+
+        def stop(_progress: object, _record: EpochRecord, *, best: bool) -> None:
+            raise StoppedAtOnce(signal.SIGINT)
+
+        patch.setattr(LineProgress, "epoch", stop)
+        ftcli("train", "--resume", "runs/s", "epochs=3", code=130)
+    assert "\nepochs: 2\n" in Path("runs/s/seed-1/recipe.yaml").read_text(), "it was not reached"
+    assert ftcli("train", "--resume", "runs/s/seed-1", "--json").json["epochs"] == 3
+    resumed = ftcli("train", "--resume", "runs/s", "--json").json
+    assert [run["epochs"] for run in resumed["runs"]] == [3, 3]
+
+
+def test_seeds_that_another_process_replaces_meanwhile_are_left_to_it(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_and_replaced(directory: SeedsDirectory, *arguments: Any, **options: Any) -> int:
+        made = create_seeds(directory, *arguments, **options)
+        create_seeds(directory, (7,), "recipe of the other", overwrite=True)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftcli.commands.seeds.create_seeds", made_and_replaced)
+        err = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
+    assert "runs/s: was replaced by another process" in err
+    assert json.loads(Path("runs/s/seeds.json").read_text())["seeds"] == [7]
+    assert not list(Path("runs/s").glob("seed-*"))
 
 
 @pytest.mark.parametrize("trained", ["runs/s/seed-1", "runs/s"])

@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from support import Ftcli
+from torch import Tensor
 
+from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
-from ftcli.run.checkpoint import load_checkpoint
+from ftcli.run import checkpoint
+from ftcli.run.checkpoint import CheckpointInfo, load_checkpoint
 from ftcli.run.predictions_file import read_predictions
 
 SECONDS = 300
@@ -85,6 +89,23 @@ def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoint_whole(
     assert "stopped at once by SIGINT; epochs 1 to 1 are kept\nGo on with: ftcli train --resume runs/a\n" in err
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
     assert ftcli("train", "--resume", "runs/a", "--json").json["epochs"] == 4
+
+
+def test_an_epoch_that_was_not_written_is_not_said_to_be_kept(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save_checkpoint
+
+    def stopped_while_writing(path: Path, tensors: Mapping[str, Tensor], info: CheckpointInfo) -> None:
+        if info.epoch == 2:
+            raise StoppedAtOnce(signal.SIGINT)
+        save(path, tensors, info)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_checkpoint", stopped_while_writing)
+        err = ftcli("train", recipe, "--name", "a", code=130).err
+    assert "stopped at once by SIGINT; epochs 1 to 1 are kept\n" in err
+    assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
 
 
 def test_a_signal_while_features_are_computed_stops_after_the_batch(

@@ -185,6 +185,23 @@ def test_an_existing_run_is_only_replaced_when_told_so(ftcli: Ftcli, recipe: Pat
     assert sorted(path.name for path in Path("runs").iterdir()) == ["a"]
 
 
+@pytest.mark.parametrize(
+    "command", [("eval",), ("report",), ("train", "--resume"), ("compare", "runs/b")], ids=lambda command: command[0]
+)
+def test_a_run_that_was_being_replaced_when_the_process_died_is_found(
+    ftcli: Ftcli, recipe: Path, command: tuple[str, ...]
+) -> None:
+    """As a kill leaves it between the two renames of `--overwrite`."""
+    for name in ("a", "b"):
+        ftcli("train", recipe, "--name", name, "epochs=1")
+    place = Path("runs/.a.ftcli-0a1b2c3d")
+    (place / "new").mkdir(parents=True)
+    (place / "ftcli.lock").touch()
+    Path("runs/a").rename(place / "old")
+    ftcli(*command, "runs/a")
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "b"]
+
+
 def test_overwrite_does_not_touch_what_is_no_run(ftcli: Ftcli, recipe: Path) -> None:
     Path("runs/mine").mkdir(parents=True)
     Path("runs/mine/thesis.tex").write_text("years of work")

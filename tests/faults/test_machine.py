@@ -14,6 +14,8 @@ import pytest
 import torch
 from same_runs import assert_same_runs
 
+from ftcli.cli import program
+from ftcli.errors import FtcliError
 from ftcli.report.progress import LineProgress
 
 UNCACHED = ("data.cache=off", "data.views=fresh")
@@ -214,3 +216,19 @@ def test_too_little_shared_memory_is_told(recipe, tmp_path) -> None:
     assert done.returncode == 1
     assert "not enough shared memory" in done.stderr
     assert "--shm-size" in done.stderr
+
+
+def test_a_signal_while_an_error_is_told_is_no_traceback(launch) -> None:
+    def press_ctrl_c_at_the_end() -> None:
+        known, heard = program._known, list[int]()
+
+        def interrupted(error: Exception) -> FtcliError:
+            if not heard:
+                heard.append(1)
+                signal.raise_signal(signal.SIGINT)
+            return known(error)
+
+        program._known = interrupted
+
+    outcome = launch("train", "nowhere.yaml", fault=press_ctrl_c_at_the_end, code=130)
+    assert outcome.err == "error: stopped by SIGINT\n"
