@@ -39,17 +39,18 @@ MOST_THREADS = 8
 
 
 class Collection:
-    """The entries of one key; a context manager during which nobody removes them. Made by FeatureStore.collection.
+    """The entries of one key; a context manager during which nobody removes them. Made by FeatureStore.
 
     Names are the SHA-256 of the images' bytes, in hexadecimal. Every method raises CacheError when the cache cannot be
     used; the caller can go on without it. `damaged` counts the shards that were found broken, and were not used.
     """
 
-    def __init__(self, path: Path, *, room: Room, lease: Lease) -> None:
+    def __init__(self, path: Path, *, room: Room, lease: Lease, counts_as_use: bool = True) -> None:
         self.path = path
         self.damaged = 0
         self._room = room
         self._lease = lease
+        self._counts_as_use = counts_as_use
         self._shards: dict[str, Shard] = {}
         self._rejected: set[str] = set()
 
@@ -85,8 +86,9 @@ class Collection:
 
     def close(self) -> None:
         """Allow others to remove the collection; features that are open stay readable."""
-        with suppress(CacheError):  # the directory is gone, and nobody will ask when it was used
-            self.touch()
+        if self._counts_as_use:
+            with suppress(CacheError):  # the directory is gone, and nobody will ask when it was used
+                self.touch()
         self._lease.release()
 
     def __enter__(self) -> Self:

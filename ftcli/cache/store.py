@@ -52,6 +52,18 @@ class FeatureStore:
                 raise
         return Collection(path, room=self._room, lease=lease)
 
+    def look_into(self, description: Mapping[str, Any]) -> Collection | None:
+        """Begin to read the collection of a description, until it is closed; None where there is none.
+
+        That does not count as a use, so that looking changes nothing. Raises CacheError when it cannot be read.
+        """
+        path = self.directory / collection_key(description)
+        if not path.is_dir():
+            return None
+        with self._ready():
+            lease = Lease(path) if path.is_dir() else None
+        return None if lease is None else Collection(path, room=self._room, lease=lease, counts_as_use=False)
+
     @contextmanager
     def _ready(self) -> Iterator[None]:
         """Hold the lock of a directory that exists."""

@@ -59,7 +59,10 @@ def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> 
     for description in descriptions:
         views = 1 if description["transform"] == "evaluation" else MOST_VIEWS
         names = [view_name(sha256, view) for sha256 in sha256s for view in range(views)]
-        with store.collection(description) as collection:
+        looked_into = store.look_into(description)
+        if looked_into is None:  # another process has removed it
+            continue
+        with looked_into as collection:
             stored = np.delete(np.arange(len(names)), collection.missing(names))
             if len(stored):
                 features = collection.open([names[position] for position in stored])

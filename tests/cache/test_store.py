@@ -68,6 +68,21 @@ def test_using_a_collection_again_makes_it_the_last_to_leave(tmp_path, given) ->
     assert (first.exists(), second.exists()) == (True, False)
 
 
+def test_looking_into_a_collection_is_no_use_of_it_but_keeps_it_meanwhile(tmp_path, given) -> None:
+    store = FeatureStore(tmp_path)
+    assert store.look_into({"prefix": "a"}) is None
+    assert list(tmp_path.iterdir()) == []
+    first, second = keep(store, given, "a", used_at=1), keep(store, given, "b", used_at=2)
+    looked_into = store.look_into({"prefix": "a"})
+    assert looked_into is not None
+    with looked_into:
+        given.check(looked_into, range(10))
+        keep(FeatureStore(tmp_path, limit_bytes=int(2.5 * room.collection_bytes(first))), given, "c")
+        assert (first.exists(), second.exists()) == (True, False), "what is looked into stays"
+    keep(FeatureStore(tmp_path, limit_bytes=int(1.5 * room.collection_bytes(first))), given, "d")
+    assert not first.exists(), "it was not used"
+
+
 def test_a_collection_in_use_never_leaves(tmp_path, given) -> None:
     store = FeatureStore(tmp_path)
     old, unused = keep(store, given, "a", used_at=1), keep(store, given, "b", used_at=2)

@@ -59,7 +59,7 @@ def test_crops_of_photos_are_found_once_a_run_has_left_features(ftcli: Ftcli, ph
     }
     text = " ".join(ftcli("check", photos).out.split())
     assert "warning [look-alike]: 6 images of val may show what an image of train shows" in text
-    assert "compared by perceptual hash and by what efficientnet_lite0 sees" in text
+    assert "compared by perceptual hash and, with splits of 20 images and more, by what efficientnet_lite0 sees" in text
 
 
 def test_a_copy_that_the_hash_finds_is_told_once(ftcli: Ftcli, photos: Path) -> None:
@@ -82,6 +82,18 @@ def test_the_network_that_saw_all_images_speaks_before_one_that_saw_some(ftcli: 
         if '"resnet18"' in description.read_text():
             os.utime(description, (2**32, 2**32))  # used last
     assert ftcli("check", root, "--json").json["features"] == {"model": "mobilenet_v3_small", "images": 45}
+
+
+def test_a_check_changes_nothing_in_the_cache_so_that_the_next_one_says_the_same(ftcli: Ftcli, root: Path) -> None:
+    for model in ("resnet18", "mobilenet_v3_small"):
+        train(ftcli, root, "data.image_size=32", f"model.name={model}", "model.weights=none")
+    noise(100, 80, seed=[7]).save(root / "val/ants/new.png")
+    cache = Path(os.environ["FTCLI_CACHE"])
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file() and path.name != "lock"}
+    for _ in range(2):
+        assert ftcli("check", root, "--json").json["features"] == {"model": "mobilenet_v3_small", "images": 44}
+    after = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file() and path.name != "lock"}
+    assert after == before
 
 
 def test_features_that_are_no_vectors_are_not_looked_at(ftcli: Ftcli, root: Path) -> None:
