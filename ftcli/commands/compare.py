@@ -58,7 +58,7 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
         pair_by_content(read[0].predictions, other.predictions, names=(read[0].name, other.name)) for other in read[1:]
     ]
     directories = {tuple(map(str, each.runs)): str(each.path) for each in found if len(each.runs) > 1}
-    groups = tuple(_seed_group([read[member] for member in group], directories) for group in _groups(read))
+    groups = tuple(_seed_group([read[member] for member in group], directories) for group in _groups(read, found))
     evidence = _evidence(read, paired, groups)
     gates = judge(rules, evidence)
     pairs = tuple(_pair(read[0], other, images) for other, images in zip(read[1:], paired, strict=True))
@@ -119,8 +119,9 @@ def _pair(a: _Run, b: _Run, images: Paired) -> RunPair:
     )
 
 
-def _groups(runs: Sequence[_Run]) -> tuple[tuple[int, ...], ...]:
-    return group_by_seed([run.recipe for run in runs], [run.training_images for run in runs])
+def _groups(runs: Sequence[_Run], found: Sequence[RunsAt]) -> tuple[tuple[int, ...], ...]:
+    homes = [number for number, each in enumerate(found) for _ in each.runs]
+    return group_by_seed([run.recipe for run in runs], [run.training_images for run in runs], homes)
 
 
 def _seed_group(runs: Sequence[_Run], directories: Mapping[tuple[str, ...], str]) -> SeedGroup:

@@ -6,7 +6,7 @@ Every comparison of groups sees both sources of chance, the images and the seeds
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,31 +43,42 @@ class Estimate:
     freedom: float
 
 
-def group_by_seed(recipes: Sequence[Mapping[str, Any]], images: Sequence[str | None]) -> tuple[tuple[int, ...], ...]:
+def group_by_seed(
+    recipes: Sequence[Mapping[str, Any]], images: Sequence[str | None], homes: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], ...]:
     """Return which runs belong together: positions of runs whose recipes differ only in `seed`, in their order.
 
     `images` names what each run was trained on, such as a hash: other images are another experiment. A repeat of a
-    recipe with the same seed is no further seed, and starts a group of its own.
+    recipe with the same seed is no further seed, and starts a group of its own. `homes` numbers the directories of
+    seeds that runs come from: those of one stay together, and it is the lone repeat of one of them that stands apart.
     """
+    runs = range(len(recipes))
+
+    def join(one: Sequence[int], other: Sequence[int]) -> bool:
+        first, second = one[0], other[0]
+        same = _but_seed(recipes[first]) == _but_seed(recipes[second]) and images[first] == images[second]
+        return same and not {recipes[each].get("seed") for each in one} & {recipes[each].get("seed") for each in other}
+
+    at_home = [list(runs)] if homes is None else [[run for run in runs if homes[run] == home] for home in set(homes)]
+    together = [group for members in at_home for group in _joined([[run] for run in members], join)]
+    together.sort(key=lambda group: (len(group) == 1, group[0]))
+    return tuple(sorted(tuple(sorted(group)) for group in _joined(together, join)))
+
+
+def _joined(parts: Iterable[list[int]], join: Callable[[Sequence[int], Sequence[int]], bool]) -> list[list[int]]:
+    """Put each part to the first group that it joins, or make it one."""
     groups: list[list[int]] = []
-    for position in range(len(recipes)):
-        group = next((group for group in groups if _joins(position, group, recipes, images)), None)
+    for part in parts:
+        group = next((group for group in groups if join(group, part)), None)
         if group is None:
-            groups.append([position])
+            groups.append([*part])
         else:
-            group.append(position)
-    return tuple(map(tuple, groups))
+            group.extend(part)
+    return groups
 
 
-def _joins(
-    position: int, group: Sequence[int], recipes: Sequence[Mapping[str, Any]], images: Sequence[str | None]
-) -> bool:
-    def without_seed(index: int) -> dict[str, Any]:
-        return {key: value for key, value in recipes[index].items() if key != "seed"}
-
-    first = group[0]
-    same = without_seed(position) == without_seed(first) and images[position] == images[first]
-    return same and recipes[position].get("seed") not in {recipes[member].get("seed") for member in group}
+def _but_seed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "seed"}
 
 
 def seed_spread(runs: Sequence[Predictions]) -> dict[str, Spread]:

@@ -24,6 +24,20 @@ def test_a_run_that_was_repeated_with_its_seed_is_no_further_seed():
     assert group_by_seed(_recipes(0, 0, 1), ["x"] * 3) == ((0, 2), (1,))
 
 
+@pytest.mark.parametrize(
+    ("seeds", "homes", "groups"),
+    [
+        ((0, 0, 1, 2), (0, 1, 1, 1), ((0,), (1, 2, 3))),  # a lone run that repeats one of a directory
+        ((3, 0, 1, 2), (0, 1, 1, 1), ((0, 1, 2, 3),)),
+        ((0, 1, 2, 1), (0, 0, 1, 1), ((0, 1), (2, 3))),  # two directories that share a seed
+        ((0, 1, 2, 3), (0, 0, 1, 1), ((0, 1, 2, 3),)),
+        ((0, 1, 0, 1), (0, 0, 1, 1), ((0, 1), (2, 3))),
+    ],
+)
+def test_the_seeds_of_one_directory_stay_together(seeds, homes, groups):
+    assert group_by_seed(_recipes(*seeds), ["x"] * 4, homes) == groups
+
+
 def test_the_spread_of_one_run_is_unknown(drawn):
     assert seed_spread([drawn(50, 3, seed=0)])["accuracy"].deviation is None
 
