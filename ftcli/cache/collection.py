@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,6 @@ from torch import Tensor
 from ftcli.cache.errors import CacheError, reported
 from ftcli.cache.features import Features, open_features
 from ftcli.cache.leases import Lease, locked
-from ftcli.cache.naming import DESCRIPTION
 from ftcli.cache.room import Room, collection_bytes
 from ftcli.cache.shards import (
     PATTERN,
@@ -45,12 +43,12 @@ class Collection:
     used; the caller can go on without it. `damaged` counts the shards that were found broken, and were not used.
     """
 
-    def __init__(self, path: Path, *, room: Room, lease: Lease, counts_as_use: bool = True) -> None:
+    def __init__(self, path: Path, *, room: Room, lease: Lease, on_close: Callable[[Path], None]) -> None:
         self.path = path
         self.damaged = 0
         self._room = room
         self._lease = lease
-        self._counts_as_use = counts_as_use
+        self._on_close = on_close
         self._shards: dict[str, Shard] = {}
         self._rejected: set[str] = set()
 
@@ -79,16 +77,9 @@ class Collection:
             raise CacheError(f"{len(self.missing(names))} of {len(names)} images are not stored", where=str(self.path))
         return features
 
-    def touch(self) -> None:
-        """Say that the collection was used just now."""
-        with reported("write", self.path):
-            os.utime(self.path / DESCRIPTION)
-
     def close(self) -> None:
         """Allow others to remove the collection; features that are open stay readable."""
-        if self._counts_as_use:
-            with suppress(CacheError):  # the directory is gone, and nobody will ask when it was used
-                self.touch()
+        self._on_close(self.path)
         self._lease.release()
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,19 +51,20 @@ class FeatureStore:
             except BaseException:
                 lease.release()
                 raise
-        return Collection(path, room=self._room, lease=lease)
+        return Collection(path, room=self._room, lease=lease, on_close=_used_now)
 
     def look_into(self, description: Mapping[str, Any]) -> Collection | None:
         """Begin to read the collection of a description, until it is closed; None where there is none.
 
-        That does not count as a use, so that looking changes nothing. Raises CacheError when it cannot be read.
+        That does not count as a use, so that whoever looks does not change who is next to go; damaged shards go, as
+        ever. Raises CacheError when it cannot be read.
         """
         path = self.directory / collection_key(description)
         if not path.is_dir():
             return None
         with self._ready():
             lease = Lease(path) if path.is_dir() else None
-        return None if lease is None else Collection(path, room=self._room, lease=lease, counts_as_use=False)
+        return None if lease is None else Collection(path, room=self._room, lease=lease, on_close=_not_used)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -71,6 +73,15 @@ class FeatureStore:
             self.directory.mkdir(parents=True, exist_ok=True)
             with locked(self.directory):
                 yield
+
+
+def _used_now(collection: Path) -> None:
+    with suppress(OSError):  # the directory is gone, and nobody will ask when it was used
+        os.utime(collection / DESCRIPTION)
+
+
+def _not_used(collection: Path) -> None:
+    """Leave the time of the last use as it is."""
 
 
 def _describe(path: Path, description: Mapping[str, Any], temporary: Path) -> None:

@@ -21,6 +21,7 @@ from ftcli.report.wording import pending_text
 from ftcli.run.directory import RunDirectory, open_run
 from ftcli.run.predictions_file import read_predictions
 from ftcli.run.seeds_directory import RunsAt, runs_at
+from ftcli.run.staging import put_back
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,8 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
     ComparisonError for runs whose classes, images or labels do not match, and for rules about unfinished runs.
     """
+    for path in runs:
+        put_back(path)
     found = [runs_at(path) for path in runs]
     paths = [run for each in found for run in each.runs]
     if len(paths) < 2:

@@ -185,7 +185,6 @@ def _train_phases(job: Job) -> None:
             watch = watch.after(epoch.record)
             is_best = watch.best_epoch == epoch.record.epoch
             _write_epoch(job, epoch, is_best=is_best)
-            job.records.append(epoch.record)
             job.trackers.epoch(epoch.record)
             job.progress.epoch(epoch.record, best=is_best)
             if watch.is_over(phase.patience):
@@ -236,6 +235,7 @@ def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
     probabilities = epoch.val_probabilities if is_best else None
     save_state(run, ResumeState(record, job.seconds(), job.notices, epoch.optimizer, probabilities))
     save_checkpoint(run.last, job.network.module.state_dict(), info)
+    job.records.append(record)
     run.append(record)
     if is_best:
         write_best(job, epoch.val_probabilities)

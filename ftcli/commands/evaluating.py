@@ -25,6 +25,7 @@ from ftcli.records import Gate
 from ftcli.run.directory import RunDirectory
 from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.predictions_file import write_predictions
+from ftcli.run.staging import put_back
 
 if TYPE_CHECKING:
     from ftcli.run.checkpoint import Checkpoint
@@ -103,14 +104,16 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     """
     from ftcli.run.checkpoint import load_checkpoint
 
+    put_back(path)
     if scoring.predictions is not None:
         check_output(scoring.predictions)
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
     subject = _Subject(checkpoint, recipe, scoring)
-    with naming_where_it_began(RunDirectory(checkpoint.path.parent.parent), recipe):
+    with naming_where_it_began(RunDirectory(checkpoint.path.resolve().parent.parent), recipe):
         images = _images(subject)
         fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
+    seen = seen_images(path, recipe, images, own_split=scoring.data is None)
     predictions = _predict(subject, images)
     if scoring.predictions is not None:
         make_folder(scoring.predictions)
@@ -119,7 +122,7 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     return EvalResult(
         checkpoint.path,
         images.source,
-        seen=seen_images(path, recipe, images, own_split=scoring.data is None),
+        seen=seen,
         evaluation=evaluation,
         calibration=None if fit is None else _calibrate(subject, fit, predictions),
         abstention=None if target is None else abstention(predictions, target=target),

@@ -10,6 +10,7 @@ from ftcli.model.backbones import Network, build_network
 from ftcli.model.weights import SourceWeights
 from ftcli.recipe import Recipe
 from ftcli.run.checkpoint import is_checkpoint, load_checkpoint
+from ftcli.run.staging import put_back
 
 
 def build_recipe_network(recipe: Recipe, classes: Sequence[str]) -> Network:
@@ -30,7 +31,10 @@ def build_recipe_network(recipe: Recipe, classes: Sequence[str]) -> Network:
 def _source(recipe: Recipe) -> SourceWeights | None:
     """Return the weights of another run, where `model.weights` names one."""
     path = Path(recipe.model.weights)
-    if recipe.model.weights in {"default", "none"} or not is_checkpoint(path):
+    if recipe.model.weights in {"default", "none"}:
+        return None
+    put_back(path)
+    if not is_checkpoint(path):
         return None
     checkpoint = load_checkpoint(path)
     if checkpoint.info.model != recipe.model.name:

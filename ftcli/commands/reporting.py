@@ -18,6 +18,7 @@ from ftcli.run.files import write_bytes, write_text
 from ftcli.run.outputs import check_output, make_folder
 from ftcli.run.recorded import RecordedRun, read_run
 from ftcli.run.seeds_directory import RunsAt, runs_at
+from ftcli.run.staging import put_back
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
     the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
     that do not match, and UsageError for PNG files without matplotlib and for files that may not be written.
     """
+    for path in paths:
+        put_back(path)
     found = [runs_at(path) for path in paths]
     runs = [read_run(run) for each in found for run in each.runs]
     evaluations = [evaluate(run.predictions) for run in runs]

@@ -29,7 +29,7 @@ from ftcli.run.environment import read_environment
 from ftcli.run.files import ensure_json, ensure_text, sweep, write_json, write_text
 from ftcli.run.locking import exclusive
 from ftcli.run.predictions_file import read_predictions
-from ftcli.run.seeds_directory import SeedsDirectory, holds_seeds
+from ftcli.run.seeds_directory import SeedsDirectory
 
 
 def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> TrainResult:
@@ -41,15 +41,16 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
     """
     run, home = open_run(path), SeedsDirectory(path.absolute().parent)
     recipe, raised = load_recipe(run.recipe), load_recipe(run.recipe, overrides)
-    if not holds_seeds(home.path):
+    if not home.holds(path.absolute(), seed=recipe.seed):
         return resume_with(run, raised, supervision)
-    if raised_keys(recipe, raised):
+    shared = shared_recipe(home).of_seed(recipe.seed)
+    if raised_keys(recipe, raised) and raised != shared:
         raise UsageError(
             "is one of several seeds, which are to stay alike",
             where=str(path),
             hint=f"Raise it for all: ftcli train --resume {path.parent} {' '.join(overrides)}",
         )
-    return resume_with(run, shared_recipe(home).of_seed(recipe.seed), supervision)
+    return resume_with(run, shared, supervision)
 
 
 def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> TrainResult:

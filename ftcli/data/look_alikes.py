@@ -23,7 +23,7 @@ RATIO = 0.8
 """How far the nearest image may be at most, as a share of the distance to the second nearest."""
 
 MIN_POOL = 20
-"""With fewer images to be like, the nearest stands out for no other reason than that there are few."""
+"""With fewer images to be like, the nearest often stands out for no other reason than that there are few."""
 
 Directions = NDArray[np.float32]
 """Unit vectors (N, C), or one (C,)."""

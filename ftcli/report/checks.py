@@ -27,8 +27,8 @@ def check_text(
     parts += [_finding(finding, width) for finding in with_level(findings, "error", "warning", "info")]
     if seen is not None:
         known = f"whose features of {count(len(seen.directions), 'image')} are in the cache"
-        where = f"with splits of {MIN_POOL} images and more"
-        how = f"Splits were compared by perceptual hash and, {where}, by what {seen.model} sees, {known}."
+        few = f"look-alikes are not sought among fewer than {MIN_POOL} images"
+        how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}; {few}."
         parts.append(prose(printable(how), width))
     elif contents is not None and not any(finding.code == "not-compared" for finding in findings):
         how = "Splits were compared by perceptual hash alone, which finds no crops; these are sought once a run with a "

@@ -95,7 +95,7 @@ class LineProgress(QuietProgress):
 
 
 @dataclass(frozen=True)
-class _Stands:
+class _Bar:
     """Where a bar stands."""
 
     what: str = ""
@@ -117,7 +117,7 @@ class LiveProgress(LineProgress):
             transient=True,
         )
         self.task: TaskID | None = None
-        self._stands = _Stands()
+        self._shown = _Bar()
 
     def __enter__(self) -> LiveProgress:
         self.bar.start()
@@ -145,18 +145,18 @@ class LiveProgress(LineProgress):
             self._begin(f"epoch {epoch}: scoring val", None)
 
     def _move(self, what: str, done: int, total: int) -> None:
-        before = self._stands
+        before = self._shown
         if (what, total) != (before.what, before.total) or done < before.done:  # train's features, then val's
             self._begin(what, total)
         assert self.task is not None
-        self._stands = _Stands(what, total, done)
+        self._shown = _Bar(what, total, done)
         self.bar.update(self.task, completed=done, steps=f"{done}/{total}")
 
     def _begin(self, what: str, total: int | None) -> None:
         """Put a bar of its own in the place of the last, so that the time that remains is of this one alone."""
         if self.task is not None:
             self.bar.remove_task(self.task)
-        self.task, self._stands = self.bar.add_task(what, total=total, steps=""), _Stands(what, total)
+        self.task, self._shown = self.bar.add_task(what, total=total, steps=""), _Bar(what, total)
 
 
 def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:

@@ -12,7 +12,6 @@ from torch import Tensor
 from ftcli.errors import CheckpointError
 from ftcli.records import InputSpec, checked
 from ftcli.run.directory import RunDirectory, check_one_run
-from ftcli.run.staging import put_back
 from ftcli.run.tensor_file import damaged_description, describes_itself, load_tensors, save_tensors
 
 
@@ -85,7 +84,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError, naming the file, for what is missing, damaged, not ftcli's or of another version, and
     RunDirectoryError where a finished run's checkpoint is not the one that it wrote.
     """
-    put_back(path)
     check_one_run(path)
     file = RunDirectory(path).best if path.is_dir() else path
     if not file.is_file():

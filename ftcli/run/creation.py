@@ -12,11 +12,12 @@ from ftcli.errors import RunDirectoryError, RunError
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import cannot_write, sync_directory, write_json, write_text
 from ftcli.run.locking import Lockable
-from ftcli.run.staging import exchange, staged, sweep_places
+from ftcli.run.staging import exchange, put_back, staged, sweep_places
 
 
 def check_free(run: RunDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError when a run may not be made at this place."""
+    """Raise RunDirectoryError when a run may not be made at this place; one that was being replaced comes back."""
+    put_back(run.path)
     check_parents(run.path)
     if not run.path.exists() and not run.path.is_symlink():
         return

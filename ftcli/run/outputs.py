@@ -6,14 +6,16 @@ from pathlib import Path
 
 from ftcli.errors import UsageError
 from ftcli.run.directory import OWN_FILES, OWN_FOLDERS, SEEDS_SUMMARY, RunDirectory
+from ftcli.run.staging import put_back
 
 
 def check_output(path: Path) -> None:
     """Refuse a path before anything is written: what is no file, one in no folder, or a file that a run consists of.
 
-    The folder itself may be missing, and is made with the file, as long as the one above it is there. Raises
-    UsageError.
+    The folder itself may be missing, and is made with the file, as long as the one above it is there; a run that was
+    being replaced comes back. Raises UsageError.
     """
+    put_back(path.parent)
     if path.exists() and not path.is_file():  # a device would be replaced
         raise UsageError("is not a file", where=str(path), hint="Give the path of a file.")
     folder, above = path.parent, path.parent.absolute().parent

@@ -57,6 +57,10 @@ class SeedsDirectory:
         """Return the runs that have begun, in the order of the seeds."""
         return [self.run(seed) for seed in self.seeds() if self.run(seed).path.is_dir()]
 
+    def holds(self, path: Path, *, seed: int) -> bool:
+        """Tell whether a path is the run of a seed here, and not another one that merely lies beside it."""
+        return holds_seeds(self.path) and path == self.run(seed).path and seed in self.seeds()
+
     def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] | None = None) -> None:
         """Write seeds.json: what was found, or that nothing is yet."""
         write_json(self.summary, self.summary_json(seeds, found or _NOTHING))
@@ -87,7 +91,6 @@ class RunsAt:
 
 def runs_at(path: Path) -> RunsAt:
     """Return the runs that a path stands for. Raises RunDirectoryError for seeds of which none has any figures."""
-    put_back(path)
     if not holds_seeds(path):
         return RunsAt(path, (path,))
     directory = SeedsDirectory(path)
@@ -100,7 +103,8 @@ def runs_at(path: Path) -> RunsAt:
 
 
 def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError when the runs may not be made at this place."""
+    """Raise RunDirectoryError when the runs may not be made at this place; one that was being replaced comes back."""
+    put_back(directory.path)
     check_parents(directory.path)
     if not directory.path.exists() and not directory.path.is_symlink():
         return

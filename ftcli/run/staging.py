@@ -58,9 +58,16 @@ def sweep_places(directory: Path) -> None:
 
 
 def put_back(path: Path) -> None:
-    """Put back the directory that a process was about to replace when it died, where `path` is missing for that."""
-    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be entered)
-        sweep_places(path.parent)
+    """Put back the directory that a process was about to replace when it died, where `path` is missing for that.
+
+    It may be the directory of a path inside, too. What else dead processes left beside it goes.
+    """
+    for part in (*reversed(path.absolute().parents), path.absolute()):
+        if not os.path.lexists(part):
+            with suppress(OSError):  # whoever reads the path says better what is wrong with it
+                sweep_places(part.parent)
+            if not os.path.lexists(part):
+                return
 
 
 def _locked_place(path: Path) -> tuple[Path, FileLock]:
@@ -79,9 +86,16 @@ def _locked_place(path: Path) -> tuple[Path, FileLock]:
 
 
 def _clear(place: Path, path: Path) -> None:
-    """Remove a place; the directory that was moved there to be replaced goes back, unless its successor stands."""
-    old = place / _OLD
-    if old.is_dir() and not path.exists():
-        with suppress(OSError):
+    """Remove a place; the directory that was moved there to be replaced goes back, unless its successor has come.
+
+    Where it cannot, since something else stands there or may not be moved, the place stays: it has the only copy.
+    """
+    old, has_successor = place / _OLD, not (place / _NEW).exists()
+    if old.is_dir() and not has_successor:
+        if os.path.lexists(path):
+            return
+        try:
             old.rename(path)
+        except OSError:
+            return
     shutil.rmtree(place, ignore_errors=True)

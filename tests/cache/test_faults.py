@@ -221,8 +221,6 @@ def test_a_cache_that_is_deleted_in_the_middle_is_a_cache_error(store, given) ->
             given.fill(collection, range(5, 10))
         with pytest.raises(CacheError, match="No such file or directory"):
             collection.missing(given.names(range(5)))
-        with pytest.raises(CacheError, match="No such file or directory"):
-            collection.touch()
         assert torch.equal(features.rows(np.array([3]), 0)[0][0], given.entry_of(3)[0][0])
 
 

@@ -95,6 +95,45 @@ def test_what_a_run_was_trained_on_is_known_whatever_becomes_of_its_images(
         assert ftcli("eval", given, *arguments).json["seen"] == {"trained_on": 17, "chose_epoch": 1}
 
 
+def test_a_checkpoint_is_known_by_where_it_really_is(
+    ftcli: Ftcli, run: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--data", tiny / "train", "--json")
+    shutil.copytree(run, "runs/other")
+    Path("runs/other/train.sha256").write_text(f"{'0' * 64}  another.png\n")
+    Path("runs/other/mine").mkdir()
+    foreign = shutil.copy(run / "checkpoints/best.safetensors", "runs/other/mine")
+    assert ftcli("eval", foreign, *arguments).json["seen"] == NOT_KNOWN
+    Path("link.safetensors").symlink_to(run / "checkpoints/best.safetensors")
+    assert ftcli("eval", "link.safetensors", *arguments).json["seen"] == {"trained_on": 18, "chose_epoch": 0}
+    monkeypatch.chdir(run / "checkpoints")
+    assert ftcli("eval", "best.safetensors", *arguments).json["seen"] == {"trained_on": 18, "chose_epoch": 0}
+
+
+def test_a_run_of_an_older_version_is_known_by_the_name_of_its_split(ftcli: Ftcli, run: Path, tiny: Path) -> None:
+    (run / "summary.json").unlink()
+    (run / "train.sha256").unlink()
+    for given in (run, run / "checkpoints/best.safetensors"):
+        seen = [
+            ftcli("eval", given, *arguments, "--json").json["seen"]
+            for arguments in (("--split", "train"), (), ("--data", tiny / "val"))
+        ]
+        assert [each["trained_on"] for each in seen] == [18, None, None]
+        assert [each["chose_epoch"] for each in seen] == [0, 12, 12]
+
+
+def test_a_damaged_list_of_images_stops_the_eval_of_a_run_before_it_begins_and_not_that_of_a_checkpoint(
+    ftcli: Ftcli, run: Path
+) -> None:
+    with (run / "train.sha256").open("a") as file:
+        file.write("x\n")
+    err = ftcli("eval", run, "--predictions", "out.csv", code=2).err
+    assert "train.sha256: is not the file whose hash is in summary.json" in err
+    assert not Path("out.csv").exists()
+    alone = ftcli("eval", run / "checkpoints/best.safetensors", "--json").json
+    assert alone["seen"] == {**NOT_KNOWN, "chose_epoch": 12}
+
+
 def test_of_a_checkpoint_that_stands_alone_only_the_name_of_the_split_is_known(
     ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
 ) -> None:

@@ -133,8 +133,9 @@ def test_seeds_stay_alike(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...]
     assert sorted(Path("runs/s").rglob("*")) == before
 
 
+@pytest.mark.parametrize("again", [(), ("epochs=3",)])
 def test_a_seed_that_goes_on_alone_has_what_was_raised_for_all(
-    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch, again: tuple[str, ...]
 ) -> None:
     ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
     with monkeypatch.context() as patch:
@@ -145,9 +146,18 @@ def test_a_seed_that_goes_on_alone_has_what_was_raised_for_all(
         patch.setattr(LineProgress, "epoch", stop)
         ftcli("train", "--resume", "runs/s", "epochs=3", code=130)
     assert "\nepochs: 2\n" in Path("runs/s/seed-1/recipe.yaml").read_text(), "it was not reached"
-    assert ftcli("train", "--resume", "runs/s/seed-1", "--json").json["epochs"] == 3
+    assert ftcli("train", "--resume", "runs/s/seed-1", *again, "--json").json["epochs"] == 3
     resumed = ftcli("train", "--resume", "runs/s", "--json").json
     assert [run["epochs"] for run in resumed["runs"]] == [3, 3]
+
+
+def test_another_run_that_lies_among_seeds_goes_on_with_its_own_recipe(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
+    ftcli(
+        "train", recipe, "--runs", "runs/s", "--name", "mine", "epochs=1", "strategy={kind: feature-extract, lr: 2e-2}"
+    )
+    assert "is finished" in ftcli("train", "--resume", "runs/s/mine").out
+    assert ftcli("train", "--resume", "runs/s/mine", "epochs=3", "--json").json["epochs"] == 3
 
 
 def test_seeds_that_another_process_replaces_meanwhile_are_left_to_it(

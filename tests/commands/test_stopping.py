@@ -108,6 +108,20 @@ def test_an_epoch_that_was_not_written_is_not_said_to_be_kept(
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
 
 
+def test_an_epoch_whose_weights_are_written_is_said_to_be_kept(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise StoppedAtOnce(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftcli.commands.driving.write_best", stopped)
+        err = ftcli("train", recipe, "--name", "a", code=130).err
+    assert "stopped at once by SIGINT; epochs 1 to 1 are kept\n" in err
+    resumed = ftcli("train", "--resume", "runs/a")
+    assert "resuming after epoch 1\n" in resumed.err
+
+
 def test_a_signal_while_features_are_computed_stops_after_the_batch(
     ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

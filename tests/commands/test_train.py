@@ -186,11 +186,18 @@ def test_an_existing_run_is_only_replaced_when_told_so(ftcli: Ftcli, recipe: Pat
 
 
 @pytest.mark.parametrize(
-    "command", [("eval",), ("report",), ("train", "--resume"), ("compare", "runs/b")], ids=lambda command: command[0]
+    "command",
+    [
+        "eval runs/a",
+        "eval runs/a/checkpoints/best.safetensors",
+        "eval runs/b --predictions runs/a/more.csv",
+        "report runs/a",
+        "compare runs/b runs/a",
+        "train --resume runs/a",
+        "train recipe.yaml --name c model.weights=runs/a epochs=1",
+    ],
 )
-def test_a_run_that_was_being_replaced_when_the_process_died_is_found(
-    ftcli: Ftcli, recipe: Path, command: tuple[str, ...]
-) -> None:
+def test_a_run_that_was_being_replaced_when_the_process_died_is_found(ftcli: Ftcli, recipe: Path, command: str) -> None:
     """As a kill leaves it between the two renames of `--overwrite`."""
     for name in ("a", "b"):
         ftcli("train", recipe, "--name", name, "epochs=1")
@@ -198,8 +205,19 @@ def test_a_run_that_was_being_replaced_when_the_process_died_is_found(
     (place / "new").mkdir(parents=True)
     (place / "ftcli.lock").touch()
     Path("runs/a").rename(place / "old")
-    ftcli(*command, "runs/a")
-    assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "b"]
+    ftcli(*command.split())
+    assert {path.name for path in Path("runs").iterdir()} - {"c"} == {"a", "b"}
+
+
+def test_the_name_of_a_run_that_was_being_replaced_is_taken(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "a", "epochs=1")
+    (Path("runs/.a.ftcli-0a1b2c3d") / "new").mkdir(parents=True)
+    Path("runs/.a.ftcli-0a1b2c3d/ftcli.lock").touch()
+    Path("runs/a").rename("runs/.a.ftcli-0a1b2c3d/old")
+    err = ftcli("train", recipe, "--name", "a", code=2).err
+    assert "runs/a: exists already" in err
+    assert "checking" not in err, "before any image is looked at"
+    assert Path("runs/a/summary.json").is_file()
 
 
 def test_overwrite_does_not_touch_what_is_no_run(ftcli: Ftcli, recipe: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -218,7 +219,7 @@ def test_too_little_shared_memory_is_told(recipe, tmp_path) -> None:
     assert "--shm-size" in done.stderr
 
 
-def test_a_signal_while_an_error_is_told_is_no_traceback(launch) -> None:
+def test_signals_while_an_error_is_told_and_then_while_they_are_told_are_no_traceback(launch) -> None:
     def press_ctrl_c_at_the_end() -> None:
         known, heard = program._known, list[int]()
 
@@ -229,6 +230,13 @@ def test_a_signal_while_an_error_is_told_is_no_traceback(launch) -> None:
             return known(error)
 
         program._known = interrupted
+        encodable = program.encodable
+
+        def interrupted_again(text: str, stream: IO[str]) -> str:
+            signal.raise_signal(signal.SIGINT)
+            return encodable(text, stream)
+
+        program.encodable = interrupted_again
 
     outcome = launch("train", "nowhere.yaml", fault=press_ctrl_c_at_the_end, code=130)
     assert outcome.err == "error: stopped by SIGINT\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ftcli.run.staging import exchange, staged, sweep_places
+from ftcli.run.staging import exchange, put_back, staged, sweep_places
 
 
 @pytest.fixture
@@ -48,6 +48,10 @@ def kill(pid: int) -> None:
 def write(folder: Path, text: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "file").write_text(text)
+
+
+def read_only(*_: object) -> None:
+    raise OSError(30, "Read-only file system")
 
 
 def names(folder: Path) -> list[str]:
@@ -100,6 +104,32 @@ def test_a_process_that_dies_while_it_exchanges_two_directories_leaves_one_of_th
     sweep_places(tmp_path)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a/file").read_text() == ("new" if when == "after" else "old")
+
+
+@pytest.mark.parametrize("why", ["the disk is read-only", "a dangling link stands there", "a folder does"])
+def test_the_only_copy_of_a_directory_that_cannot_go_back_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    old = tmp_path / ".a.ftcli-0a1b2c3d/old"
+    (old.parent / "new").mkdir(parents=True)
+    (old.parent / "ftcli.lock").touch()
+    write(old, "old")
+    if why == "a dangling link stands there":
+        (tmp_path / "a").symlink_to("nowhere")
+    elif why == "a folder does":
+        (tmp_path / "a").mkdir()
+    with monkeypatch.context() as patch:
+        if why == "the disk is read-only":
+            patch.setattr(Path, "rename", read_only)
+        sweep_places(tmp_path)
+        put_back(tmp_path / "a/checkpoints/best.safetensors")
+    assert (old / "file").read_text() == "old"
+    if why == "a folder does":
+        (tmp_path / "a").rmdir()
+    (tmp_path / "a").unlink(missing_ok=True)
+    put_back(tmp_path / "a/checkpoints/best.safetensors")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a/file").read_text() == "old"
 
 
 def test_a_failure_in_the_exchange_leaves_the_old_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
