@@ -154,6 +154,7 @@ def _calibrate(subject: _Subject, fit: ScoredImages, scored: Predictions) -> Cal
 
 def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
     from ftcli.engine.device import pick_compute
+    from ftcli.engine.setting import Images
     from ftcli.engine.sources import score_images
     from ftcli.model.backbones import restore_network
 
@@ -167,13 +168,14 @@ def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
         origin=str(subject.checkpoint.path),
     )
     compute.place(network.module)
+    sha256s = tuple(fact.sha256 for fact in images.facts)
     labels, probabilities = score_images(
-        network, images.samples, compute, batch_size=scoring.batch_size or recipe.data.batch_size
+        network, Images(images.samples, sha256s), compute, batch_size=scoring.batch_size or recipe.data.batch_size
     )
     return Predictions(
         classes=info.classes,
         paths=tuple(fact.name for fact in images.facts),
-        sha256=tuple(fact.sha256 for fact in images.facts),
+        sha256=sha256s,
         labels=labels,
         probabilities=probabilities,
     )

@@ -56,11 +56,10 @@ class TrainingLoader:
         workers: int,
         seed: int,
     ) -> None:
-        assert len(samples) == len(sha256s), "every sample has its hash"
         self._sha256s = tuple(sha256s)
         self._batch_size = batch_size
         self._seed = seed
-        self._stream = Stream(samples, transform, workers=workers)
+        self._stream = Stream(samples, sha256s, transform, workers=workers)
 
     def order(self, epoch: int) -> list[int]:
         """Return the order of an epoch: a permutation of the samples' indices."""
@@ -69,7 +68,7 @@ class TrainingLoader:
         return order
 
     def epoch(self, epoch: int, views: Views) -> Iterator[Batch]:
-        """Yield the batches of an epoch, each image once; raise ImageError for one that cannot be decoded."""
+        """Yield the batches of an epoch, each image once; raise ImageError as `Stream.batches` does."""
         batches = batch_indices(self.order(epoch), self._batch_size)
         return self._stream.batches(
             [(index, (views.seed_of(self._sha256s[index], epoch=epoch),)) for index in batch] for batch in batches
@@ -89,17 +88,25 @@ class TrainingLoader:
 class EvaluationLoader:
     """Gives every image exactly once, in the order of the samples, each time it is iterated; until `close`."""
 
-    def __init__(self, samples: Sequence[Sample], *, transform: Transform, batch_size: int, workers: int) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        sha256s: Sequence[str],
+        *,
+        transform: Transform,
+        batch_size: int,
+        workers: int,
+    ) -> None:
         self._images = len(samples)
         self._batch_size = batch_size
-        self._stream = Stream(samples, transform, workers=workers)
+        self._stream = Stream(samples, sha256s, transform, workers=workers)
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return math.ceil(self._images / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield all batches; raise ImageError for an image that cannot be decoded."""
+        """Yield all batches; raise ImageError as `Stream.batches` does."""
         return self._stream.batches(
             [(index, (0,)) for index in range(start, min(start + self._batch_size, self._images))]
             for start in range(0, self._images, self._batch_size)
@@ -117,13 +124,19 @@ class EvaluationLoader:
 
 
 def load_views(
-    samples: Sequence[Sample], jobs: Sequence[Key], *, transform: Transform, batch_size: int, workers: int
+    samples: Sequence[Sample],
+    sha256s: Sequence[str],
+    jobs: Sequence[Key],
+    *,
+    transform: Transform,
+    batch_size: int,
+    workers: int,
 ) -> Iterator[Batch]:
     """Yield the wanted views of images, each image decoded once: a job is a sample's index and its views' seeds.
 
     Rows come in the order of the jobs and of their seeds; a batch holds about `batch_size` rows.
     """
-    stream = Stream(samples, transform, workers=workers)
+    stream = Stream(samples, sha256s, transform, workers=workers)
     try:
         yield from stream.batches(_batches_of_rows(jobs, batch_size))
     finally:

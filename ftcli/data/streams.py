@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import warnings
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ftcli.data.class_folders import Sample
-from ftcli.data.decoding import decode
+from ftcli.data.decoding import decode, read_content
 from ftcli.data.transforms import Transform, draw
 from ftcli.errors import ImageError
 from ftcli.failures import dead_worker
@@ -40,11 +41,14 @@ class Batch:
 class Stream:
     """A torch DataLoader whose workers are told what to read key by key, and so need not know of epochs."""
 
-    def __init__(self, samples: Sequence[Sample], transform: Transform, *, workers: int) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], sha256s: Sequence[str], transform: Transform, *, workers: int
+    ) -> None:
+        assert len(samples) == len(sha256s), "every sample has its hash"
         self._keys = _Keys()
         with _without_advice():
             self._loader: DataLoader[_Item] | None = DataLoader(
-                _Images(samples, transform),
+                _Images(samples, sha256s, transform),
                 batch_sampler=self._keys,
                 num_workers=workers,
                 collate_fn=_collate,
@@ -55,7 +59,10 @@ class Stream:
             )
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[Batch]:
-        """Yield a batch for each list of keys, in order; raise ImageError for an image that cannot be decoded."""
+        """Yield a batch for each list of keys, in order.
+
+        Raises ImageError for an image that cannot be decoded or is no longer the one that has the hash.
+        """
         assert self._loader is not None, "the loader was closed"
         self._keys.batches = keys
         with _without_advice():
@@ -85,7 +92,8 @@ class _Keys:
 class _Images(Dataset[_Item]):
     """Decodes and transforms in the workers; hands over an ImageError as a value, for the main process to raise."""
 
-    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
+    def __init__(self, samples: Sequence[Sample], sha256s: Sequence[str], transform: Transform) -> None:
+        self._sha256s = tuple(sha256s)
         self._paths = [str(sample.path) for sample in samples]
         self._labels = [sample.label for sample in samples]
         self._transform = transform
@@ -93,12 +101,24 @@ class _Images(Dataset[_Item]):
     def __getitem__(self, key: Key) -> _Item:
         index, seeds = key
         try:
-            image = decode(Path(self._paths[index]), minimum_side=self._transform.minimum_side)
+            content = self._content(index)
+            image = decode(content, minimum_side=self._transform.minimum_side, name=self._paths[index])
         except ImageError as error:
             return error
         # Stacked as (H, W, 3), which is how the pixels lie in memory.
         views = torch.stack([draw(self._transform, image, seed).permute(1, 2, 0) for seed in seeds])
         return key, views, self._labels[index]
+
+    def _content(self, index: int) -> bytes:
+        """Read an image, which all that is stored and said of it knows by its hash."""
+        content = read_content(Path(self._paths[index]))
+        if hashlib.sha256(content).hexdigest() != self._sha256s[index]:
+            raise ImageError(
+                "the file was changed since it was checked",
+                where=self._paths[index],
+                hint="Bring it back as it was, or begin anew, and let nothing change the images meanwhile.",
+            )
+        return content
 
 
 def _collate(items: Sequence[_Item]) -> Batch | ImageError:

@@ -148,6 +148,7 @@ class Sources:
     def _validation_images(self) -> ValidationImages:
         loader = EvaluationLoader(
             self._val.samples,
+            self._val.sha256s,
             transform=self._evaluation.transform,
             batch_size=self._setting.section.batch_size,
             workers=self._setting.workers(len(self._val.samples)),

@@ -71,4 +71,11 @@ class Preprocessing:
 
 def load(images: Images, how: Preprocessing, jobs: Sequence[Key], *, workers: int) -> Iterator[Batch]:
     """Yield the views of images that `jobs` name, preprocessed, in batches."""
-    return load_views(images.samples, jobs, transform=how.transform, batch_size=EXTRACTION_BATCH, workers=workers)
+    return load_views(
+        images.samples,
+        images.sha256s,
+        jobs,
+        transform=how.transform,
+        batch_size=EXTRACTION_BATCH,
+        workers=workers,
+    )

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ftcli.cache.encoding import decode
 from ftcli.cache.features import Features
-from ftcli.data.class_folders import Sample
 from ftcli.data.cores import default_workers
 from ftcli.data.loading import Batch, EvaluationLoader, TrainingLoader, batch_indices
 from ftcli.data.transforms import evaluation_transform, normalise
 from ftcli.data.views import Views
 from ftcli.engine.device import Compute
 from ftcli.engine.scoring import score_batches
+from ftcli.engine.setting import Images
 from ftcli.errors import ModelError
 from ftcli.model.backbones import Network
 from ftcli.model.cutting import Cut
@@ -176,15 +176,16 @@ def to_input(images: Tensor, network: Network, compute: Compute) -> Tensor:
 
 
 def score_images(
-    network: Network, samples: Sequence[Sample], compute: Compute, *, batch_size: int
+    network: Network, images: Images, compute: Compute, *, batch_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return labels (N,) and probabilities (N, classes) of images, in their order.
 
-    Raises ModelError for a network whose weights give no finite numbers.
+    Raises ImageError as `Stream.batches` does, and ModelError for a network whose weights give no finite numbers.
     """
+    samples, sha256s = images.samples, images.sha256s
     workers = default_workers(len(samples))
     transform = evaluation_transform(network.spec)
-    with EvaluationLoader(samples, transform=transform, batch_size=batch_size, workers=workers) as loader:
+    with EvaluationLoader(samples, sha256s, transform=transform, batch_size=batch_size, workers=workers) as loader:
         labels, probabilities = score_batches(network, loader, WholeLogits(network, compute), compute)
     wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if wrong:

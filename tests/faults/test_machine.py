@@ -66,6 +66,37 @@ def test_an_image_folder_that_vanishes_is_named_and_the_run_goes_on_when_it_is_b
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
 
 
+@pytest.mark.parametrize("cached", [(), UNCACHED], ids=["cached", "uncached"])
+def test_images_that_change_while_they_are_used_are_refused_and_never_stored(
+    launch, recipe, tiny, tmp_path, monkeypatch, cached
+) -> None:
+    """As a sync does in the middle: what is stored and said of an image is of the bytes that were checked."""
+    images = Path(shutil.copytree(tiny, "images"))
+    arguments = ("train", recipe, f"data.root={images}", *cached)
+    of_red = sorted((images / "train/red").iterdir())
+    kept = [path.read_bytes() for path in of_red]
+
+    def exchange_after_the_check() -> None:
+        usual = LineProgress.started
+
+        def started(self, *rest) -> None:
+            usual(self, *rest)
+            for path in of_red:
+                path.write_bytes((images / "train/blue" / path.name).read_bytes())
+
+        LineProgress.started = started
+
+    outcome = launch(*arguments, "--name", "a", fault=exchange_after_the_check, code=3)
+    assert "images/train/red/" in outcome.err
+    assert "the file was changed since it was checked" in outcome.err
+    for path, content in zip(of_red, kept, strict=True):
+        path.write_bytes(content)
+    launch("train", "--resume", "runs/a")
+    monkeypatch.setenv("FTCLI_CACHE", str(tmp_path / "another cache"))
+    launch(*arguments, "--name", "whole")
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+
+
 def test_a_run_on_stored_features_does_not_need_the_images_any_more(launch, runs, recipe, tiny) -> None:
     root = shutil.copytree(tiny, "images")
     arguments = ("train", recipe, f"data.root={root}")
