@@ -3,6 +3,7 @@
 FtcliError                      1   something failed while running
 ├── RunError                    1   training or writing failed
 │   ├── NonFiniteLossError      1   the loss became NaN or infinite
+│   ├── RunGoneError            1   the run is no longer where it was
 │   ├── WeightsUnavailableError 1   pretrained weights could not be downloaded
 │   ├── OutOfMemoryError        1   the memory of the machine or of the GPU ran out
 │   └── WorkerError             1   a process that decodes images died
@@ -64,6 +65,12 @@ class NonFiniteLossError(RunError):
     """The loss became NaN or infinite."""
 
     kind = "non-finite-loss"
+
+
+class RunGoneError(RunError):
+    """The run that is being trained is no longer where it was."""
+
+    kind = "run-gone"
 
 
 class WeightsUnavailableError(RunError):

@@ -21,6 +21,7 @@ from ftcli.errors import (
     InterruptedRunError,
     NonFiniteLossError,
     RunError,
+    RunGoneError,
     StoppedAtOnce,
     WorkerError,
 )
@@ -33,6 +34,7 @@ from ftcli.recipe import Recipe
 from ftcli.records import SCHEMA, EpochRecord, Gate, RunSummary, metrics_to_json
 from ftcli.run.directory import RunDirectory
 from ftcli.run.files import duplicate
+from ftcli.run.locking import Held
 from ftcli.run.predictions_file import read_predictions, write_predictions
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
@@ -77,11 +79,12 @@ class TrainResult:
         }
 
 
-def drive(job: Job) -> TrainResult:
-    """Run what is left of the plan. Raises FtcliError; the run directory is valid at every instant.
+def drive(job: Job, held: Held) -> TrainResult:
+    """Run what is left of the plan of a run that is locked. Raises FtcliError; the run is valid at every instant.
 
     When the time is up, what is written stays, and the result says that the run is not finished.
     """
+    job = replace(job, held=held)
     job.progress.started(job.run.path, job.preparation.plan)
     with job.trackers as trackers:
         trackers.begin(job.recipe.model_dump(mode="json"), job.records)
@@ -109,7 +112,7 @@ def _drive(job: Job) -> TrainResult:
         ) from stop
     except Exception as error:
         failure = error if isinstance(error, (RunError, DataError)) else failure_of(error)
-        if failure is None or isinstance(failure, NonFiniteLossError):
+        if failure is None or isinstance(failure, (NonFiniteLossError, RunGoneError)):
             raise
         failure.hint = f"{failure.hint or 'Put that right.'} {resume_hint(job.run.path)}"
         if failure is error:
@@ -131,6 +134,7 @@ def _train(job: Job) -> None:
 
 def _finished(job: Job) -> TrainResult:
     """Write down how a run ended whose plan is done."""
+    job.check_held()
     predictions = read_predictions(job.run.predictions("val"))
     summary, evaluation = _summary(job, predictions)
     job.run.finish(summary)
@@ -223,6 +227,7 @@ def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
     from ftcli.run.checkpoint import CheckpointInfo, save_checkpoint
     from ftcli.run.resume_state import ResumeState, remove_states, save_state
 
+    job.check_held()
     run, record = job.run, epoch.record
     info = CheckpointInfo(
         model=job.network.name,

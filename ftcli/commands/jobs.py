@@ -21,6 +21,7 @@ from ftcli.recipe_loading import recipe_text
 from ftcli.records import EpochRecord
 from ftcli.run.creation import create
 from ftcli.run.directory import FORMAT_VERSION, RunDirectory, default_name
+from ftcli.run.locking import Held
 from ftcli.tracking.trackers import Trackers, open_trackers
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
@@ -72,6 +73,7 @@ class Job:
     begun: Begun
     records: list[EpochRecord]
     notices: tuple[str, ...]
+    held: Held | None = None
 
     @property
     def facts(self) -> dict[str, tuple[ImageFacts, ...]]:
@@ -102,6 +104,11 @@ class Job:
     def seconds(self) -> float:
         """Return the wall time of the run so far, over all commands that worked on it."""
         return self.begun.seconds + self.supervision.clock.seconds
+
+    def check_held(self) -> None:
+        """Raise RunGoneError where the path of the run no longer leads to it; to be asked before writing."""
+        assert self.held is not None, "a run is locked while it is trained"
+        self.held.check()
 
     def stop_if_asked(self) -> None:
         """Raise InterruptedRunError when a signal has come, OutOfTimeError when the time is up."""

@@ -57,7 +57,7 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
     """Train what is left of a run with its own recipe, of which `raised` has more epochs or patience, or nothing."""
     recipe = load_recipe(run.recipe)
     changes = raised_keys(recipe, raised)
-    with exclusive(run):
+    with exclusive(run) as held:
         if run.summary.is_file() and not changes:
             run.check_whole()
             sweep(run.path)
@@ -72,7 +72,7 @@ def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> 
         _check_images(job)
         _check_best(job, point)
         _settle(job, point, changes)
-        return drive(job)
+        return drive(job, held)
 
 
 def check_raised(run: RunDirectory, raised: Recipe) -> None:

@@ -22,7 +22,7 @@ from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import SCHEMA, Gate
 from ftcli.run.creation import check_made
 from ftcli.run.directory import RunDirectory, open_run
-from ftcli.run.locking import exclusive
+from ftcli.run.locking import Held, exclusive
 from ftcli.run.predictions_file import read_predictions
 from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds
 from ftcli.run.staging import put_back
@@ -113,15 +113,15 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
             ready[seed] = get_ready(directory.run(seed), of_seed(seed), supervision)
         return begin(ready.pop(seed), overwrite=False)
 
-    with exclusive(directory):
+    with exclusive(directory) as held:
         check_made(directory, made)
-        return _each(directory, recipe.seeds, train, supervision)
+        return _each(directory, recipe.seeds, train, supervision, held)
 
 
 def resume_seeds(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> SeedsResult:
     """Train what is left of the runs of several seeds. Raises as `resume_run` does, before any run goes on."""
     directory = SeedsDirectory(path)
-    with exclusive(directory):
+    with exclusive(directory) as held:
         raised = _raise(directory, overrides)
 
         def go_on(seed: int, supervision: Supervision) -> TrainResult:
@@ -130,7 +130,7 @@ def resume_seeds(path: Path, overrides: Sequence[str], *, supervision: Supervisi
                 return resume_with(open_run(run.path), raised.of_seed(seed), supervision)
             return begin(get_ready(run, prepare(raised.of_seed(seed)), supervision), overwrite=False)
 
-        return _each(directory, directory.seeds(), go_on, supervision)
+        return _each(directory, directory.seeds(), go_on, supervision, held)
 
 
 def _raise(directory: SeedsDirectory, overrides: Sequence[str]) -> Recipe:
@@ -148,12 +148,15 @@ def _raise(directory: SeedsDirectory, overrides: Sequence[str]) -> Recipe:
 _Train = Callable[[int, Supervision], TrainResult]
 
 
-def _each(directory: SeedsDirectory, seeds: Sequence[int], train: _Train, supervision: Supervision) -> SeedsResult:
+def _each(
+    directory: SeedsDirectory, seeds: Sequence[int], train: _Train, supervision: Supervision, held: Held
+) -> SeedsResult:
     """Train seed after seed, until one is not finished because the time is up; write the summary after each."""
     hint = resume_hint(directory.path)
     results: list[TrainResult] = []
     result = SeedsResult(directory.path, tuple(seeds), (), {})
     for seed in seeds:
+        held.check()
         supervision.progress.stage(f"seed {seed}, {seeds.index(seed) + 1} of {len(seeds)}")
         try:
             results.append(train(seed, Supervision(supervision.progress, supervision.clock.from_now())))
@@ -162,6 +165,7 @@ def _each(directory: SeedsDirectory, seeds: Sequence[int], train: _Train, superv
                 error.hint = error.hint.replace(resume_hint(directory.run(seed).path), hint)
             raise
         gc.collect()  # a network refers to itself, and would stay beside that of the next seed
+        held.check()
         result = _result(directory, seeds, results)
         directory.write_summary(seeds, {key: result.to_json()[key] for key in ("finished", "metrics")})
         if not results[-1].finished:

@@ -43,6 +43,6 @@ def begin(job: Job, *, overwrite: bool) -> TrainResult:
     run = job.run
     with exclusive(run) if overwrite and run.path.is_dir() else nullcontext():  # nobody may be training it
         made = create_directory(job, overwrite=overwrite)
-    with exclusive(run):
+    with exclusive(run) as held:
         check_made(run, made)
-        return drive(job)
+        return drive(job, held)

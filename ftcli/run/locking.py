@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from ftcli.errors import RunDirectoryError, RunError
+from ftcli.errors import RunDirectoryError, RunError, RunGoneError
 from ftcli.run.files import cannot_write
 
 _PATIENCE_SECONDS = 8.0
@@ -28,8 +29,26 @@ class Lockable(Protocol):
         """The file that is locked."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A run that is locked: its directory, and which file the lock is."""
+
+    path: Path
+    lock: Path
+    identity: tuple[int, int] | None
+
+    def check(self) -> None:
+        """Raise RunGoneError where the path no longer leads to the run, so that what is written would go astray."""
+        if _identity(self.lock) != self.identity:
+            raise RunGoneError(
+                "is no longer the run that is being trained: that was moved, removed or replaced",
+                where=str(self.path),
+                hint="Where it was moved to, go on with it: ftcli train --resume. Nothing was written here.",
+            )
+
+
 @contextmanager
-def exclusive(run: Lockable) -> Iterator[None]:
+def exclusive(run: Lockable) -> Iterator[Held]:
     """Keep other processes from training a run meanwhile. Raises RunDirectoryError while another one does."""
     lock = FileLock(run.lock, timeout=_PATIENCE_SECONDS)
     try:
@@ -43,6 +62,15 @@ def exclusive(run: Lockable) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(run.path, error, what="cannot lock the run") from error
     try:
-        yield
+        yield Held(run.path, run.lock, _identity(run.lock))
     finally:
         lock.release()
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return what tells a file from any other that is there at the same time; None where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,8 +1,11 @@
 """Two processes that want the same run, or the same features, at the same time."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
+import pytest
 from same_runs import assert_same_runs
 
 from ftcli.report.progress import LineProgress
@@ -62,6 +65,54 @@ def test_of_two_that_overwrite_one_run_each_finishes_or_says_that_it_was_replace
             assert "replaced by another process" in outcome.err or "another process is training" in outcome.err
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
     assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "whole"]
+
+
+@pytest.mark.parametrize("how", ["removed", "moved"])
+@pytest.mark.parametrize("last", [1, 2], ids=["with an epoch to come", "at its end"])
+def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, runs, recipe, how: str, last: int) -> None:
+    """As `rm` or `mv` of a run and a new `train` do, while the old process still computes."""
+    launch("train", recipe, "--name", "whole", "seed=1")
+    launch("train", recipe, "--name", "as it was")
+
+    def let_another_have_the_name() -> None:
+        usual = LineProgress.epoch
+
+        def epoch(self, record, *, best: bool) -> None:
+            usual(self, record, best=best)
+            if record.epoch == last:
+                if how == "removed":
+                    shutil.rmtree("runs/a")
+                else:
+                    Path("runs/a").rename("runs/b")
+                shutil.copytree("runs/whole", "runs/a")
+
+        LineProgress.epoch = epoch
+
+    err = launch("train", recipe, "--name", "a", fault=let_another_have_the_name, code=1).err
+    assert "error: runs/a: is no longer the run that is being trained: that was moved, removed or replaced" in err
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+    runs.assert_valid(Path("runs/a"))
+    if how == "moved":
+        launch("train", "--resume", "runs/b")
+        assert_same_runs(Path("runs/b"), Path("runs/as it was"))
+
+
+def test_seeds_whose_directory_was_moved_begin_no_other_run(launch, recipe) -> None:
+    def move() -> None:
+        usual = LineProgress.epoch
+
+        def epoch(self, record, *, best: bool) -> None:
+            usual(self, record, best=best)
+            if record.epoch == 2:
+                Path("runs/s").rename("runs/t")
+
+        LineProgress.epoch = epoch
+
+    err = launch("train", recipe, "--seeds", "0,1", "--name", "s", fault=move, code=1).err
+    assert "is no longer the run that is being trained" in err
+    assert not Path("runs/s").exists()
+    assert launch("train", "--resume", "runs/t").code == 0
+    assert json.loads(Path("runs/t/seeds.json").read_text())["finished"] is True
 
 
 def test_two_runs_that_fill_one_cache_both_finish_right(launch, runs, recipe, monkeypatch, tmp_path) -> None:
