@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftcli.data.builtin import DIGITS, digits_folder
-from ftcli.data.dataset import Dataset, open_dataset
+from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, Dataset, open_dataset
 from ftcli.data.grouping import refuse_groups_in_several_splits
 from ftcli.data.scanning import IMAGE_EXTENSIONS
 from ftcli.errors import UsageError
@@ -54,6 +54,21 @@ def prepare(recipe: Recipe) -> Preparation:
     resolved = _resolved(recipe, dataset, outline.spec.image_size)
     notices = _notices(resolved, dataset, plan)
     return Preparation(resolved, dataset, plan, outline.parameter_counts, batchnorm, notices)
+
+
+def refuse_among_images(path: Path, dataset: Dataset) -> None:
+    """Raise UsageError for a run whose folder would be taken for a class, or for images of one, by the next command."""
+    place, root = path.resolve(), dataset.root.resolve()
+    if not place.is_relative_to(root):
+        return
+    inside = place.relative_to(root).parts
+    hidden = any(part.startswith(".") for part in inside)
+    if not hidden and (inside[0] in SPLIT_FOLDERS or not (root / TRAIN).is_dir()):
+        raise UsageError(
+            f"is among the images of {dataset.root}, where a run would count as a class",
+            where=str(path),
+            hint="Put runs elsewhere with --runs, or the images into a folder of their own.",
+        )
 
 
 def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = ()) -> Dataset:

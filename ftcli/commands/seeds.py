@@ -10,7 +10,7 @@ from typing import Any
 
 from ftcli.commands.driving import TrainResult, resume_hint
 from ftcli.commands.jobs import RunPlace, place_of
-from ftcli.commands.preparing import Preparation, prepare
+from ftcli.commands.preparing import Preparation, prepare, refuse_among_images
 from ftcli.commands.raising import raised_keys, shared_recipe
 from ftcli.commands.resuming import check_raised, resume_run, resume_with
 from ftcli.commands.supervision import Supervision
@@ -99,6 +99,7 @@ def train_seeds(recipe: Recipe, config: Path, *, place: RunPlace, supervision: S
     directory, first = SeedsDirectory(place_of(recipe, config, place)), recipe.seeds[0]
     check_seeds_free(directory, overwrite=place.overwrite)
     preparation = prepare(recipe)
+    refuse_among_images(directory.path, preparation.dataset)
     for sentence in preparation.notices:
         supervision.progress.notice(sentence)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftcli.commands.driving import TrainResult, drive
 from ftcli.commands.jobs import Job, RunPlace, create_directory, make_job, place_of
-from ftcli.commands.preparing import Preparation, prepare
+from ftcli.commands.preparing import Preparation, prepare, refuse_among_images
 from ftcli.commands.supervision import Supervision
 from ftcli.recipe import Recipe
 from ftcli.run.creation import check_free, check_made
@@ -24,6 +24,7 @@ def train_recipe(recipe: Recipe, config: Path, *, place: RunPlace, supervision: 
     run = RunDirectory(place_of(recipe, config, place))
     check_free(run, overwrite=place.overwrite)
     preparation = prepare(recipe)
+    refuse_among_images(run.path, preparation.dataset)
     for sentence in preparation.notices:
         supervision.progress.notice(sentence)
     return begin(get_ready(run, preparation, supervision), overwrite=place.overwrite)

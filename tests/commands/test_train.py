@@ -209,6 +209,23 @@ def test_a_run_that_was_being_replaced_when_the_process_died_is_found(ftcli: Ftc
     assert {path.name for path in Path("runs").iterdir()} - {"c"} == {"a", "b"}
 
 
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "0,1")])
+def test_a_run_does_not_become_a_class_of_its_own_images(
+    ftcli: Ftcli, recipe: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[str, ...]
+) -> None:
+    given = (recipe.absolute(), "--name", "a", "epochs=1", *seeds)
+    monkeypatch.chdir(damaged / "train")
+    err = ftcli("train", *given, "data.root=.", code=2).err
+    assert "error: runs/a: is among the images of ., where a run would count as a class" in err
+    assert not Path("runs").exists()
+    err = ftcli("train", *given, f"data.root={damaged}", "--runs", "red", code=2).err
+    assert f"error: red/a: is among the images of {damaged}" in err
+    ftcli("train", *given, "data.root=.", "--runs", ".runs")
+    monkeypatch.chdir(damaged)
+    ftcli("train", *given, "data.root=.")
+    ftcli("train", *given, "data.root=.", "--overwrite")
+
+
 def test_the_name_of_a_run_that_was_being_replaced_is_taken(ftcli: Ftcli, recipe: Path) -> None:
     ftcli("train", recipe, "--name", "a", "epochs=1")
     (Path("runs/.a.ftcli-0a1b2c3d") / "new").mkdir(parents=True)
