@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from ftcli.cli import app
+from ftcli.cli.program import app
 from ftcli.recipe import Recipe
 from ftcli.recipe_keys import sections_of
 

@@ -96,6 +96,30 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(("arguments", "code"), [("schema", 0), ("check nowhere", 3), ("--help", 0)])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_has_closed_are_no_error(arguments: str, code: int, closed: str) -> None:
+    command = f"{sys.executable} -m ftcli {arguments} {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "bug in ftcli" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ftcli_is_being_imported_is_no_traceback(number: signal.Signals) -> None:
+    script = (
+        "import os, sys, ftcli.cli\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'ftcli.cli.program': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "ftcli.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, f"error: stopped by {number.name}\n")
+
+
 def test_the_schema_describes_every_key_and_forbids_others(ftcli: Ftcli) -> None:
     schema = ftcli("schema", "--json").json
     assert schema["additionalProperties"] is False

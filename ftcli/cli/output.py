@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ftcli.errors import RunError
-from ftcli.report.streams import encodable, marks_for
+from ftcli.report.streams import encodable, let_go, marks_for
 
 
 def show(result: dict[str, Any] | str) -> None:
@@ -28,16 +28,16 @@ def reaching_a_reader() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the exit
+        let_go(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             raise RunError(f"cannot print the result: {error.strerror}") from error
 
 
 def stderr() -> Any:
     """Return the console for progress."""
-    from rich.console import Console
+    from ftcli.report.screen import Screen
 
-    return Console(stderr=True)
+    return Screen(stderr=True)
 
 
 def width() -> int:

@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
+from ftcli.cli import STOPPING
 from ftcli.cli.data import check
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
@@ -23,7 +24,7 @@ from ftcli.cli.training import plan, schema, train
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError
 from ftcli.failures import failure_of
 from ftcli.records import SCHEMA
-from ftcli.report.streams import encodable
+from ftcli.report.streams import encodable, let_go, open_missing_streams
 
 app = typer.Typer(
     name="ftcli",
@@ -62,7 +63,8 @@ def root(
 
 def main() -> NoReturn:
     """Run the command line; every error becomes a sentence on stderr and an exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    open_missing_streams()
+    for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started the command may want it so
             signal.signal(number, _stop)
     gc.set_threshold(100_000, 50, 100)  # imports make much that stays: collecting as often as by default costs a second
@@ -74,6 +76,7 @@ def main() -> NoReturn:
             if debug:
                 traceback.print_exc()
             code = _report(_known(error), as_json=as_json)
+        _listen_no_more()
     except StoppedAtOnce as stop:
         _listen_no_more()
         stopped = InterruptedRunError(f"stopped by {stop.name}", signal_number=stop.signal_number)
@@ -104,7 +107,10 @@ def _report(error: FtcliError, *, as_json: bool) -> int:
         text = json.dumps({"schema": SCHEMA, "error": shown})
     else:
         text = "\n".join(map(printable, f"error: {error}".split("\n")))  # file names may hold a terminal's commands
-    print(encodable(text, sys.stderr), file=sys.stderr)  # noqa: T201 - the boundary
+    try:
+        print(encodable(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the boundary
+    except OSError:
+        let_go(sys.stderr)  # the exit code still tells
     return error.exit_code
 
 
@@ -119,8 +125,8 @@ def _leave(code: int) -> NoReturn:
 
 
 def _listen_no_more() -> None:
-    """Let what is to be said last be said, whoever still presses Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let what has been said last stand, whoever still presses Ctrl-C: to leave takes a second."""
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 

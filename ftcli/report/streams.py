@@ -1,9 +1,11 @@
-"""Owns what a stream can show: the characters of its encoding."""
+"""Owns what a stream can show, the characters of its encoding, and what becomes of streams that show nothing."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import IO, TextIO
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 """The marks of a sparkline, from its least value to its greatest."""
@@ -19,6 +21,18 @@ def encodable(text: str, stream: TextIO) -> str:
     except UnicodeEncodeError:
         text = text.replace(_RULE, "-")
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def let_go(stream: IO[str]) -> None:
+    """Send nowhere what a stream still holds and gets: nobody can read it, and Python would try again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def open_missing_streams() -> None:
+    """Open what the caller has closed, of stdout and stderr, so that no other file gets its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
 def marks_for(stream: TextIO, environment: Mapping[str, str]) -> str:

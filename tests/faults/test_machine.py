@@ -251,6 +251,40 @@ def test_too_little_shared_memory_is_told(recipe, tmp_path) -> None:
     assert "--shm-size" in done.stderr
 
 
+def without_a_reader() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, 2)
+
+
+def on_a_full_disk() -> None:
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("lose_stderr", [without_a_reader, on_a_full_disk])
+def test_progress_that_cannot_be_written_stops_nothing(launch, runs, recipe, lose_stderr) -> None:
+    launch("train", recipe, "--name", "whole")
+    outcome = launch("train", recipe, "--name", "a", fault=lose_stderr)
+    assert outcome.out.splitlines()[-1] == "runs/a"
+    assert_same_runs(Path("runs/a"), Path("runs/whole"))
+    launch("train", "nowhere.yaml", fault=lose_stderr, code=2)
+
+
+def test_a_signal_after_the_result_changes_nothing(launch, recipe) -> None:
+    def press_ctrl_c_at_the_exit() -> None:
+        leave = program._leave
+
+        def interrupted(code: int) -> None:
+            signal.raise_signal(signal.SIGINT)
+            leave(code)
+
+        program._leave = interrupted
+
+    outcome = launch("train", recipe, "--name", "a", fault=press_ctrl_c_at_the_exit)
+    assert outcome.out.splitlines()[-1] == "runs/a"
+
+
 def test_signals_while_an_error_is_told_and_then_while_they_are_told_are_no_traceback(launch) -> None:
     def press_ctrl_c_at_the_end() -> None:
         known, heard = program._known, list[int]()
