@@ -50,6 +50,8 @@ def problems_of(
 ) -> Iterable[Problem]:
     """Return what pydantic refuses, each with its place: of the document's lines, or the override in `places`."""
     for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # what it holds is wrong, which another problem says
         path = _data_path(detail, value)
         message, suggestion = _sentence(detail, path, value)
         yield placed(path, message, document, places, suggestion)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ftcli.cache.errors import CacheError
-from ftcli.cache.naming import cache_directory, read_descriptions
+from ftcli.cache.naming import ENVIRONMENT, cache_directory, read_descriptions
 from ftcli.commands.preparing import image_root, open_recipe_dataset
 from ftcli.data.appearance import Look, appearance_findings, look_at
 from ftcli.data.builtin import DIGITS
@@ -139,25 +139,37 @@ def _check(recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckResult:
         layout = _layout(error)
         findings.append(replace(layout, message=f"Without the bad images: {layout.message}"))
         dataset = _without(dataset, bad)
-    seen = _seen(looks, progress)
+    try:
+        seen = _seen(looks)
+    except CacheError as error:
+        seen = None
+        findings.append(_unread_cache(error))
     findings += _findings(dataset, looks, seen)
     contents = contents_of(dataset, [look.facts for look in looks])
     return CheckResult(str(dataset.root), contents, with_level(findings, "error", "warning", "info"), seen)
 
 
-def _seen(looks: Sequence[Look], progress: Progress) -> Sight | None:
-    """Return how a network sees the images that are not too small, where the cache knows; it is not computed here."""
+def _unread_cache(error: CacheError) -> Finding:
+    return Finding(
+        "info",
+        "cache-unread",
+        f"Images were not compared by features, since the cache cannot be used: {error.message}.",
+        f"Make it one that you may write to, or name another with {ENVIRONMENT}.",
+    )
+
+
+def _seen(looks: Sequence[Look]) -> Sight | None:
+    """Return how a network sees the images that are not too small, where the cache knows; it is not computed here.
+
+    Raises CacheError when the cache cannot be used.
+    """
     descriptions = read_descriptions(cache_directory())
     sha256s = sorted({look.facts.sha256 for look in looks if look.fingerprint is not None})
     if not descriptions or not sha256s:
         return None
     from ftcli.engine.stored_directions import stored_directions  # torch, which few checks need
 
-    try:
-        return stored_directions(sha256s, descriptions)
-    except CacheError as error:
-        progress.stage(f"images are not compared by features, since the cache cannot be used: {error}")
-        return None
+    return stored_directions(sha256s, descriptions)
 
 
 def _findings(dataset: Dataset, looks: Sequence[Look], seen: Sight | None) -> list[Finding]:

@@ -80,7 +80,8 @@ def add_report(
 
         write_text(run.report, run_page(read_run(run.path, predictions), _ranked(evaluation, predictions)))
     except Exception as error:  # noqa: BLE001 - the run is trained and saved, and its page can be made again
-        notice(f"the run is finished but has no page: {error}; make it with ftcli report {shlex.quote(str(run.path))}")
+        why, again = str(error).partition("\n")[0], shlex.quote(str(run.path))
+        notice(f"the run is finished but has no page: {why}; make it with ftcli report {again}")
 
 
 def _page(found: Sequence[RunsAt], runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation]) -> str:

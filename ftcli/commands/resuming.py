@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,24 @@ def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision
     which these may have been raised since. Raises RunDirectoryError, naming the file, for a run that cannot be
     read, UsageError for any other override, and DatasetError when the images are not what they were.
     """
-    run, home = open_run(path), SeedsDirectory(path.absolute().parent)
+    run, place = open_run(path), path.resolve()
+    home = SeedsDirectory(place.parent)
     recipe, raised = load_recipe(run.recipe), load_recipe(run.recipe, overrides)
-    if not home.holds(path.absolute(), seed=recipe.seed):
+    if not home.holds(place, seed=recipe.seed):
         return resume_with(run, raised, supervision)
     shared = shared_recipe(home).of_seed(recipe.seed)
     if raised_keys(recipe, raised) and raised != shared:
         raise UsageError(
             "is one of several seeds, which are to stay alike",
             where=str(path),
-            hint=f"Raise it for all: ftcli train --resume {path.parent} {' '.join(overrides)}",
+            hint=f"Raise it for all: {shlex.join(['ftcli', 'train', '--resume', str(_parent(path)), *overrides])}",
         )
     return resume_with(run, shared, supervision)
+
+
+def _parent(path: Path) -> Path:
+    """Return the folder that a path lies in, as the user would give it; of a link, that of what it leads to."""
+    return path.resolve().parent if path.is_symlink() else path.parent
 
 
 def resume_with(run: RunDirectory, raised: Recipe, supervision: Supervision) -> TrainResult:

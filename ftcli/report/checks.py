@@ -13,6 +13,7 @@ from ftcli.report.text import count, printable, prose, table
 _CLASS_ROWS = 20
 _CASES = 8
 _INDENT = "  "
+_SAY_SO_THEMSELVES = {"not-compared", "cache-unread"}
 
 
 def check_text(
@@ -30,7 +31,7 @@ def check_text(
         few = f"look-alikes are not sought among fewer than {MIN_POOL} images"
         how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}; {few}."
         parts.append(prose(printable(how), width))
-    elif contents is not None and not any(finding.code == "not-compared" for finding in findings):
+    elif contents is not None and not _SAY_SO_THEMSELVES & {finding.code for finding in findings}:
         how = "Splits were compared by perceptual hash alone, which finds no crops; these are sought once a run with a "
         parts.append(prose(f"{how}frozen body was trained on the images.", width))
     return "\n\n".join([*parts, _verdict(findings)])

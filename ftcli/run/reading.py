@@ -21,7 +21,7 @@ def read_text(path: Path) -> str:
             raise damaged(path, "is not a file" if path.exists() else "is missing")
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise damaged(path, f"cannot be read: {error.strerror or error}") from error
+        raise _unreadable(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -68,7 +68,13 @@ def _hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise damaged(path, f"cannot be read: {error.strerror or error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> RunDirectoryError:
+    """Return the error for a file that may be as it was, but is not to be read."""
+    hint = "See that you may read it, and that its disk is well."
+    return RunDirectoryError(f"cannot be read: {error.strerror or error}", where=str(path), hint=hint)
 
 
 def _refuse_constant(word: str) -> float:

@@ -84,8 +84,9 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
     try:
         with path.open("rb") as file:
             begins_as_one = file.read(9)[8:] == b"{"  # the length of a header, and the header, which is JSON
-    except OSError:
-        begins_as_one = True  # `error` says what is wrong
+    except OSError as unread:
+        hint = "See that you may read it, and that its disk is well."
+        return CheckpointError(f"cannot be read: {unread.strerror or unread}", where=str(path), hint=hint)
     if begins_as_one:
         return CheckpointError(f"is not a readable checkpoint: {error}", where=str(path), hint="Is the file complete?")
     return CheckpointError(

@@ -115,6 +115,10 @@ def test_a_cache_that_cannot_be_used_is_told_and_stops_no_check(ftcli: Ftcli, ro
     lock.unlink(missing_ok=True)
     lock.mkdir()
     outcome = ftcli("check", root, "--json")
-    assert (outcome.json["features"], outcome.json["findings"]) == (None, [])
-    assert "images are not compared by features, since the cache cannot be used:" in outcome.err
-    assert "cannot lock the cache: Is a directory" in outcome.err
+    assert outcome.json["features"] is None
+    (finding,) = outcome.json["findings"]
+    assert (finding["level"], finding["code"]) == ("info", "cache-unread")
+    assert "since the cache cannot be used: cannot lock the cache: Is a directory." in finding["message"]
+    text = " ".join(ftcli("check", root, "-q").out.split())
+    assert "Images were not compared by features" in text
+    assert "once a run with a frozen body was trained" not in text

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from support import Ftcli, MakeRun
 
+from ftcli.errors import FtcliError
 from ftcli.report import html_run
 from ftcli.report.thumbnails import SIDE, thumbnails
 
@@ -71,7 +72,7 @@ def test_a_page_that_cannot_be_made_is_a_notice_and_not_a_failure(
     ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> str:
-        raise ValueError("no ink")
+        raise FtcliError("no ink", hint="Fill it.")
 
     monkeypatch.setattr(html_run, "run_page", fail)
     outcome = ftcli("train", recipe, "--name", "a", "--quiet")

@@ -123,11 +123,13 @@ def test_epochs_are_raised_for_all_seeds_and_for_those_to_come(ftcli: Ftcli, rec
         (("runs/s", "strategy.lr=0.5"), "strategy.lr: cannot change in a run that has begun"),
         (("runs/s", "epochs=1"), "epochs: may be raised, not lowered"),
         (("runs/s/seed-0", "epochs=3"), "Raise it for all: ftcli train --resume runs/s epochs=3"),
+        (("link to seed 0", "epochs=3"), "/runs/s epochs=3"),
     ],
 )
 def test_seeds_stay_alike(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...], words: str) -> None:
     ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
     shutil.rmtree("runs/s/seed-0" if len(arguments[0]) == len("runs/s") else "runs/s/seed-1")
+    Path("link to seed 0").symlink_to("runs/s/seed-0")
     before = sorted(Path("runs/s").rglob("*"))
     assert words in ftcli("train", "--resume", *arguments, code=2).err
     assert sorted(Path("runs/s").rglob("*")) == before
@@ -293,3 +295,9 @@ def test_wrong_images_are_found_before_the_first_run(ftcli: Ftcli, recipe: Path,
     outcome = ftcli("train", recipe, f"data.root={tmp_path / 'images'}", "--seeds", "0,1", "--name", "s", code=3)
     assert "000.png" in outcome.err
     assert not Path("runs/s").exists()
+
+
+def test_a_seed_that_is_too_large_is_one_problem(ftcli: Ftcli, recipe: Path) -> None:
+    err = ftcli("train", recipe, "--seeds", "9" * 23, code=2).err
+    assert err == f"error: --seeds: seeds.0: must be below {2**63}, not {'9' * 23}\n"
+    assert "must not be empty" in ftcli("train", recipe, "seeds=[]", code=2).err

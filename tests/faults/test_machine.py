@@ -200,6 +200,17 @@ def test_a_run_that_becomes_read_only_is_told_and_goes_on_when_it_is_not(launch,
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
 
 
+@pytest.mark.parametrize("name", ["checkpoints/best.safetensors", "plan.json", "predictions/val.csv"])
+def test_a_file_of_a_run_that_may_not_be_read_is_not_called_damaged(launch, recipe, name: str) -> None:
+    launch("train", recipe, "--name", "a")
+    Path("runs/a", name).chmod(0)
+    command = "eval" if name.startswith("checkpoints") else "report"
+    err = launch(command, "runs/a", fault=obey_permissions, code=2).err
+    assert f"error: runs/a/{name}: cannot be read: Permission denied" in err
+    assert "See that you may read it" in err
+    assert "train the run again" not in err
+
+
 def test_an_image_that_may_not_be_read_is_named(launch, recipe, tiny) -> None:
     shutil.copytree(tiny, "images")
     Path("images/train/red/003.png").chmod(0)
