@@ -153,8 +153,8 @@ def _calibrate(subject: _Subject, fit: ScoredImages, scored: Predictions) -> Cal
 
 
 def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
+    from ftcli.data.images import Images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.setting import Images
     from ftcli.engine.sources import score_images
     from ftcli.model.backbones import restore_network
 

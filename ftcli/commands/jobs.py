@@ -130,11 +130,12 @@ def make_job(
     begun: Begun = _NOTHING,
 ) -> Job:
     """Look at every image and get everything ready; nothing has been written then. Raises FtcliError."""
+    from ftcli.data.images import Images
     from ftcli.engine.device import pick_compute
     from ftcli.engine.features import fixed_views
     from ftcli.engine.opening import Sources
     from ftcli.engine.probing import check_probe
-    from ftcli.engine.setting import Images, Listeners, Setting
+    from ftcli.engine.setting import Listeners, Setting
     from ftcli.engine.stopping import StopRequest
 
     recipe = preparation.recipe

@@ -9,8 +9,8 @@ from typing import Self
 
 import torch
 
-from ftcli.data.class_folders import Sample
 from ftcli.data.cores import default_workers
+from ftcli.data.images import Images
 from ftcli.data.streams import Batch, Key, Stream
 from ftcli.data.transforms import Transform
 from ftcli.data.views import FixedViews, FreshViews, Views
@@ -40,103 +40,73 @@ def batch_indices(order: Sequence[int], batch_size: int) -> list[list[int]]:
     return batches
 
 
-class TrainingLoader:
+class _Loader:
+    """Images that are loaded again and again; workers live until `close`."""
+
+    def __init__(self, images: Images, *, transform: Transform, batch_size: int, workers: int) -> None:
+        self._images = images
+        self._batch_size = batch_size
+        self._stream = Stream(images, transform, workers=workers)
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class TrainingLoader(_Loader):
     """Gives the training images of any epoch, shuffled by (seed, epoch); workers live until `close`.
 
     Only one iterator may be in use at a time; one that was left early may be dropped.
     """
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        sha256s: Sequence[str],
-        *,
-        transform: Transform,
-        batch_size: int,
-        workers: int,
-        seed: int,
-    ) -> None:
-        self._sha256s = tuple(sha256s)
-        self._batch_size = batch_size
+    def __init__(self, images: Images, *, transform: Transform, batch_size: int, workers: int, seed: int) -> None:
+        super().__init__(images, transform=transform, batch_size=batch_size, workers=workers)
         self._seed = seed
-        self._stream = Stream(samples, sha256s, transform, workers=workers)
 
     def order(self, epoch: int) -> list[int]:
         """Return the order of an epoch: a permutation of the samples' indices."""
         generator = torch.Generator().manual_seed(stable_seed("order", self._seed, epoch))
-        order: list[int] = torch.randperm(len(self._sha256s), generator=generator).tolist()
+        order: list[int] = torch.randperm(len(self._images), generator=generator).tolist()
         return order
 
     def epoch(self, epoch: int, views: Views) -> Iterator[Batch]:
         """Yield the batches of an epoch, each image once; raise ImageError as `Stream.batches` does."""
         batches = batch_indices(self.order(epoch), self._batch_size)
         return self._stream.batches(
-            [(index, (views.seed_of(self._sha256s[index], epoch=epoch),)) for index in batch] for batch in batches
+            [(index, (views.seed_of(self._images.sha256s[index], epoch=epoch),)) for index in batch]
+            for batch in batches
         )
 
-    def close(self) -> None:
-        """Stop the workers."""
-        self._stream.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-class EvaluationLoader:
+class EvaluationLoader(_Loader):
     """Gives every image exactly once, in the order of the samples, each time it is iterated; until `close`."""
-
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        sha256s: Sequence[str],
-        *,
-        transform: Transform,
-        batch_size: int,
-        workers: int,
-    ) -> None:
-        self._images = len(samples)
-        self._batch_size = batch_size
-        self._stream = Stream(samples, sha256s, transform, workers=workers)
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return math.ceil(self._images / self._batch_size)
+        return math.ceil(len(self._images) / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all batches; raise ImageError as `Stream.batches` does."""
         return self._stream.batches(
-            [(index, (0,)) for index in range(start, min(start + self._batch_size, self._images))]
-            for start in range(0, self._images, self._batch_size)
+            [(index, (0,)) for index in range(start, min(start + self._batch_size, len(self._images)))]
+            for start in range(0, len(self._images), self._batch_size)
         )
-
-    def close(self) -> None:
-        """Stop the workers."""
-        self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 def load_views(
-    samples: Sequence[Sample],
-    sha256s: Sequence[str],
-    jobs: Sequence[Key],
-    *,
-    transform: Transform,
-    batch_size: int,
-    workers: int,
+    images: Images, jobs: Sequence[Key], *, transform: Transform, batch_size: int, workers: int
 ) -> Iterator[Batch]:
     """Yield the wanted views of images, each image decoded once: a job is a sample's index and its views' seeds.
 
     Rows come in the order of the jobs and of their seeds; a batch holds about `batch_size` rows.
     """
-    stream = Stream(samples, sha256s, transform, workers=workers)
+    stream = Stream(images, transform, workers=workers)
     try:
         yield from stream.batches(_batches_of_rows(jobs, batch_size))
     finally:

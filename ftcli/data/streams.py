@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode, read_content
+from ftcli.data.images import Images
 from ftcli.data.transforms import Transform, draw
 from ftcli.errors import ImageError
 from ftcli.failures import dead_worker
@@ -41,14 +41,11 @@ class Batch:
 class Stream:
     """A torch DataLoader whose workers are told what to read key by key, and so need not know of epochs."""
 
-    def __init__(
-        self, samples: Sequence[Sample], sha256s: Sequence[str], transform: Transform, *, workers: int
-    ) -> None:
-        assert len(samples) == len(sha256s), "every sample has its hash"
+    def __init__(self, images: Images, transform: Transform, *, workers: int) -> None:
         self._keys = _Keys()
         with _without_advice():
             self._loader: DataLoader[_Item] | None = DataLoader(
-                _Images(samples, sha256s, transform),
+                _Decoding(images, transform),
                 batch_sampler=self._keys,
                 num_workers=workers,
                 collate_fn=_collate,
@@ -89,13 +86,13 @@ class _Keys:
         return iter(self.batches)
 
 
-class _Images(Dataset[_Item]):
+class _Decoding(Dataset[_Item]):
     """Decodes and transforms in the workers; hands over an ImageError as a value, for the main process to raise."""
 
-    def __init__(self, samples: Sequence[Sample], sha256s: Sequence[str], transform: Transform) -> None:
-        self._sha256s = tuple(sha256s)
-        self._paths = [str(sample.path) for sample in samples]
-        self._labels = [sample.label for sample in samples]
+    def __init__(self, images: Images, transform: Transform) -> None:
+        self._sha256s = images.sha256s
+        self._paths = [str(sample.path) for sample in images.samples]
+        self._labels = [sample.label for sample in images.samples]
         self._transform = transform
 
     def __getitem__(self, key: Key) -> _Item:

@@ -8,6 +8,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from ftcli.data.images import Images
 from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices
 from ftcli.data.transforms import evaluation_transform, training_transform
 from ftcli.data.views import FixedViews, FreshViews, Views
@@ -19,7 +20,7 @@ from ftcli.engine.features import (
     views_of_epochs,
 )
 from ftcli.engine.probing import cannot_probe
-from ftcli.engine.setting import Images, Preprocessing, Setting, load
+from ftcli.engine.setting import Preprocessing, Setting, load
 from ftcli.engine.sources import (
     Batches,
     CutLogits,
@@ -56,7 +57,7 @@ class Sources:
         cut = self._cut(phase)
         views = self._views(phase)
         epochs = epochs_shown(phase, self._setting.section, first_epoch=first_epoch)
-        steps = len(batch_indices(range(len(self._train.samples)), self._setting.section.batch_size))
+        steps = len(batch_indices(range(len(self._train)), self._setting.section.batch_size))
         if cut is None:
             whole = WholeLogits(self._setting.network, self._setting.compute)
             return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, whole, whole)
@@ -127,7 +128,7 @@ class Sources:
             labels=self._val.labels,
             batch_size=self._setting.section.batch_size,
             views=1,
-            order=lambda _epoch: range(len(self._val.samples)),
+            order=lambda _epoch: range(len(self._val)),
             view_of=lambda _epoch: 0,
         )
 
@@ -135,11 +136,10 @@ class Sources:
     def _training(self) -> TrainingLoader:
         return self._open.enter_context(
             TrainingLoader(
-                self._train.samples,
-                self._train.sha256s,
+                self._train,
                 transform=self._augmentation.transform,
                 batch_size=self._setting.section.batch_size,
-                workers=self._setting.workers(len(self._train.samples)),
+                workers=self._setting.workers(len(self._train)),
                 seed=self._setting.seed,
             )
         )
@@ -147,11 +147,10 @@ class Sources:
     @cached_property
     def _validation_images(self) -> ValidationImages:
         loader = EvaluationLoader(
-            self._val.samples,
-            self._val.sha256s,
+            self._val,
             transform=self._evaluation.transform,
             batch_size=self._setting.section.batch_size,
-            workers=self._setting.workers(len(self._val.samples)),
+            workers=self._setting.workers(len(self._val)),
         )
         return ValidationImages(self._open.enter_context(loader))
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-import torch
-from torch import Tensor
-
-from ftcli.data.class_folders import Sample
 from ftcli.data.cores import default_workers
+from ftcli.data.images import Images
 from ftcli.data.loading import load_views
 from ftcli.data.streams import Batch, Key
 from ftcli.data.transforms import Transform
@@ -18,24 +14,6 @@ from ftcli.engine.device import Compute
 from ftcli.engine.features import EXTRACTION_BATCH
 from ftcli.model.backbones import Network
 from ftcli.recipe import DataSection
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """The labelled images of one split, with the hashes of their contents."""
-
-    samples: Sequence[Sample]
-    sha256s: tuple[str, ...]
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """The labels (N,) int64."""
-        return torch.tensor([sample.label for sample in self.samples])
-
-    @property
-    def together(self) -> tuple[str, ...]:
-        """What each image shares with those that are held out with it: its group, or else its content."""
-        return tuple(sample.group or sha256 for sample, sha256 in zip(self.samples, self.sha256s, strict=True))
 
 
 @dataclass(frozen=True)
@@ -71,11 +49,4 @@ class Preprocessing:
 
 def load(images: Images, how: Preprocessing, jobs: Sequence[Key], *, workers: int) -> Iterator[Batch]:
     """Yield the views of images that `jobs` name, preprocessed, in batches."""
-    return load_views(
-        images.samples,
-        images.sha256s,
-        jobs,
-        transform=how.transform,
-        batch_size=EXTRACTION_BATCH,
-        workers=workers,
-    )
+    return load_views(images, jobs, transform=how.transform, batch_size=EXTRACTION_BATCH, workers=workers)

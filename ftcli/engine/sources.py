@@ -14,12 +14,12 @@ from torch import Tensor
 from ftcli.cache.encoding import decode
 from ftcli.cache.features import Features
 from ftcli.data.cores import default_workers
+from ftcli.data.images import Images
 from ftcli.data.loading import Batch, EvaluationLoader, TrainingLoader, batch_indices
 from ftcli.data.transforms import evaluation_transform, normalise
 from ftcli.data.views import Views
 from ftcli.engine.device import Compute
 from ftcli.engine.scoring import score_batches
-from ftcli.engine.setting import Images
 from ftcli.errors import ModelError
 from ftcli.model.backbones import Network
 from ftcli.model.cutting import Cut
@@ -182,10 +182,9 @@ def score_images(
 
     Raises ImageError as `Stream.batches` does, and ModelError for a network whose weights give no finite numbers.
     """
-    samples, sha256s = images.samples, images.sha256s
-    workers = default_workers(len(samples))
+    workers = default_workers(len(images))
     transform = evaluation_transform(network.spec)
-    with EvaluationLoader(samples, sha256s, transform=transform, batch_size=batch_size, workers=workers) as loader:
+    with EvaluationLoader(images, transform=transform, batch_size=batch_size, workers=workers) as loader:
         labels, probabilities = score_batches(network, loader, WholeLogits(network, compute), compute)
     wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if wrong:

@@ -11,6 +11,7 @@ import torch
 
 from ftcli.data import cores
 from ftcli.data.decoding import decode
+from ftcli.data.images import Images
 from ftcli.data.inspection import hash_images
 from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, default_workers, load_views
 from ftcli.data.transforms import draw, evaluation_transform, training_transform
@@ -21,10 +22,13 @@ from ftcli.records import InputSpec
 SPEC = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
+def hashed(samples):
+    return Images(samples, hash_images(samples, workers=1))
+
+
 def training(samples, *, workers=0, seed=0, batch_size=4, augment="strong"):
     return TrainingLoader(
-        samples,
-        hash_images(samples, workers=1),
+        hashed(samples),
         transform=training_transform(SPEC, augment),
         batch_size=batch_size,
         workers=workers,
@@ -120,7 +124,7 @@ def test_views_that_are_loaded_on_their_own_are_those_that_the_epochs_use(photos
     sha256s = hash_images(samples, workers=1)
     jobs = [(index, tuple(view_seed(sha256s[index], view=view) for view in range(3))) for index in (4, 0, 2)]
     transform = training_transform(SPEC, "strong")
-    batches = list(load_views(samples, sha256s, jobs, transform=transform, batch_size=6, workers=workers))
+    batches = list(load_views(hashed(samples), jobs, transform=transform, batch_size=6, workers=workers))
     assert [len(batch.indices) for batch in batches] == [6, 3]
     indices, images = joined(batches)
     assert indices == [4, 4, 4, 0, 0, 0, 2, 2, 2]
@@ -143,8 +147,7 @@ def test_a_view_is_the_draw_with_its_seed(photos):
 def test_evaluation_scores_every_image_once_in_order_as_often_as_asked(photos, workers):
     samples = photos(9)
     transform = evaluation_transform(SPEC)
-    sha256s = hash_images(samples, workers=1)
-    with EvaluationLoader(samples, sha256s, transform=transform, batch_size=4, workers=workers) as loader:
+    with EvaluationLoader(hashed(samples), transform=transform, batch_size=4, workers=workers) as loader:
         assert len(loader) == 3
         for _ in range(2):
             batches = list(loader)
@@ -207,10 +210,10 @@ def is_running(pid):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_was_changed_since_it_was_hashed_is_refused_and_not_taken_for_it(photos, workers):
     samples = photos(4)
-    sha256s = hash_images(samples, workers=1)
+    images = hashed(samples)
     samples[2].path.write_bytes(samples[1].path.read_bytes())
     transform = evaluation_transform(SPEC)
-    with EvaluationLoader(samples, sha256s, transform=transform, batch_size=2, workers=workers) as loader:
+    with EvaluationLoader(images, transform=transform, batch_size=2, workers=workers) as loader:
         batches = iter(loader)
         assert next(batches).indices.tolist() == [0, 1]
         with pytest.raises(ImageError, match="was changed since it was checked") as caught:
@@ -223,14 +226,15 @@ def test_a_program_that_forgets_to_close_ends_without_a_word(photos):
     script = f"""
 from pathlib import Path
 from ftcli.data.class_folders import Sample
+from ftcli.data.images import Images
 from ftcli.data.inspection import hash_images
 from ftcli.data.loading import EvaluationLoader
 from ftcli.data.transforms import evaluation_transform
 from ftcli.records import InputSpec
 spec = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 samples = [Sample(path, path.name, 0) for path in sorted(Path({str(folder)!r}).iterdir())]
-sha256s = hash_images(samples, workers=1)
-loader = EvaluationLoader(samples, sha256s, transform=evaluation_transform(spec), batch_size=1, workers=2)
+images = Images(samples, hash_images(samples, workers=1))
+loader = EvaluationLoader(images, transform=evaluation_transform(spec), batch_size=1, workers=2)
 iterator = iter(loader)
 print(next(iterator).indices.tolist())
 """
