@@ -20,6 +20,9 @@ METRIC_NAMES = ("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "l
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 """The metrics that are better when they are lower; of all others more is better."""
 
+UNBOUNDED = frozenset({"log_loss"})
+"""The metrics that do not lie between 0 and 1, where differences are at most 1."""
+
 _LARGEST_SIDE = 10_000
 """Pixels beyond which a side is taken for damage: no network wants it, and no memory would hold it."""
 

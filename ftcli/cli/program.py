@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
-from ftcli.cli import STOPPING
+from ftcli.cli import STOPPING, on_signals
 from ftcli.cli.data import check
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
@@ -64,9 +64,7 @@ def root(
 def main() -> NoReturn:
     """Run the command line; every error becomes a sentence on stderr and an exit code."""
     open_missing_streams()
-    for number in STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started the command may want it so
-            signal.signal(number, _stop)
+    on_signals(_stop)
     gc.set_threshold(100_000, 50, 100)  # imports make much that stays: collecting as often as by default costs a second
     debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from ftcli.data.hygiene import bad_image_findings, content_findings
 from ftcli.data.inspection import BadImage, attempt_all, bad_image
 from ftcli.data.look_alikes import Sight, look_alike_findings
 from ftcli.data.near_duplicates import near_duplicate_findings
+from ftcli.data.scanning import is_folder
 from ftcli.data.strays import stray_findings
 from ftcli.errors import DataError, DatasetError, ImageError, UsageError
 from ftcli.recipe import Recipe
@@ -82,7 +82,7 @@ def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> 
     Raises DatasetError where there is no folder, and UsageError for options that a recipe or a val folder contradicts.
     """
     recipe = _recipe(source, options)
-    if recipe.data.root != DIGITS and not _is_folder(recipe.data.root):
+    if recipe.data.root != DIGITS and not is_folder(recipe.data.root):
         open_recipe_dataset(recipe)  # says what is there instead
     try:
         if options.val_fraction is not None:
@@ -97,7 +97,7 @@ def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> 
 def _recipe(source: str, options: CheckOptions) -> Recipe:
     path = Path(source)
     given = {key: value for key, value in vars(options).items() if value is not None}
-    if path.suffix not in {".yaml", ".yml"} or _is_folder(source):
+    if path.suffix not in {".yaml", ".yml"} or is_folder(source):
         return recipe_from({"data": {"root": source, **given}}, source="the command line")
     if given:
         raise UsageError(
@@ -116,10 +116,6 @@ def _refuse_val_folder(recipe: Recipe, source: str) -> None:
             where=source,
             hint=f"Leave --val-fraction out, or move {folder}/ away.",
         )
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where a folder above may not be entered)
 
 
 def _layout(error: DatasetError) -> Finding:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ftcli.data.scanning import is_folder
 from ftcli.errors import DatasetError, RunDirectoryError
 from ftcli.recipe import Recipe
 from ftcli.run.directory import RunDirectory
@@ -23,7 +23,7 @@ def naming_where_it_began(run: RunDirectory, recipe: Recipe) -> Iterator[None]:
         yield
     except DatasetError as error:
         root, began = Path(recipe.data.root), _directory(run)
-        if Path(error.where or "") == root and not _is_folder(root) and _is_folder(began / root):
+        if Path(error.where or "") == root and not is_folder(root) and is_folder(began / root):
             error.hint = f"The run began in another directory; give the command there: cd {shlex.quote(str(began))}"
         raise
 
@@ -34,7 +34,3 @@ def _directory(run: RunDirectory) -> Path:
         return Path(str(run.facts(run.environment).get("directory", ".")))
     except RunDirectoryError:
         return Path()
-
-
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where a folder above may not be entered)

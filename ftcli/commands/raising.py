@@ -11,7 +11,7 @@ from ftcli.commands.jobs import Job
 from ftcli.commands.preparing import Preparation
 from ftcli.commands.standing import Point
 from ftcli.errors import RunDirectoryError, UsageError
-from ftcli.evaluation.changes import recipe_changes
+from ftcli.evaluation.changes import change_text, recipe_changes
 from ftcli.recipe import Recipe
 from ftcli.recipe_loading import load_recipe, recipe_from
 from ftcli.records import EpochRecord
@@ -21,8 +21,6 @@ from ftcli.strategies import make_plan
 
 Changes = Mapping[str, Mapping[str, Any]]
 """What a recipe was and has become, by dotted key: {"a", "b"}."""
-
-_RAISABLE = {"epochs", "patience"}
 
 
 def shared_recipe(directory: SeedsDirectory, overrides: Sequence[str] = ()) -> Recipe:
@@ -37,7 +35,7 @@ def raised_keys(recipe: Recipe, raised: Recipe) -> Changes:
     changes = _difference(recipe, raised)
     for key, change in changes.items():
         before, now = change["a"], change["b"]
-        if key.rpartition(".")[2] not in _RAISABLE:
+        if not _may_be_raised(key):
             raise UsageError(
                 f"cannot change in a run that has begun; it is {json.dumps(before)}",
                 where=key,
@@ -65,7 +63,11 @@ def _with_phases_by_number(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def foreign_keys(trained: Recipe, recipe: Recipe) -> list[str]:
     """Return the keys that are others in two recipes and may not be raised."""
-    return [key for key in _difference(trained, recipe) if key.rpartition(".")[2] not in _RAISABLE]
+    return [key for key in _difference(trained, recipe) if not _may_be_raised(key)]
+
+
+def _may_be_raised(key: str) -> bool:
+    return key.rpartition(".")[2] in {"epochs", "patience"}
 
 
 def since_last_epoch(point: Point, raised: Recipe) -> Changes:
@@ -101,9 +103,7 @@ def told_of_raise(job: Job, changes: Changes) -> Job:
     """Tell, now and in the run's notices, that a raised one may not be what its recipe makes."""
     if not changes or not job.records:
         return job
-    raised = ", ".join(
-        f"{key} from {json.dumps(change['a'])} to {json.dumps(change['b'])}" for key, change in changes.items()
-    )
+    raised = ", ".join(change_text(key, change) for key, change in changes.items())
     sentence = (
         f"raised after epoch {len(job.records)}: {raised}. The rates of the epochs to come are those of the new "
         "recipe, so the result may differ from that of a run that had it from the start"

@@ -42,6 +42,11 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS  # noqa: PTH122 (60,000 Path objects are slow)
 
 
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is a folder; not where one above it may not be entered, for which Path.is_dir raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def list_folder(folder: Path) -> Listing:
     """List one folder without its hidden entries; raise DatasetError where it cannot be read."""
     folders: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,11 @@ def recipe_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict
         elif one != other or isinstance(one, bool) != isinstance(other, bool):
             changes[str(key)] = {"a": one, "b": other}
     return changes
+
+
+def change_text(key: str, change: Mapping[str, Any]) -> str:
+    """Return in words what a key was, and what it has become."""
+    return f"{key} from {json.dumps(change.get('a'))} to {json.dumps(change.get('b'))}"
 
 
 def environment_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.evidence import Evidence
 from ftcli.evaluation.significance import SIGNIFICANCE, holm, p_text
-from ftcli.records import LOWER_IS_BETTER, METRIC_NAMES, Gate, metric_words
+from ftcli.records import LOWER_IS_BETTER, METRIC_NAMES, UNBOUNDED, Gate, metric_words
 
 Kind = Literal["worse", "not-better", "drop", "not-equivalent"]
 FORMS: dict[Kind, str] = {
@@ -21,8 +21,6 @@ FORMS: dict[Kind, str] = {
     "not-equivalent": "not-equivalent:0.02",
 }
 """Every rule as it is written, with an example of its limit."""
-
-_UNBOUNDED = frozenset({"log_loss"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def _limit(kind: Kind, text: str) -> float:
 
 def check_limits(rules: Rules) -> None:
     """Raise UsageError for a limit that no difference of a metric can pass, such as per cent where shares are meant."""
-    bounded = [metric for metric in rules.metrics if metric not in _UNBOUNDED]
+    bounded = [metric for metric in rules.metrics if metric not in UNBOUNDED]
     for rule in rules.rules:
         if bounded and rule.limit >= 1:
             points = rule.limit / 100

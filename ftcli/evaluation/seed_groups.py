@@ -17,10 +17,7 @@ from ftcli.evaluation.differences import Difference
 from ftcli.evaluation.intervals import CONFIDENCE, shift_with_variance
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.resampling import in_top5, metric_values, resampled_metrics
-from ftcli.records import LOWER_IS_BETTER
-
-_UNBOUNDED = frozenset({"log_loss"})
-"""What lies between 0 and 1 differs by at most 1; these metrics do not."""
+from ftcli.records import LOWER_IS_BETTER, UNBOUNDED
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class GroupEvidence:
         reach = float(stdtrit(found.freedom, (1 + confidence) / 2)) * math.sqrt(found.variance)
         gap = found.b - found.a
         low, high = min(gap, found.centre - reach), max(gap, found.centre + reach)
-        farthest = math.inf if metric in _UNBOUNDED else 1.0
+        farthest = math.inf if metric in UNBOUNDED else 1.0
         return Difference(found.a, found.b, gap, max(low, -farthest), min(high, farthest))
 
     def worse(self, metric: str) -> float:

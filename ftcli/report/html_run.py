@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ftcli.evaluation.changes import change_text
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.records import Interval
@@ -120,7 +120,7 @@ def environment_rows(run: RecordedRun) -> list[tuple[str, str]]:
 def _raised(run: RecordedRun) -> list[str]:
     """Return what of the recipe was raised once epochs had been trained with it as it was, and when."""
     return [
-        f"{key} from {json.dumps(change.get('a'))} to {json.dumps(change.get('b'))} after epoch {after}"
+        f"{change_text(key, change)} after epoch {after}"
         for each in run.environment.get("resumed", [])
         if (after := each.get("after_epoch"))
         for key, change in each.get("changes", {}).items()

@@ -11,6 +11,9 @@ from typing import Any
 from ftcli.errors import RunDirectoryError
 from ftcli.records import check_schema
 
+SEE_THAT_IT_CAN = "See that you may read it, and that its disk is well."
+"""What to do about a file that cannot be read."""
+
 _HINT = "The file was cut, edited or exchanged: restore it from a copy, or train the run again."
 
 
@@ -73,8 +76,7 @@ def _hash(path: Path) -> str:
 
 def _unreadable(path: Path, error: OSError) -> RunDirectoryError:
     """Return the error for a file that may be as it was, but is not to be read."""
-    hint = "See that you may read it, and that its disk is well."
-    return RunDirectoryError(f"cannot be read: {error.strerror or error}", where=str(path), hint=hint)
+    return RunDirectoryError(f"cannot be read: {error.strerror or error}", where=str(path), hint=SEE_THAT_IT_CAN)
 
 
 def _refuse_constant(word: str) -> float:

@@ -121,9 +121,7 @@ def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
 def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> int:
     """Make the directory with its first files; return what `check_made` wants.
 
-    What it replaces goes, unless a run in it is being trained.
-
-    Raises RunDirectoryError or RunError.
+    What it replaces goes, unless a run in it is being trained. Raises RunDirectoryError or RunError.
     """
     check_seeds_free(directory, overwrite=overwrite)
     files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds, _NOTHING)}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ftcli.errors import CheckpointError
 from ftcli.run.files import write_bytes
+from ftcli.run.reading import SEE_THAT_IT_CAN
 
 FORMAT_VERSION = 1
 _KEY = "ftcli"
@@ -85,8 +86,8 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         with path.open("rb") as file:
             begins_as_one = file.read(9)[8:] == b"{"  # the length of a header, and the header, which is JSON
     except OSError as unread:
-        hint = "See that you may read it, and that its disk is well."
-        return CheckpointError(f"cannot be read: {unread.strerror or unread}", where=str(path), hint=hint)
+        message = f"cannot be read: {unread.strerror or unread}"
+        return CheckpointError(message, where=str(path), hint=SEE_THAT_IT_CAN)
     if begins_as_one:
         return CheckpointError(f"is not a readable checkpoint: {error}", where=str(path), hint="Is the file complete?")
     return CheckpointError(
