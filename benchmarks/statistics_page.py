@@ -18,14 +18,14 @@ from settings import machine
 from simulated import FLIPS, calibrated_model, flips, seeds_of_one_recipe
 
 from ftcli.evaluation.abstention import abstention
-from ftcli.evaluation.differences import metric_differences
-from ftcli.evaluation.evidence import PairEvidence
+from ftcli.evaluation.compare.differences import metric_differences
+from ftcli.evaluation.compare.evidence import PairEvidence
+from ftcli.evaluation.compare.pairing import Paired
+from ftcli.evaluation.compare.replicates import group_evidence
 from ftcli.evaluation.intervals import paired_difference
 from ftcli.evaluation.metrics import evaluate
-from ftcli.evaluation.pairing import Paired
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
-from ftcli.evaluation.seed_groups import group_evidence
 from ftcli.evaluation.significance import loss_test
 
 PAGE = Path(__file__).parents[1] / "docs/statistics.md"

@@ -33,7 +33,7 @@ def make_network(name: str, classes: int) -> tuple[nn.Module, tuple[float, ...],
         network = torchvision.models.resnet18(weights=None)
         network.fc = nn.Linear(network.fc.in_features, classes)
         return network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    from ftcli.model import efficientnet_lite0
+    from ftcli.model.libraries import efficientnet_lite0
 
     network = efficientnet_lite0.pretrained(name, image_size=224)
     network.classifier = nn.Linear(network.classifier.in_features, classes)

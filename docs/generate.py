@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from ftcli.cli.program import app
-from ftcli.recipe import Recipe
+from ftcli.cli.app import app
+from ftcli.recipe.keys import Recipe
 from ftcli.recipe_keys import sections_of
 
 DOCS = Path(__file__).parent

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, get_args
 
-from ftcli.recipe import Recipe, Section
-from ftcli.yaml12 import KeyPath
+from ftcli.recipe.keys import Recipe, Section
+from ftcli.recipe.yaml12 import KeyPath
 
 
 def sections_of(annotation: Any) -> list[type[Section]]:

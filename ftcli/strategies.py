@@ -9,7 +9,7 @@ from functools import singledispatch
 
 from ftcli.errors import PlanError
 from ftcli.plan import Phase, Plan
-from ftcli.recipe import (
+from ftcli.recipe.keys import (
     DEFAULT_LR_DECAY,
     DEFAULT_UNFREEZE,
     FeatureExtract,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recorded_runs import write_run
-from support import Ftcli, MakeRun, Outcome, write_images
+from helpers.recorded_runs import write_run
+from helpers.support import Ftcli, MakeRun, Outcome, write_images
 
 from ftcli.cli import main
 

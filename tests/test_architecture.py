@@ -10,18 +10,15 @@ import ftcli
 PACKAGE = Path(ftcli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
-    {"__init__", "errors", "seeds"},
-    {"yaml12", "records", "recipe_types", "recipe_expect", "failures"},
-    {"recipe", "plan"},
-    {"recipe_keys"},
-    {"recipe_problems"},
-    {"recipe_loading"},
+    {"__init__", "errors", "rng"},
+    {"records", "failures", "recipe_expect"},
+    {"plan", "recipe", "recipe_keys"},
     {"strategies"},
     {"data", "model"},
     {"cache"},
     {"evaluation"},
     {"engine"},
-    {"run"},
+    {"runs"},
     {"tracking"},
     {"report"},
     {"commands"},
@@ -32,7 +29,7 @@ TIER_OF = {name: number for number, tier in enumerate(TIERS) for name in tier}
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix("_keys")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -49,19 +46,13 @@ def imports_of(path: Path) -> set[str]:
 def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
     part = part_of(path)
     for name in imports_of(path):
-        pieces = name.split(".")
+        pieces = name.replace("recipe_keys", "recipe").split(".")
         if pieces[0] != "ftcli" or len(pieces) < 2 or pieces[1] not in TIER_OF or pieces[1] == part:
             continue
         assert TIER_OF[pieces[1]] < TIER_OF[part], f"{path} imports {name}"
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        *("report", "evaluation", "cli", "plan", "strategies"),
-        *("recipe", "recipe_expect", "recipe_keys", "recipe_loading", "recipe_problems"),
-    ],
-)
+@pytest.mark.parametrize("part", ["report", "evaluation", "cli", "plan", "strategies", "recipe"])
 def test_the_parts_without_torch_do_not_import_it(part: str) -> None:
     for path in MODULES:
         if part_of(path) == part:
@@ -81,12 +72,12 @@ def test_effects_stay_in_their_rooms(path: Path) -> None:
     if here != "model/freezing.py":
         assert not calls & {"requires_grad_"}, "only model/freezing.py freezes"
     assert not calls & {"extractall", "unpack_archive"}, "no archive is unpacked, so no path in one can escape"
-    if here not in {"cli/program.py", "cli/output.py"}:
+    if here not in {"cli/app.py", "cli/output.py"}:
         assert "print" not in calls or part_of(path) == "report", "only report/ and the boundary in cli/ show"
-    if part_of(path) not in {"run", "data", "cache"}:
+    if part_of(path) not in {"runs", "data", "cache"}:
         writing = {"write_bytes", "write_text", "mkdtemp", "rmtree", "unlink", "save_file", "fsync"}
-        allowed = {"write_text", "write_bytes"} if part_of(path) == "commands" else set()  # run/files.py has both
-        assert not calls & (writing - allowed), "only run/, data/ and cache/ touch files"
+        allowed = {"write_text", "write_bytes"} if part_of(path) == "commands" else set()  # runs/files.py has both
+        assert not calls & (writing - allowed), "only runs/, data/ and cache/ touch files"
 
 
 def modules_after(*arguments: str) -> set[str]:

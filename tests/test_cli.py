@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import Ftcli
+from helpers.support import Ftcli
 
 from ftcli import __version__
 
@@ -112,7 +112,7 @@ def test_a_signal_while_ftcli_is_being_imported_is_no_traceback(number: signal.S
         "import os, sys, ftcli.cli\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
-        f"        if name == 'ftcli.cli.program': os.kill(os.getpid(), {int(number)})\n"
+        f"        if name == 'ftcli.cli.app': os.kill(os.getpid(), {int(number)})\n"
         "sys.meta_path.insert(0, Finder())\n"
         "ftcli.cli.main()\n"
     )

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Ftcli, write_images
+from helpers.support import Ftcli, write_images
 
-from ftcli.recipe_loading import load_recipe
+from ftcli.recipe.loading import load_recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 RECIPES = sorted(CONFIGS.rglob("*.yaml"))

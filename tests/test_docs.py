@@ -7,14 +7,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import predictions_with
+from helpers.support import predictions_with
 
-from ftcli.commands.evaluating import EvalResult
+from ftcli.commands.eval import EvalResult
 from ftcli.data.decoding import MAXIMUM_PIXELS
 from ftcli.data.scanning import IMAGE_EXTENSIONS
 from ftcli.evaluation.abstention import abstention
-from ftcli.evaluation.comparison import compare_predictions
-from ftcli.evaluation.findings import Findings, RunPair
+from ftcli.evaluation.compare.pair import compare_predictions
+from ftcli.evaluation.compare.result import Findings, RunPair
 from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.seen import Seen
 from ftcli.evaluation.temperature import calibrate

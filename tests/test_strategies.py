@@ -2,7 +2,7 @@ import pytest
 
 from ftcli.errors import PlanError
 from ftcli.plan import Plan
-from ftcli.recipe import Cosine, FeatureExtract, FineTune, FromScratch, Gradual, Phases, PhaseSection
+from ftcli.recipe.keys import Cosine, FeatureExtract, FineTune, FromScratch, Gradual, Phases, PhaseSection
 from ftcli.strategies import check_warmup, make_plan, rates_of
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")

@@ -16,8 +16,7 @@ from torch import Tensor
 from ftcli.cache.errors import CacheError, reported
 from ftcli.cache.features import Features, open_features
 from ftcli.cache.leases import Lease, locked
-from ftcli.cache.room import Room, collection_bytes
-from ftcli.cache.shards import (
+from ftcli.cache.shard import (
     PATTERN,
     DamagedShardError,
     Keys,
@@ -29,8 +28,9 @@ from ftcli.cache.shards import (
     to_bytes,
     write,
 )
+from ftcli.cache.space import Room, collection_bytes
 from ftcli.cache.writing import SHARD_BYTES, Writer
-from ftcli.data.cores import available_cores
+from ftcli.data.workers import available_cores
 
 MOST_THREADS = 8
 """More threads than this seldom read a disk faster."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ftcli.cache.shards import Keys, Shard, find
+from ftcli.cache.shard import Keys, Shard, find
 
 MEMORY_LIMIT_BYTES = 2**30
 """Features up to this size are loaded when they are opened, if they take no more than MEMORY_SHARE of the memory."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ftcli.cache.encoding import encode
 from ftcli.cache.errors import CacheError
-from ftcli.cache.shards import Signature, signature_of
+from ftcli.cache.shard import Signature, signature_of
 
 SHARD_BYTES = 64 * 10**6
 """How much an extraction that is killed loses at most, and keeps in memory."""

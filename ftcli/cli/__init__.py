@@ -15,7 +15,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 def main() -> NoReturn:
     """Run the command line; a signal while it is still being imported, which takes a moment, ends in a sentence."""
     on_signals(_stop_importing)
-    from ftcli.cli.program import main as run
+    from ftcli.cli.app import main as run
 
     run()
 

@@ -12,7 +12,7 @@ from ftcli.cli.output import show, stderr, width
 from ftcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ftcli.commands.evaluating import EvalResult
+    from ftcli.commands.eval import EvalResult
 
 Checkpoint = Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")]
 Data = Annotated[Path | None, typer.Option(help="Score these images: class folders, or a root with splits.")]
@@ -78,11 +78,11 @@ def evaluate(
     It needs nothing but the checkpoint and the images.
     """
     _check_form(as_json=as_json, markdown=markdown)
-    from ftcli.commands.evaluating import Scoring, evaluate_checkpoint
+    from ftcli.commands.eval import Scoring, evaluate_checkpoint
     from ftcli.commands.gating import write_junit
     from ftcli.evaluation.gates import raise_failed
     from ftcli.report.progress import choose_progress
-    from ftcli.run.outputs import check_output
+    from ftcli.runs.outputs import check_output
 
     if junit is not None:
         check_output(junit)
@@ -109,10 +109,10 @@ def evaluate(
 
 def _text(result: EvalResult, columns: int) -> str:
     """Return an evaluation for reading: what was scored first, gates last."""
-    from ftcli.report.evaluations import evaluation_text
-    from ftcli.report.findings import gates_text
+    from ftcli.report.format import prose
     from ftcli.report.reliability import abstention_text, calibration_text
-    from ftcli.report.text import prose
+    from ftcli.report.text.compare import gates_text
+    from ftcli.report.text.eval import evaluation_text
     from ftcli.report.wording import unchecked_text
 
     parts = [
@@ -135,9 +135,9 @@ def _markdown(result: EvalResult) -> str:
 
 def _notes(result: EvalResult) -> tuple[str, ...]:
     """Return what keeps the figures from being taken at their word."""
-    from ftcli.evaluation.findings import Pending
+    from ftcli.evaluation.compare.result import Pending
+    from ftcli.report.format import printable
     from ftcli.report.seen import seen_notes
-    from ftcli.report.text import printable
     from ftcli.report.wording import pending_text
 
     run = result.unfinished
@@ -169,9 +169,9 @@ def compare(
     from ftcli.commands.compare import compare_runs
     from ftcli.commands.gating import write_junit
     from ftcli.evaluation.gates import Rules, check_limits, check_metric, parse_rule, raise_failed
-    from ftcli.report.findings import findings_text
     from ftcli.report.findings_markdown import findings_markdown
-    from ftcli.run.outputs import check_output
+    from ftcli.report.text.compare import findings_text
+    from ftcli.runs.outputs import check_output
 
     if junit is not None:
         check_output(junit)

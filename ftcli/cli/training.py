@@ -57,11 +57,11 @@ def train(
     if dry_run:
         plan(Path(config or ""), overrides, as_json=as_json, quiet=quiet, debug=debug)
         return
-    from ftcli.commands.jobs import RunPlace
     from ftcli.commands.seeds import load_for_training, resume_runs, train_runs
     from ftcli.commands.supervision import Clock, Supervision
+    from ftcli.commands.training_run import RunPlace
     from ftcli.evaluation.gates import raise_failed
-    from ftcli.recipe_loading import naming_places
+    from ftcli.recipe.loading import naming_places
     from ftcli.report.progress import choose_progress
 
     clock = Clock(started, None if max_minutes is None else 60 * max_minutes)
@@ -86,9 +86,9 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """Show which group trains when and at which rate; train nothing."""
-    from ftcli.commands.planning import plan_recipe
-    from ftcli.report.plans import plan_text
+    from ftcli.commands.plan import plan_recipe
     from ftcli.report.progress import choose_progress
+    from ftcli.report.text.plan import plan_text
 
     result = plan_recipe(config, overrides or [])
     for sentence in result.preparation.notices:
@@ -108,9 +108,9 @@ def schema(as_json: Json = False, quiet: Quiet = False, debug: Debug = False) ->
 def _text(result: TrainResult | SeedsResult) -> str:
     """Return what came of training, with the directory as the last line."""
     from ftcli.commands.seeds import SeedsResult
-    from ftcli.report.findings import gate_text
-    from ftcli.report.runs import run_text
     from ftcli.report.seeds import seeds_text
+    from ftcli.report.text.compare import gate_text
+    from ftcli.report.text.train import run_text
     from ftcli.report.wording import unchecked_text
 
     texts = [] if result.remark is None else [result.remark]

@@ -10,18 +10,18 @@ from typing import Any
 
 from ftcli.errors import ComparisonError, UsageError
 from ftcli.evaluation.changes import environment_changes, recipe_changes
-from ftcli.evaluation.comparison import compare_paired
-from ftcli.evaluation.evidence import Evidence, PairEvidence
-from ftcli.evaluation.findings import Findings, Pending, RunPair, SeedGroup, by_group, contrasts_of, seed_group
+from ftcli.evaluation.compare.evidence import Evidence, PairEvidence
+from ftcli.evaluation.compare.pair import compare_paired
+from ftcli.evaluation.compare.pairing import Paired, match_by_content, pair_by_content
+from ftcli.evaluation.compare.replicates import group_by_seed, group_evidence
+from ftcli.evaluation.compare.result import Findings, Pending, RunPair, SeedGroup, by_group, contrasts_of, seed_group
 from ftcli.evaluation.gates import Rules, judge
-from ftcli.evaluation.pairing import Paired, match_by_content, pair_by_content
 from ftcli.evaluation.predictions import Predictions
-from ftcli.evaluation.seed_groups import group_by_seed, group_evidence
 from ftcli.report.wording import pending_text
-from ftcli.run.directory import RunDirectory, open_run
-from ftcli.run.predictions_file import read_predictions
-from ftcli.run.seeds_directory import RunsAt, runs_at
-from ftcli.run.staging import put_back
+from ftcli.runs.directory import RunDirectory, open_run
+from ftcli.runs.predictions_file import read_predictions
+from ftcli.runs.seeds_directory import RunsAt, runs_at
+from ftcli.runs.staging import put_back
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.commands.jobs import Job, val_predictions
-from ftcli.commands.preparing import Preparation
-from ftcli.commands.reporting import add_report
+from ftcli.commands.prepare import Preparation
+from ftcli.commands.report import add_report
 from ftcli.commands.supervision import OutOfTimeError, stop_if_signalled
+from ftcli.commands.training_run import Job, val_predictions
 from ftcli.data.dataset import VAL
 from ftcli.errors import (
     DataError,
@@ -30,15 +30,15 @@ from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.failures import failure_of
 from ftcli.plan import Plan
-from ftcli.recipe import Recipe
+from ftcli.recipe.keys import Recipe
 from ftcli.records import SCHEMA, EpochRecord, Gate, RunSummary, metrics_to_json
-from ftcli.run.directory import RunDirectory
-from ftcli.run.files import duplicate
-from ftcli.run.locking import Held
-from ftcli.run.predictions_file import read_predictions, write_predictions
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.files import duplicate
+from ftcli.runs.lock import Held
+from ftcli.runs.predictions_file import read_predictions, write_predictions
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
-    from ftcli.engine.training import Epoch, Start, Training
+    from ftcli.engine.loop import Epoch, Start, Training
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def resume_hint(path: Path) -> str:
 
 def _train_phases(job: Job) -> None:
     """Run every phase that is not over, from where it stands."""
-    from ftcli.engine.probing import run_probe
-    from ftcli.engine.training import run_phase
+    from ftcli.engine.loop import run_phase
+    from ftcli.engine.probe import run_probe
 
     watch, training = job.watch(), _training(job)
     for index, phase in enumerate(job.preparation.plan.phases):
@@ -196,7 +196,7 @@ def _train_phases(job: Job) -> None:
 
 
 def _start(job: Job, index: int) -> Start:
-    from ftcli.engine.training import Start
+    from ftcli.engine.loop import Start
 
     of_phase = [record.phase_index for record in job.records].count(index)
     before = sum(record.phase_index < index for record in job.records)
@@ -204,7 +204,7 @@ def _start(job: Job, index: int) -> Start:
 
 
 def _training(job: Job) -> Training:
-    from ftcli.engine.training import Training
+    from ftcli.engine.loop import Training
 
     def on_batch(epoch: int, batch: int, batches: int) -> None:
         job.progress.batch(epoch, batch, batches)
@@ -224,8 +224,8 @@ def _training(job: Job) -> Training:
 
 def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
     """Write one epoch: what a resume needs, its weights, which make it count, and then what follows from them."""
-    from ftcli.run.checkpoint import CheckpointInfo, save_checkpoint
-    from ftcli.run.resume_state import ResumeState, remove_states, save_state
+    from ftcli.runs.checkpoint import CheckpointInfo, save_checkpoint
+    from ftcli.runs.resume_state import ResumeState, remove_states, save_state
 
     job.check_held()
     run, record = job.run, epoch.record

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ftcli.data.scanning import is_folder
 from ftcli.errors import DatasetError, RunDirectoryError
-from ftcli.recipe import Recipe
-from ftcli.run.directory import RunDirectory
+from ftcli.recipe.keys import Recipe
+from ftcli.runs.directory import RunDirectory
 
 
 @contextmanager

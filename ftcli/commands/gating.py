@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ftcli.records import Gate
-from ftcli.report.junit import gates_junit
-from ftcli.run.files import write_text
-from ftcli.run.outputs import make_folder
+from ftcli.report.gates import gates_junit
+from ftcli.runs.files import write_text
+from ftcli.runs.outputs import make_folder
 
 
 def write_junit(path: Path, gates: Sequence[Gate], *, suite: str) -> None:

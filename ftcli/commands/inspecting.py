@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ftcli.commands.preparing import open_recipe_dataset
-from ftcli.data.cores import available_cores
+from ftcli.commands.prepare import open_recipe_dataset
+from ftcli.data.checks.dataset import content_findings
+from ftcli.data.checks.findings import Finding
 from ftcli.data.dataset import Dataset, Sample
-from ftcli.data.findings import Finding
-from ftcli.data.hygiene import content_findings
 from ftcli.data.inspection import SKIP_THEM, BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
 from ftcli.data.notices import finding_notices, skipped_notices
+from ftcli.data.workers import available_cores
 from ftcli.errors import DatasetError
-from ftcli.recipe import Recipe
+from ftcli.recipe.keys import Recipe
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ftcli.errors import ModelError
-from ftcli.model.backbones import Network, build_network
+from ftcli.model.network import Network, build_network
 from ftcli.model.weights import SourceWeights
-from ftcli.recipe import Recipe
-from ftcli.run.checkpoint import is_checkpoint, load_checkpoint
-from ftcli.run.staging import put_back
+from ftcli.recipe.keys import Recipe
+from ftcli.runs.checkpoint import is_checkpoint, load_checkpoint
+from ftcli.runs.staging import put_back
 
 
 def build_recipe_network(recipe: Recipe, classes: Sequence[str]) -> Network:

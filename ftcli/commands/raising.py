@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ftcli.commands.jobs import Job
-from ftcli.commands.preparing import Preparation
+from ftcli.commands.prepare import Preparation
 from ftcli.commands.standing import Point
+from ftcli.commands.training_run import Job
 from ftcli.errors import RunDirectoryError, UsageError
 from ftcli.evaluation.changes import change_text, recipe_changes
-from ftcli.recipe import Recipe
-from ftcli.recipe_loading import load_recipe, recipe_from
+from ftcli.recipe.keys import Recipe
+from ftcli.recipe.loading import load_recipe, recipe_from
 from ftcli.records import EpochRecord
-from ftcli.run.reading import damaged
-from ftcli.run.seeds_directory import SeedsDirectory
+from ftcli.runs.reading import damaged
+from ftcli.runs.seeds_directory import SeedsDirectory
 from ftcli.strategies import make_plan
 
 Changes = Mapping[str, Mapping[str, Any]]

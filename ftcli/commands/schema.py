@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftcli.recipe import Recipe
+from ftcli.recipe.keys import Recipe
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcli.commands.inspecting import inspect_dataset, readable_samples
-from ftcli.commands.preparing import open_recipe_dataset
+from ftcli.commands.prepare import open_recipe_dataset
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, VAL, VAL_FOLDERS, Dataset, Sample, open_scored_folder
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.errors import DatasetError
-from ftcli.recipe import Recipe
+from ftcli.recipe.keys import Recipe
 
 if TYPE_CHECKING:
-    from ftcli.run.checkpoint import Checkpoint
+    from ftcli.runs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

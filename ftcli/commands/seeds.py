@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.commands.driving import TrainResult, resume_hint
-from ftcli.commands.jobs import RunPlace, place_of
-from ftcli.commands.preparing import Preparation, prepare, refuse_among_images
+from ftcli.commands.prepare import Preparation, prepare, refuse_among_images
 from ftcli.commands.raising import raised_keys, shared_recipe
-from ftcli.commands.resuming import check_raised, resume_run, resume_with
+from ftcli.commands.resume import check_raised, resume_run, resume_with
 from ftcli.commands.supervision import Supervision
-from ftcli.commands.training import begin, get_ready, train_recipe
+from ftcli.commands.train import begin, get_ready, train_recipe
+from ftcli.commands.training_run import RunPlace, place_of
 from ftcli.errors import FtcliError
-from ftcli.evaluation.seed_groups import Spread, seed_spread
-from ftcli.recipe import Recipe
-from ftcli.recipe_loading import load_recipe, recipe_from, recipe_text
+from ftcli.evaluation.compare.replicates import Spread, seed_spread
+from ftcli.recipe.keys import Recipe
+from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import SCHEMA, Gate
-from ftcli.run.creation import check_made
-from ftcli.run.directory import RunDirectory, open_run
-from ftcli.run.locking import Held, exclusive
-from ftcli.run.predictions_file import read_predictions
-from ftcli.run.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds
-from ftcli.run.staging import put_back
+from ftcli.runs.create import check_made
+from ftcli.runs.directory import RunDirectory, open_run
+from ftcli.runs.lock import Held, exclusive
+from ftcli.runs.predictions_file import read_predictions
+from ftcli.runs.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds
+from ftcli.runs.staging import put_back
 from ftcli.tracking.trackers import check_installed
 
 

@@ -8,10 +8,10 @@ from ftcli.commands.scored_images import ScoredImages
 from ftcli.data.dataset import TRAIN, VAL
 from ftcli.errors import RunDirectoryError
 from ftcli.evaluation.seen import Seen, count_among
-from ftcli.recipe import Recipe
-from ftcli.run.dataset_file import read_train_hashes
-from ftcli.run.directory import RunDirectory
-from ftcli.run.predictions_file import read_predictions
+from ftcli.recipe.keys import Recipe
+from ftcli.runs.dataset_file import read_train_hashes
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.predictions_file import read_predictions
 
 _Hashes = frozenset[str] | None
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from ftcli.errors import RunDirectoryError
 from ftcli.records import EpochRecord
-from ftcli.report.text import count
-from ftcli.run.directory import RunDirectory
-from ftcli.run.reading import read_text
+from ftcli.report.format import count
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.reading import read_text
 
 if TYPE_CHECKING:  # torch, which a wrong override must not wait for
-    from ftcli.run.checkpoint import Checkpoint
-    from ftcli.run.resume_state import ResumeState
+    from ftcli.runs.checkpoint import Checkpoint
+    from ftcli.runs.resume_state import ResumeState
 
 
 class Point:
@@ -27,8 +27,8 @@ class Point:
     @classmethod
     def read(cls, run: RunDirectory) -> Point:
         """Read a run. Raises CheckpointError or RunDirectoryError, naming the file that is missing or damaged."""
-        from ftcli.run.checkpoint import load_checkpoint
-        from ftcli.run.resume_state import load_state
+        from ftcli.runs.checkpoint import load_checkpoint
+        from ftcli.runs.resume_state import load_state
 
         if not run.last.exists():
             _check_no_epoch(run)

@@ -14,7 +14,7 @@ from ftcli.plan import Plan
 from ftcli.records import EpochRecord
 
 if TYPE_CHECKING:
-    from ftcli.engine.stopping import StopRequest
+    from ftcli.engine.interrupt import StopRequest
 
 
 class Progress(Protocol):

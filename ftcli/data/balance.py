@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from ftcli.data.checks.findings import Case, Finding, counted
 from ftcli.data.dataset import VAL, Dataset
-from ftcli.data.findings import Case, Finding, counted
 
 NOTABLE_IMBALANCE = 5.0
 """From this ratio of the largest class of train to the smallest on, accuracy hides how the small ones fare."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftcli.data.class_folders import ClassFolders, Reading, Sample, label_samples, read_class_folders, training_classes
-from ftcli.data.cutting import cut_val
 from ftcli.data.grouping import refuse_ungrouped
 from ftcli.data.scanning import list_folder, unreadable
+from ftcli.data.val_split import cut_val
 from ftcli.errors import DatasetError
-from ftcli.recipe import DEFAULT_VAL_FRACTION
+from ftcli.recipe.keys import DEFAULT_VAL_FRACTION
 
 __all__ = ["Dataset", "Sample", "open_dataset", "open_scored_folder", "val_folder_of"]
 

@@ -9,12 +9,12 @@ from typing import Self
 
 import torch
 
-from ftcli.data.cores import default_workers
-from ftcli.data.images import Images
+from ftcli.data.loader import Images
 from ftcli.data.streams import Batch, Key, Stream
 from ftcli.data.transforms import Transform
 from ftcli.data.views import FixedViews, FreshViews, Views
-from ftcli.seeds import stable_seed
+from ftcli.data.workers import default_workers
+from ftcli.rng import stable_seed
 
 __all__ = [
     "Batch",

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ftcli.data.checks.copies import in_several_splits
+from ftcli.data.checks.findings import Case, Finding, counted
 from ftcli.data.dataset import Dataset
-from ftcli.data.duplicates import in_several_splits
-from ftcli.data.findings import Case, Finding, counted
 
 BITS = 256
 LIMIT_BITS = 40

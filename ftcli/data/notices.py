@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftcli.data.findings import Finding, files_text, with_level
+from ftcli.data.checks.findings import Finding, files_text, with_level
 from ftcli.data.inspection import BadImage
 
 _SHOWN = 5

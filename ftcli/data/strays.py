@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ftcli.data.checks.findings import Case, Finding, counted
 from ftcli.data.dataset import Dataset
 from ftcli.data.decoding import CONVERT_HEIC
-from ftcli.data.findings import Case, Finding, counted
 from ftcli.data.scanning import IMAGE_EXTENSIONS, is_image
 
 _OTHER_IMAGES = frozenset(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ftcli.data.decoding import decode, read_content
-from ftcli.data.images import Images
+from ftcli.data.loader import Images
 from ftcli.data.transforms import Transform, draw
 from ftcli.errors import ImageError
 from ftcli.failures import dead_worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ftcli.seeds import stable_seed
+from ftcli.rng import stable_seed
 
 
 @dataclass(frozen=True)

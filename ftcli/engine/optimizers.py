@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.errors import RunDirectoryError
-from ftcli.model.backbones import Network
-from ftcli.recipe import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
+from ftcli.model.network import Network
+from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
 NO_DECAY_NDIM = 1
 """Parameters of at most this many dimensions (biases and the weights of norms) have no weight decay."""

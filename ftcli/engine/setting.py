@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ftcli.data.cores import default_workers
-from ftcli.data.images import Images
+from ftcli.data.loader import Images
 from ftcli.data.loading import load_views
 from ftcli.data.streams import Batch, Key
 from ftcli.data.transforms import Transform
+from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
-from ftcli.engine.features import EXTRACTION_BATCH
-from ftcli.model.backbones import Network
-from ftcli.recipe import DataSection
+from ftcli.engine.extraction import EXTRACTION_BATCH
+from ftcli.model.network import Network
+from ftcli.recipe.keys import DataSection
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from ftcli.cache.encoding import decode
 from ftcli.cache.features import Features
-from ftcli.data.cores import default_workers
-from ftcli.data.images import Images
+from ftcli.data.loader import Images
 from ftcli.data.loading import Batch, EvaluationLoader, TrainingLoader, batch_indices
 from ftcli.data.transforms import evaluation_transform, normalise
 from ftcli.data.views import Views
+from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
-from ftcli.engine.scoring import score_batches
+from ftcli.engine.inference import score_batches
 from ftcli.errors import ModelError
-from ftcli.model.backbones import Network
-from ftcli.model.cutting import Cut
+from ftcli.model.network import Network
+from ftcli.model.prefix.cut import Cut
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,14 @@ from torch import Tensor
 from ftcli.cache.encoding import encode
 from ftcli.cache.errors import CacheError, HalfPrecisionError
 from ftcli.cache.features import Features
-from ftcli.cache.naming import cache_directory
+from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
-from ftcli.data.images import Images
-from ftcli.engine.features import Wanted, blocks, describe, fill, row_bytes
+from ftcli.data.loader import Images
+from ftcli.engine.extraction import Wanted, blocks, describe, fill, row_bytes
 from ftcli.engine.setting import Preprocessing, Setting, load
 from ftcli.engine.sources import to_input
-from ftcli.model.cutting import Cut
-from ftcli.model.fast_forward import FastPrefix
+from ftcli.model.prefix.cut import Cut
+from ftcli.model.prefix.fast import FastPrefix
 
 
 class StoringPrefix:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ftcli.engine.logistic import MAX_ITERATIONS, Linear, Precise, Scaled, make_model, one_blas_thread
 from ftcli.errors import DatasetError, RunError
 from ftcli.records import ProbeRecord, StrengthTrial
-from ftcli.seeds import stable_seed
+from ftcli.rng import stable_seed
 
 if TYPE_CHECKING:  # imported where a head is fitted, and nowhere else
     from sklearn.linear_model import LogisticRegression

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.evaluation.pairing import Paired
+from ftcli.evaluation.compare.pairing import Paired
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ftcli.errors import GateError, UsageError
-from ftcli.evaluation.evidence import Evidence
+from ftcli.evaluation.compare.evidence import Evidence
 from ftcli.evaluation.significance import SIGNIFICANCE, holm, p_text
 from ftcli.records import LOWER_IS_BETTER, METRIC_NAMES, UNBOUNDED, Gate, metric_words
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.evaluation.pairing import Paired
+from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.resampling import metric_values, swapped_metrics
 from ftcli.records import LOWER_IS_BETTER
 

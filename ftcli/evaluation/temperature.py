@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ftcli.errors import UsageError
 from ftcli.evaluation.calibration import CalibrationBin, calibration_bins
-from ftcli.evaluation.differences import Difference, metric_differences
-from ftcli.evaluation.pairing import Paired
+from ftcli.evaluation.compare.differences import Difference, metric_differences
+from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.predictions import Predictions
 
 FOLDS = 5

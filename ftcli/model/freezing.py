@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ftcli.model.backbones import Network
 from ftcli.model.groups import Group
+from ftcli.model.network import Network
 
 BatchNormMode = Literal["train", "eval", "none"]
 

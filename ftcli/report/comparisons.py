@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ftcli.evaluation.comparison import Comparison
-from ftcli.evaluation.differences import ClassDifference, Difference
-from ftcli.evaluation.findings import Changes, RunPair
+from ftcli.evaluation.compare.differences import ClassDifference, Difference
+from ftcli.evaluation.compare.pair import Comparison
+from ftcli.evaluation.compare.result import Changes, RunPair
 from ftcli.evaluation.flips import Flip
 from ftcli.evaluation.significance import p_text
-from ftcli.report.text import count, printable, prose, table
+from ftcli.report.format import count, printable, prose, table
 from ftcli.report.wording import VAL_CHOSE_THE_EPOCH, difference_cells, metric_name, setting, share, signed
 
 _FLIPS = 10

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from ftcli.records import EpochRecord
-from ftcli.report.text import printable, table
+from ftcli.report.format import printable, table
 from ftcli.report.wording import plain, share
 
 _ALL = 40

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.records import Gate
 from ftcli.report.findings_markdown import gates_markdown
+from ftcli.report.format import count
 from ftcli.report.markdown import escaped, folded, table
-from ftcli.report.text import count
 from ftcli.report.wording import absent_text, class_cells, figure, interval_text, metric_name, share
 
 _PAIRS = 20

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftcli.evaluation.findings import Contrast, Findings, RunPair, SeedGroup
+from ftcli.evaluation.compare.result import Contrast, Findings, RunPair, SeedGroup
 from ftcli.evaluation.flips import Flip
 from ftcli.evaluation.significance import p_text
 from ftcli.records import Gate
 from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
-from ftcli.report.findings import pair_title, seeds_title, side_text
+from ftcli.report.format import count
 from ftcli.report.markdown import escaped, folded, table
-from ftcli.report.text import count
+from ftcli.report.text.compare import pair_title, seeds_title, side_text
 from ftcli.report.wording import difference_cells, figure, metric_name, pending_text, setting, signed
 
 _FLIPS = 50

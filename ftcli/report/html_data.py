@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ftcli.data.findings import Case, with_level
+from ftcli.data.checks.findings import Case, with_level
 from ftcli.data.notices import finding_notices, skipped_notices
-from ftcli.report.checks import case_text
-from ftcli.run.recorded import RecordedRun
+from ftcli.report.text.check import case_text
+from ftcli.runs.read_run import RecordedRun
 
 CASES = 5
 """As many cases of a finding, and images that were left out, are shown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ftcli.report.text import printable
+from ftcli.report.format import printable
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
 

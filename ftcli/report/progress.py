@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord
-from ftcli.report.text import printable
+from ftcli.report.format import printable
 from ftcli.report.wording import plain
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ftcli.evaluation.abstention import Abstention
 from ftcli.evaluation.temperature import Calibration
-from ftcli.report.text import count, printable, prose, table
+from ftcli.report.format import count, printable, prose, table
 from ftcli.report.wording import difference_cells, interval_text, metric_name, share
 
 _LEAST_SHOWN = 0.5

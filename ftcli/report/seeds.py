@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ftcli.evaluation.seed_groups import Spread
+from ftcli.evaluation.compare.replicates import Spread
 from ftcli.records import RunSummary
-from ftcli.report.text import table
+from ftcli.report.format import table
 from ftcli.report.wording import figure, metric_name, signed
 
 

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ftcli.evaluation.differences import Difference
-from ftcli.evaluation.findings import Contrast, Pending
+from ftcli.evaluation.compare.differences import Difference
+from ftcli.evaluation.compare.result import Contrast, Pending
 from ftcli.evaluation.metrics import ClassMetrics, Evaluation
 from ftcli.evaluation.ranking import AVERAGE_PRECISION, QUICK_CELLS, ROC_AUC
 from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
-from ftcli.report.text import printable
+from ftcli.report.format import printable
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ftcli.errors import UsageError
 from ftcli.records import SCHEMA, EpochRecord, RunSummary
-from ftcli.run.directory import RunDirectory
-from ftcli.run.files import write_json
-from ftcli.run.reading import read_json
-from ftcli.run.seeds_directory import holds_seeds
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.files import write_json
+from ftcli.runs.reading import read_json
+from ftcli.runs.seeds_directory import holds_seeds
 from ftcli.tracking.figures import EPOCH_MARK, best_figures, epoch_figures, flat_recipe
 
 if TYPE_CHECKING:

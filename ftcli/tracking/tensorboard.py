@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.run.directory import RunDirectory
-from ftcli.run.reading import read_text
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.reading import read_text
 from ftcli.tracking.figures import EPOCH_MARK, best_figures, epoch_figures, flat_recipe
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 from ftcli.errors import InterruptedRunError, StoppedAtOnce, UsageError
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.run.directory import RunDirectory
+from ftcli.runs.directory import RunDirectory
 
 _SHOWN_CHARACTERS = 300
 """How much of a tracker's error a notice repeats."""

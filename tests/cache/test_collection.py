@@ -9,7 +9,7 @@ import torch
 from ftcli.cache.collection import Collection
 from ftcli.cache.encoding import decode, encode
 from ftcli.cache.errors import CacheError, HalfPrecisionError
-from ftcli.cache.naming import collection_key
+from ftcli.cache.key import collection_key
 from ftcli.cache.store import FeatureStore
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ftcli.cache import room
+from ftcli.cache import space as room
 from ftcli.cache.errors import CacheError
-from ftcli.cache.naming import cache_directory
+from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
 
 ENTRY_BYTES = 3 * (16 + 6) * 4

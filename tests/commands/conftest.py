@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hostile import noise
+from helpers.hostile import noise
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
-from support import Ftcli, write_images
 
-from ftcli.run.predictions_file import read_predictions
+from ftcli.runs.predictions_file import read_predictions
 
 BAD = {
     "train/red/000.png": b"",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.same_runs import assert_same_runs
+from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
-from same_runs import assert_same_runs
-from support import Ftcli, write_images
 
 VIEWS = re.compile(r"computing the frozen part once, for (\d+) views")
 

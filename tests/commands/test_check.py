@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import encoded, noise
+from helpers.hostile import encoded, noise
+from helpers.support import Ftcli, files_of, findings_of
 from PIL import Image
-from support import Ftcli, files_of, findings_of
 
 
 def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> None:

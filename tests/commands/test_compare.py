@@ -7,15 +7,15 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from support import Ftcli
+from helpers.support import Ftcli
 
 from ftcli.commands.compare import compare_runs
 from ftcli.errors import ComparisonError, RunDirectoryError, UsageError
 from ftcli.evaluation.predictions import Predictions
 from ftcli.records import RunSummary
-from ftcli.run.creation import create
-from ftcli.run.directory import RunDirectory
-from ftcli.run.predictions_file import write_predictions
+from ftcli.runs.create import create
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.predictions_file import write_predictions
 
 
 @pytest.fixture

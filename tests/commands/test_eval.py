@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.support import Ftcli, MakeRun, write_images
 from safetensors.torch import save_file
-from support import Ftcli, MakeRun, write_images
 from torch import zeros
 
-from ftcli.run.predictions_file import read_predictions
+from ftcli.runs.predictions_file import read_predictions
 
 NOT_KNOWN = {"trained_on": None, "chose_epoch": None}
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import Ftcli
+from helpers.support import Ftcli
 
 PHOTOS = 20
 

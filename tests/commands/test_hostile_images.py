@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import BAD, NO_FILES, write_hostile
-from support import Ftcli, files_of, findings_of
+from helpers.hostile import BAD, NO_FILES, write_hostile
+from helpers.support import Ftcli, files_of, findings_of
 
 
 def test_every_hostile_file_is_named_with_its_reason(ftcli: Ftcli, root: Path) -> None:

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hostile import noise
+from helpers.hostile import noise
+from helpers.support import Ftcli, files_of, findings_of
 from PIL import Image
-from support import Ftcli, files_of, findings_of
 
 TRAIN, VAL, CROPS = 14, 5, 3
 

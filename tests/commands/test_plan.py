@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support import Ftcli
+from helpers.support import Ftcli
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
-from support import Ftcli, write_images
 
 from ftcli.engine import strengths
-from ftcli.recipe import VOID_WITH_LBFGS
-from ftcli.recipe_loading import load_recipe
-from ftcli.run.directory import RunDirectory
-from ftcli.run.predictions_file import read_predictions
+from ftcli.recipe.keys import VOID_WITH_LBFGS
+from ftcli.recipe.loading import load_recipe
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.predictions_file import read_predictions
 
 VIEWS = re.compile(r"computing the frozen part once, for (\d+) views")
 HEAD = "fc"
@@ -91,7 +91,7 @@ def test_the_strength_and_what_it_was_chosen_from_are_recorded(ftcli: Ftcli, rec
 def test_the_predictions_are_those_of_scikit_learn_on_the_same_features(
     ftcli: Ftcli, recipe: Path, root: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftcli.engine import probing
+    from ftcli.engine import probe as probing
 
     seen: list[probing.Examples] = []
     fit = probing.fit_head
@@ -269,6 +269,6 @@ def test_other_solvers_do_not_import_scikit_learns_regression(ftcli: Ftcli, reci
         "import sys\nfrom ftcli.cli import main\n"
         f"sys.argv = ['ftcli', 'plan', {str(recipe)!r}, 'strategy.solver=sgd']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "assert 'ftcli.engine.probing' in sys.modules\nassert 'sklearn.linear_model' not in sys.modules\n"
+        "assert 'ftcli.engine.probe' in sys.modules\nassert 'sklearn.linear_model' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.support import Ftcli, MakeRun
 from PIL import Image
-from support import Ftcli, MakeRun
 
 from ftcli.errors import FtcliError
-from ftcli.report import html_run
-from ftcli.report.thumbnails import SIDE, thumbnails
+from ftcli.report.charts.thumbnails import SIDE, thumbnails
+from ftcli.report.html.page import run as html_run
 
 RECIPE = """
 data: {{root: {root}, image_size: 32, batch_size: 5, workers: 0}}
@@ -180,7 +180,7 @@ def test_reports_never_import_torch(make_run: MakeRun) -> None:
 
 def test_training_does_not_wait_for_what_only_pages_need() -> None:
     code = (
-        "import sys, ftcli.cli.training, ftcli.commands.driving, ftcli.commands.reporting\n"
+        "import sys, ftcli.cli.training, ftcli.commands.driving, ftcli.commands.report\n"
         "assert not {'jinja2', 'markupsafe', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

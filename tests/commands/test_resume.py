@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from same_runs import assert_same_runs
-from support import Ftcli
+from helpers.same_runs import assert_same_runs
+from helpers.support import Ftcli
 
 from ftcli.commands.supervision import Clock
 from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
-from ftcli.run.checkpoint import load_checkpoint
+from ftcli.runs.checkpoint import load_checkpoint
 
 STRATEGIES = {
     "feature-extract": "{kind: feature-extract, lr: 1e-2}",
@@ -196,7 +196,7 @@ def test_epochs_that_were_being_raised_when_the_process_died_are_written_down_by
         raise StoppedAtOnce(signal.SIGTERM)
 
     with interrupt.monkeypatch.context() as patch:
-        patch.setattr(f"ftcli.commands.resuming.{write}", die)
+        patch.setattr(f"ftcli.commands.resume.{write}", die)
         ftcli("train", "--resume", "runs/a", "epochs=6", code=143)
     assert ftcli("train", "--resume", "runs/a", "--json").json["epochs"] == 6
     run = Path("runs/a")
@@ -328,7 +328,7 @@ def test_a_run_that_was_killed_just_before_its_first_epoch_counted_starts_over(
         raise StoppedAtOnce(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftcli.run.checkpoint.save_checkpoint", die)
+        patch.setattr("ftcli.runs.checkpoint.save_checkpoint", die)
         ftcli("train", recipe, "--name", "a", code=130)
         assert Path("runs/a/checkpoints/resume.1.safetensors").is_file()
         ftcli("train", "--resume", "runs/a", code=130)
@@ -405,7 +405,7 @@ def test_a_run_that_is_being_trained_is_left_alone(
     interrupt.after(1)
     recipe = write_recipe(tiny, "fine-tune")
     ftcli("train", recipe, "--name", "a", code=130)
-    monkeypatch.setattr("ftcli.run.locking._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("ftcli.runs.lock._PATIENCE_SECONDS", 0)
     with FileLock("runs/a/.lock"):
         for arguments in (("--resume", "runs/a"), (recipe, "--name", "a", "--overwrite")):
             assert "another process is training this run" in ftcli("train", *arguments, code=2).err

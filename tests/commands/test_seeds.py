@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
-from same_runs import assert_same_runs
-from support import Ftcli
+from helpers.same_runs import assert_same_runs
+from helpers.support import Ftcli
 
 from ftcli.errors import RunError, StoppedAtOnce
 from ftcli.records import EpochRecord
 from ftcli.report.progress import LineProgress
-from ftcli.run.directory import RunDirectory
-from ftcli.run.seeds_directory import SeedsDirectory, create_seeds
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.seeds_directory import SeedsDirectory, create_seeds
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_seeds_that_are_being_trained_are_left_alone(
     ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch, trained: str
 ) -> None:
     ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
-    monkeypatch.setattr("ftcli.run.locking._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("ftcli.runs.lock._PATIENCE_SECONDS", 0)
     with FileLock(f"{trained}/.lock"):
         for arguments in ((recipe, "--seeds", "7", "--name", "s", "--overwrite"), ("--resume", "runs/s", "epochs=3")):
             assert "another process is training this run" in ftcli("train", *arguments, code=2).err

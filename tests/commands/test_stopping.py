@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from support import Ftcli
+from helpers.support import Ftcli
 from torch import Tensor
 
 from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
-from ftcli.run import checkpoint
-from ftcli.run.checkpoint import CheckpointInfo, load_checkpoint
-from ftcli.run.predictions_file import read_predictions
+from ftcli.runs import checkpoint
+from ftcli.runs.checkpoint import CheckpointInfo, load_checkpoint
+from ftcli.runs.predictions_file import read_predictions
 
 SECONDS = 300
 """What a process may take that starts, trains and stops within five seconds where nothing else runs."""

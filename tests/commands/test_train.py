@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
-from support import Ftcli, write_images
 
-from ftcli.run.checkpoint import load_checkpoint
+from ftcli.runs.checkpoint import load_checkpoint
 
 RECIPE = """
 data: {{root: {root}, image_size: 32, batch_size: 5, workers: 0}}

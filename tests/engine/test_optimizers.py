@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ftcli.engine.optimizers import make_optimizer, rate_factor, set_rates
-from ftcli.model.backbones import Network, build_network
-from ftcli.recipe import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
+from ftcli.model.network import Network, build_network
+from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 import pytest
 
 from ftcli.errors import GateError, UsageError
-from ftcli.evaluation.evidence import PairEvidence
+from ftcli.evaluation.compare.evidence import PairEvidence
+from ftcli.evaluation.compare.pairing import pair_by_content
 from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
-from ftcli.evaluation.pairing import pair_by_content
 
 LABELS = [image % 2 for image in range(400)]
 

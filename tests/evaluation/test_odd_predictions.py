@@ -5,15 +5,15 @@ import json
 import pytest
 
 from ftcli.evaluation.abstention import abstention
-from ftcli.evaluation.comparison import compare_predictions
-from ftcli.evaluation.evidence import PairEvidence
+from ftcli.evaluation.compare.evidence import PairEvidence
+from ftcli.evaluation.compare.pair import compare_predictions
+from ftcli.evaluation.compare.pairing import pair_by_content
+from ftcli.evaluation.compare.replicates import group_evidence
 from ftcli.evaluation.gates import Rules, judge, parse_rule
 from ftcli.evaluation.metrics import evaluate
-from ftcli.evaluation.pairing import pair_by_content
 from ftcli.evaluation.ranking import with_ranking
-from ftcli.evaluation.seed_groups import group_evidence
 from ftcli.records import METRIC_NAMES
-from ftcli.report.evaluations import evaluation_text
+from ftcli.report.text.eval import evaluation_text
 
 THREE = ("ants", "bees", "wasps")
 ODD = {

@@ -4,7 +4,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_statsmodels
 from statsmodels.stats.multitest import multipletests
 
-from ftcli.evaluation.pairing import pair_by_content
+from ftcli.evaluation.compare.pairing import pair_by_content
 from ftcli.evaluation.significance import better_p_value, holm, loss_test, p_text, sign_test, worse_p_value
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import Outcome
+from helpers.support import Outcome
 
-from ftcli.cli.program import main
-from ftcli.run.directory import open_run
+from ftcli.cli.app import main
+from ftcli.runs.directory import open_run
 
 Fault = Callable[[], object]
 
@@ -101,8 +101,8 @@ class Runs:
     @staticmethod
     def assert_valid(run: Path) -> None:
         """Check that a run that was stopped is there whole: every file that there is can be read."""
-        from ftcli.run.checkpoint import load_checkpoint
-        from ftcli.run.predictions_file import read_predictions
+        from ftcli.runs.checkpoint import load_checkpoint
+        from ftcli.runs.predictions_file import read_predictions
 
         opened = open_run(run)
         records = list(opened.records()) if opened.metrics.exists() else []

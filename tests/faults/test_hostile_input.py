@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Ftcli
+from helpers.support import Ftcli
 
-from ftcli.run.checkpoint import load_checkpoint, save_checkpoint
+from ftcli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 RECIPE = (
     "data: {{root: {root}, image_size: 32, workers: 0}}\nmodel: {{name: squeezenet1_1, weights: none}}\nepochs: 1\n"

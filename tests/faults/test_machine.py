@@ -13,9 +13,9 @@ from typing import IO
 
 import pytest
 import torch
-from same_runs import assert_same_runs
+from helpers.same_runs import assert_same_runs
 
-from ftcli.cli import program
+from ftcli.cli import app as program
 from ftcli.errors import FtcliError
 from ftcli.report.progress import LineProgress
 

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from same_runs import assert_same_runs
+from helpers.same_runs import assert_same_runs
 
 from ftcli.report.progress import LineProgress
-from ftcli.run import locking
+from ftcli.runs import lock as locking
 
 
 def test_of_two_runs_of_one_name_one_wins_and_the_other_says_so(launch, runs, recipe) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from same_runs import assert_same_runs
-from support import Ftcli
+from helpers.same_runs import assert_same_runs
+from helpers.support import Ftcli
 
 
 class Writes:
@@ -118,7 +118,7 @@ def read_only(*_: object, **__: object) -> None:
 def test_a_disk_that_is_read_only_is_told_with_what_to_do(ftcli: Ftcli, recipe: str, monkeypatch) -> None:
     ftcli("train", recipe, "--name", "a")
     with monkeypatch.context() as patch:
-        patch.setattr("ftcli.run.locking.FileLock.acquire", read_only)
+        patch.setattr("ftcli.runs.lock.FileLock.acquire", read_only)
         resumed = ftcli("train", "--resume", "runs/a", "epochs=3", code=1).err
     assert "runs/a: cannot lock the run: Read-only file system" in resumed
     assert "Make that disk writable, or copy the directory to another one." in resumed

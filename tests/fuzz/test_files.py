@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fuzzing import attempt, cases, damaged
+from helpers.fuzzing import attempt, cases, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
@@ -16,11 +16,11 @@ from ftcli.errors import CheckpointError, FtcliError, ModelError, RunDirectoryEr
 from ftcli.evaluation.predictions import Predictions
 from ftcli.model.weights import read_weights
 from ftcli.records import EpochRecord, InputSpec, ProbeRecord, StrengthTrial
-from ftcli.run.checkpoint import Checkpoint, CheckpointInfo, is_checkpoint, load_checkpoint, save_checkpoint
-from ftcli.run.directory import RunDirectory
-from ftcli.run.predictions_file import read_predictions, write_predictions
-from ftcli.run.reading import read_json
-from ftcli.run.resume_state import ResumeState, load_state, save_state
+from ftcli.runs.checkpoint import Checkpoint, CheckpointInfo, is_checkpoint, load_checkpoint, save_checkpoint
+from ftcli.runs.directory import RunDirectory
+from ftcli.runs.predictions_file import read_predictions, write_predictions
+from ftcli.runs.reading import read_json
+from ftcli.runs.resume_state import ResumeState, load_state, save_state
 
 SEEDS = st.integers(0, 2**32)
 SPEC = InputSpec(32, 36, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.2, 0.2))

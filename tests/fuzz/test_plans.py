@@ -4,13 +4,13 @@ import itertools
 import math
 from collections import Counter
 
-from fuzzing import attempt, cases
+from helpers.fuzzing import attempt, cases
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcli.errors import FtcliError, PlanError
 from ftcli.plan import Plan
-from ftcli.recipe import FeatureExtract, FineTune, FromScratch, Gradual, Phases, Strategy
+from ftcli.recipe.keys import FeatureExtract, FineTune, FromScratch, Gradual, Phases, Strategy
 from ftcli.strategies import HEAD, make_plan
 
 NAMES = [

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fuzzing import attempt, cases, damaged
+from helpers.fuzzing import attempt, cases, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcli.errors import FtcliError, Problem, RecipeError
-from ftcli.recipe import Recipe
+from ftcli.recipe.keys import Recipe
+from ftcli.recipe.loading import load_recipe, recipe_text
 from ftcli.recipe_keys import keys_by_home
-from ftcli.recipe_loading import load_recipe, recipe_text
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
 KEYS = sorted(keys_by_home())

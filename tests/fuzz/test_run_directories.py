@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fuzzing import STRESS, damaged
-from support import Ftcli
+from helpers.fuzzing import STRESS, damaged
+from helpers.support import Ftcli
 
 from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress

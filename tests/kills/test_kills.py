@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-NURSERY = Path(__file__).with_name("nursery.py")
+NURSERY = Path(__file__).parents[1] / "helpers" / "kills.py"
 
 
 def kill(*options: str, seconds: float) -> dict[str, float]:

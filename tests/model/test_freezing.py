@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from small_networks import small_networks
+from helpers.small_networks import small_networks
 from torch import nn
 from torch.nn import functional as F
 
-from ftcli.model.backbones import Network, build_network
 from ftcli.model.freezing import (
     apply_phase,
     batchnorm_mode,
@@ -19,6 +18,7 @@ from ftcli.model.freezing import (
     has_training_batchnorm,
     standing_still,
 )
+from ftcli.model.network import Network, build_network
 
 CLASSES = ("ants", "bees")
 

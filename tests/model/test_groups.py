@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ftcli.model.backbones import Network, outline_network
 from ftcli.model.groups import group_network
+from ftcli.model.network import Network, outline_network
 
 NAMES = (
     "resnet18",

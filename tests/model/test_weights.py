@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from helpers.small_networks import small_networks
 from huggingface_hub import constants
 from safetensors.torch import save_file
-from small_networks import small_networks
 from torch import Tensor, nn
 from torchvision import models
 
 from ftcli.errors import ModelError, WeightsUnavailableError
-from ftcli.model.backbones import SourceWeights, build_network, default_spec
+from ftcli.model.network import SourceWeights, build_network, default_spec
 from ftcli.model.weights import load_exactly, read_weights
 
 CLASSES = ("ants", "bees")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.support import Ftcli
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from support import Ftcli
 
 RUN = Path("runs/a")
 
@@ -139,7 +139,7 @@ def test_the_runs_of_several_seeds_are_told_apart_and_name_their_directory(
 
 def test_mlflow_reports_its_use_to_nobody() -> None:
     code = (
-        "from pathlib import Path\nfrom ftcli.run.directory import RunDirectory\n"
+        "from pathlib import Path\nfrom ftcli.runs.directory import RunDirectory\n"
         "from ftcli.tracking.mlflow import open_mlflow\nopen_mlflow(RunDirectory(Path('a')))\n"
         "from mlflow.telemetry.client import get_telemetry_client\nprint(get_telemetry_client())"
     )

@@ -2,7 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Ftcli
+from helpers.support import Ftcli
 
 
 @pytest.mark.parametrize("names", [["tensorboard"], ["mlflow"], ["tensorboard", "mlflow"]], ids=",".join)

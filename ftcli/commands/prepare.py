@@ -1,0 +1,135 @@
+"""Wires what `plan` and `train` share: recipe and dataset to classes, groups and plan, before anything expensive."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftcli.data.builtin import DIGITS, digits_folder
+from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, Dataset, open_dataset
+from ftcli.data.grouping import refuse_groups_in_several_splits
+from ftcli.data.scanning import IMAGE_EXTENSIONS
+from ftcli.errors import UsageError
+from ftcli.plan import Plan
+from ftcli.recipe.keys import DEFAULT_VAL_FRACTION, FromScratch, Recipe
+from ftcli.strategies import HEAD, check_warmup, make_plan
+
+DATA_DIR = Path("data")
+"""Where built-in datasets are written, below the current directory."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A resolved recipe and what follows from it without reading weights or decoding images."""
+
+    recipe: Recipe
+    dataset: Dataset
+    plan: Plan
+    parameters: dict[str, int]
+    batchnorm: dict[str, bool]
+    notices: tuple[str, ...]
+
+
+def prepare(recipe: Recipe) -> Preparation:
+    """Find the images of a recipe and make its plan.
+
+    Raises DatasetError, ModelError or PlanError; nothing has been written then, except the built-in dataset if the
+    recipe names it.
+    """
+    dataset = open_recipe_dataset(recipe)
+    refuse_groups_in_several_splits(dataset.splits, where=str(dataset.root))
+    _check_expectations(recipe, dataset)
+    # These import torch, which a wrong recipe must not wait for.
+    from ftcli.model.freezing import batchnorm_mode
+    from ftcli.model.network import check_image_size, outline_network
+
+    outline = outline_network(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)
+    check_image_size(outline)
+    groups = [group.name for group in outline.groups]
+    plan = make_plan(recipe.strategy, groups, epochs=recipe.total_epochs, patience=recipe.patience)
+    check_warmup(plan, recipe.schedule.warmup_epochs)
+    batchnorm = {group.name: batchnorm_mode(outline, group, 1.0) == "train" for group in outline.groups}
+    _check_batch_size(recipe, plan, batchnorm)
+    resolved = _resolved(recipe, dataset, outline.spec.image_size)
+    notices = _notices(resolved, dataset, plan)
+    return Preparation(resolved, dataset, plan, outline.parameter_counts, batchnorm, notices)
+
+
+def refuse_among_images(path: Path, dataset: Dataset) -> None:
+    """Raise UsageError for a run whose folder would be taken for a class, or for images of one, by the next command."""
+    place, root = path.resolve(), dataset.root.resolve()
+    if not place.is_relative_to(root):
+        return
+    inside = place.relative_to(root).parts
+    hidden = any(part.startswith(".") for part in inside)
+    if not hidden and (inside[0] in SPLIT_FOLDERS or not (root / TRAIN).is_dir()):
+        raise UsageError(
+            f"is among the images of {dataset.root}, where a run would count as a class",
+            where=str(path),
+            hint="Put runs elsewhere with --runs, or the images into a folder of their own.",
+        )
+
+
+def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = ()) -> Dataset:
+    """Open the dataset that a recipe names, without some images; the built-in one is written on first use."""
+    data = recipe.data
+    return open_dataset(
+        image_root(recipe),
+        val_fraction=data.val_fraction,
+        default_val_fraction=DEFAULT_VAL_FRACTION,
+        group_by=data.group_by,
+        left_out=left_out,
+    )
+
+
+def image_root(recipe: Recipe) -> Path:
+    """Return the folder of a recipe's images; the built-in one is written on first use."""
+    return digits_folder(DATA_DIR) if recipe.data.root == DIGITS else Path(recipe.data.root)
+
+
+def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
+    """Return the recipe with what was left to the dataset and the weights written out."""
+    data = recipe.data.model_copy(update={"image_size": image_size, "val_fraction": dataset.val_fraction})
+    model = recipe.model
+    if isinstance(recipe.strategy, FromScratch):
+        model = model.model_copy(update={"weights": "none"})
+    return recipe.model_copy(update={"data": data, "model": model, "epochs": recipe.total_epochs})
+
+
+def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
+    for name in recipe.expect:
+        if name.endswith("top5_accuracy") and len(dataset.classes) <= 5:
+            raise UsageError(
+                f"there is no top-5 accuracy of {len(dataset.classes)} classes, of which it takes more than five",
+                where=f"expect.{name}",
+                hint="Expect an accuracy instead.",
+            )
+
+
+def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) -> None:
+    if recipe.data.batch_size > 1:
+        return
+    for phase in plan.phases:
+        if moving := [group for group in phase.trainable if batchnorm[group]]:
+            raise UsageError(
+                f"batches of one image cannot train BatchNorm, which phase {phase.name!r} does in {', '.join(moving)}",
+                where="data.batch_size",
+                hint="Set data.batch_size to 2 or more, or freeze these groups.",
+            )
+
+
+def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
+    notices = []
+    if dataset.strays:
+        names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.strays[:5])
+        more = f" and {len(dataset.strays) - 5} more" if len(dataset.strays) > 5 else ""
+        notices.append(
+            f"left out, since they are not {' '.join(sorted(IMAGE_EXTENSIONS))} files of a class: {names}{more}"
+        )
+    never = [group for group in plan.groups if not any(phase.lr[group] is not None for phase in plan.phases)]
+    if recipe.model.weights == "none" and never:
+        notices.append(f"weights: none leaves groups random that no phase trains: {', '.join(never)}")
+    elif HEAD in never:
+        notices.append("no phase trains the head, so its first weights stay")
+    return tuple(notices)

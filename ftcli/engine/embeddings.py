@@ -1,0 +1,81 @@
+"""Owns how networks see images, as far as the cache knows it from the runs that were trained on them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ftcli.cache.features import Features
+from ftcli.cache.key import cache_directory
+from ftcli.cache.store import FeatureStore
+from ftcli.data.checks.look_alikes import Sight
+from ftcli.engine.extraction import view_name
+
+MOST_VIEWS = 8
+"""How many of the views of an image are looked at; the direction of their mean hardly changes with more."""
+
+_OF_ONE_SIDE = {"transform", "dtype"}
+"""What of a description differs between train and val of one run."""
+
+_ROWS_AT_ONCE = 4096
+
+
+def sees_images(description: Mapping[str, Any]) -> bool:
+    """Return whether a collection holds one vector for each view, as the head of a network gets it."""
+    shapes = description.get("shapes", [])
+    return len(shapes) == 1 and math.prod(shapes[0]) == max(shapes[0], default=0)
+
+
+def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str, Any]]) -> Sight | None:
+    """Return the directions of the images with these hashes, without repeats, from one network; None without any.
+
+    It is the first network of the descriptions of which the cache has all, or else that of which it has most. An
+    image's direction is that of the mean of its views. Raises CacheError when the cache cannot be read.
+    """
+    best: Sight | None = None
+    networks: dict[str, list[Mapping[str, Any]]] = {}
+    for description in filter(sees_images, descriptions):
+        shared = {key: value for key, value in description.items() if key not in _OF_ONE_SIDE}
+        networks.setdefault(json.dumps(shared, sort_keys=True), []).append(description)
+    for of_network in networks.values():
+        seen = _seen(sha256s, of_network)
+        if seen.directions and (best is None or len(seen.directions) > len(best.directions)):
+            best = seen
+        if best is not None and len(best.directions) == len(sha256s):
+            break
+    return best
+
+
+def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> Sight:
+    """Return the directions that the collections of one network have between them."""
+    store, channels = FeatureStore(cache_directory()), math.prod(descriptions[0]["shapes"][0])
+    sums = torch.zeros(len(sha256s), channels)
+    for description in descriptions:
+        views = 1 if description["transform"] == "evaluation" else MOST_VIEWS
+        names = [view_name(sha256, view) for sha256 in sha256s for view in range(views)]
+        looked_into = store.look_into(description)
+        if looked_into is None:  # another process has removed it
+            continue
+        with looked_into as collection:
+            stored = np.delete(np.arange(len(names)), collection.missing(names))
+            if len(stored):
+                features = collection.open([names[position] for position in stored])
+                _add(sums, features, torch.from_numpy(stored // views))
+    lengths = sums.norm(dim=1)
+    known = ((lengths > 0) & lengths.isfinite()).nonzero().flatten()
+    directions = (sums[known] / lengths[known, None]).numpy()
+    return Sight(descriptions[0]["model"], dict(zip((sha256s[row] for row in known), directions, strict=True)))
+
+
+def _add(sums: Tensor, features: Features, owners: Tensor) -> None:
+    """Add the direction of each row of the features to the sum (N, C) of the image that it is a view of."""
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        end = min(start + _ROWS_AT_ONCE, len(features))
+        (rows,) = features.rows(np.arange(start, end), view=0)
+        sums.index_add_(0, owners[start:end], nn.functional.normalize(rows.float().flatten(1)))

@@ -1,0 +1,218 @@
+"""Owns networks: from the name in a recipe to a module with a new head, its groups and the input it wants."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ftcli.errors import ModelError
+from ftcli.model.groups import Group, group_network
+from ftcli.model.heads import replace_head, seeded
+from ftcli.model.libraries import efficientnet_lite0
+from ftcli.model.libraries import timm as timm_models
+from ftcli.model.libraries import torchvision as torchvision_models
+from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_weights
+from ftcli.records import InputSpec
+
+__all__ = [
+    "Network",
+    "SourceWeights",
+    "build_network",
+    "check_image_size",
+    "default_spec",
+    "model_names",
+    "outline_network",
+    "restore_network",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A module with its groups from the input to the head, the input it wants and the classes it tells apart.
+
+    `head` is the path of the new layer, and `notices` are sentences for the user about the weights.
+    """
+
+    name: str
+    module: nn.Module
+    groups: tuple[Group, ...]
+    spec: InputSpec
+    classes: tuple[str, ...]
+    head: str
+    notices: tuple[str, ...] = ()
+
+    @property
+    def parameter_counts(self) -> dict[str, int]:
+        """The number of parameters of each group."""
+        return {group.name: group.parameter_count for group in self.groups}
+
+
+class Library(Protocol):
+    """What a source of models can do; implemented by modules."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of its models, as in a recipe."""
+
+    def spec(self, name: str) -> InputSpec:
+        """Return the input that the default weights were trained for."""
+
+    def blank(self, name: str, *, image_size: int) -> nn.Module:
+        """Return the architecture with random weights."""
+
+    def pretrained(self, name: str, *, image_size: int) -> nn.Module:
+        """Return the architecture with the default weights."""
+
+    def origin(self, name: str) -> str:
+        """Say which weights the default ones are."""
+
+    def head(self, name: str, network: nn.Module) -> str:
+        """Return the path of the last layer."""
+
+    def translate(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename tensors of weights files that use other names."""
+
+
+def build_network(
+    name: str,
+    weights: str,
+    *,
+    classes: Sequence[str],
+    seed: int,
+    image_size: int | None = None,
+    source: SourceWeights | None = None,
+) -> Network:
+    """Build the network of a recipe; `weights` is `default`, `none` or the path of a weights file.
+
+    With `source`, the tensors of an ftcli checkpoint, `weights` is not looked at. Random numbers come from `seed`.
+    Raises ModelError, and WeightsUnavailableError where default weights cannot be downloaded.
+    """
+    library = _library(name)
+    spec = _sized(source.spec if source and source.spec else library.spec(name), image_size)
+    if source is None and weights == "default":
+        with seeded(seed):
+            module = library.pretrained(name, image_size=spec.image_size)
+        network = _headed(library, name, module, classes=classes, seed=seed, spec=spec)
+        return _noticed(network, (f"{library.origin(name)}: the body was loaded; the head is new",))
+    tensors = None if source or weights == "none" else library.translate(name, read_weights(Path(weights)))
+    with seeded(seed):
+        module = library.blank(name, image_size=spec.image_size)
+    network = _headed(library, name, module, classes=classes, seed=seed, spec=spec)
+    if source is not None:
+        return _noticed(network, _load_source(network, source))
+    if tensors is not None:
+        return _noticed(network, load_weights(module, tensors, head=network.head, origin=weights))
+    return network
+
+
+def outline_network(name: str, *, classes: Sequence[str], image_size: int | None = None) -> Network:
+    """Build the network without any weights, on the meta device: quick, for all that needs only shapes and names."""
+    library = _library(name)
+    spec = _sized(library.spec(name), image_size)
+    with seeded(0), torch.device("meta"):
+        module = library.blank(name, image_size=spec.image_size)
+    return _headed(library, name, module, classes=classes, seed=0, spec=spec)
+
+
+def check_image_size(outline: Network) -> None:
+    """Raise ModelError where images of the outline's size do not pass through it, though those of its default do."""
+    size, usual = outline.spec.image_size, default_spec(outline.name).image_size
+    reason = _why_not(outline.module, size)
+    if reason is not None and _why_not(outline.module, usual) is None:
+        raise ModelError(
+            f"{outline.name} does not take images of {size} px: {reason}",
+            where="data.image_size",
+            hint=f"Its weights were trained with {usual} px.",
+        )
+
+
+def _why_not(outline: nn.Module, size: int) -> str | None:
+    """Return why a batch of images does not pass; None where it does."""
+    outline.eval()
+    try:
+        outline(torch.empty(2, 3, size, size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        return str(error).partition("\n")[0]
+    return None
+
+
+def restore_network(
+    name: str, *, classes: Sequence[str], spec: InputSpec, state_dict: Mapping[str, Tensor], origin: str
+) -> Network:
+    """Rebuild the network of a checkpoint with exactly its tensors.
+
+    Raises ModelError, naming the checkpoint as `origin`, where they do not fit or there is no such model.
+    """
+    try:
+        library = _library(name)
+    except ModelError as error:
+        error.where = origin
+        raise
+    with seeded(0):
+        module = library.blank(name, image_size=spec.image_size)
+    network = _headed(library, name, module, classes=classes, seed=0, spec=spec)
+    load_exactly(module, state_dict, origin=origin)
+    return network
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the name of every model: torchvision's, the built-in one, then timm's as `timm/<name>`."""
+    return (*torchvision_models.names(), *efficientnet_lite0.names(), *timm_models.names())
+
+
+def default_spec(name: str) -> InputSpec:
+    """Return the input that the default weights of a model were trained for."""
+    return _library(name).spec(name)
+
+
+def _library(name: str) -> Library:
+    """Return the source of a model; raise ModelError with the nearest names where nobody has it."""
+    if name == efficientnet_lite0.NAME:
+        return efficientnet_lite0
+    if name.startswith(timm_models.PREFIX):
+        if name in timm_models.names() or name in timm_models.tagged_names():
+            return timm_models
+    elif name in torchvision_models.names():
+        return torchvision_models
+    near = _near(name)
+    hint = f"Did you mean {', '.join(near)}?" if near else "Names are those of torchvision, or of timm as timm/NAME."
+    raise ModelError(f"there is no model {name!r}", where="model.name", hint=hint)
+
+
+def _near(name: str) -> list[str]:
+    """Return the nearest names, preferring the same name in the other library."""
+    names = (*model_names(), *(timm_models.tagged_names() if "." in name else ()))
+    bare = name.removeprefix(timm_models.PREFIX)
+    moved = [other for other in (bare, f"{timm_models.PREFIX}{bare}") if other in names]
+    return [*moved, *(near for near in difflib.get_close_matches(name, names, n=4) if near not in moved)][:4]
+
+
+def _sized(spec: InputSpec, image_size: int | None) -> InputSpec:
+    return spec if image_size is None else spec.resized(image_size)
+
+
+def _headed(
+    library: Library, name: str, module: nn.Module, *, classes: Sequence[str], seed: int, spec: InputSpec
+) -> Network:
+    head = library.head(name, module)
+    replace_head(module, head, classes=len(classes), seed=seed)
+    return Network(name, module, group_network(module, head), spec, tuple(classes), head)
+
+
+def _load_source(network: Network, source: SourceWeights) -> tuple[str, ...]:
+    """Load the body of a checkpoint, and its head if it tells the same classes apart, in the same order."""
+    same = source.classes == network.classes
+    tensors = {k: v for k, v in source.state_dict.items() if same or not k.startswith(f"{network.head}.")}
+    notices = load_weights(network.module, tensors, head=network.head, origin=source.origin)
+    if same:
+        return (f"{source.origin}: the whole network was loaded, with its head: the classes are the same",)
+    return (*notices, f"{source.origin}: its head was left because its classes are not those of the dataset")
+
+
+def _noticed(network: Network, notices: tuple[str, ...]) -> Network:
+    return Network(network.name, network.module, network.groups, network.spec, network.classes, network.head, notices)

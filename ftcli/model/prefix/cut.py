@@ -1,0 +1,143 @@
+"""Owns the cut: a network as a frozen prefix, a pure function of the images, and a suffix of live modules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ftcli.model.freezing import evaluating
+from ftcli.model.network import Network
+from ftcli.model.prefix.split import Split
+from ftcli.model.prefix.trace import UntraceableError, make_twin, run_on_meta, trace_phase
+
+Features = tuple[Tensor, ...]
+"""What crosses the cut; every tensor has one row per image."""
+
+TOLERANCE = 1e-3
+"""How far the cut network may be from the whole one, relative to the largest logit; TF32 alone needs this much."""
+
+
+@dataclass(frozen=True)
+class NotCut:
+    """Why a network trains uncut, in one sentence without a full stop."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A network cut where its frozen part ends; valid for one phase, since both sides use its live modules.
+
+    `reads` are the parameters and buffers that the prefix depends on, `description` is the same for equal prefixes and
+    for no others, and `row_shapes` are the shapes of what crosses, for one image.
+    """
+
+    network: Network
+    frozen: fx.GraphModule
+    live: fx.GraphModule
+    reads: tuple[str, ...]
+    description: str
+    row_shapes: tuple[tuple[int, ...], ...]
+
+    def prefix(self, images: Tensor) -> Features:
+        """Return what crosses the cut for normalised images (N, 3, S, S): in eval mode, without gradients."""
+        with evaluating(self.network):
+            features: Features = self.frozen(images)
+        return features
+
+    def suffix(self, features: Features) -> Tensor:
+        """Return logits (N, classes); the modules are in the modes, and collect the gradients, that they have."""
+        logits: Tensor = self.live(*features)
+        return logits
+
+    def check(self, images: Tensor) -> NotCut | None:
+        """Compare with the whole network in eval mode, also on the first image alone; None means equal."""
+        for batch in (images, images[:1]):
+            with evaluating(self.network) as module:
+                whole = module(batch)
+                features = self.frozen(batch)
+                before = [feature.clone() for feature in features]
+                logits = self.suffix(features)
+            if not all(map(torch.equal, before, features)):
+                return NotCut("the trainable part writes into what crosses the cut")
+            off = deviation(logits, whole)
+            if not off <= TOLERANCE:
+                return NotCut(f"the cut network deviates from the whole one by {off:.1e}")
+        return None
+
+
+def cut_network(network: Network, lr: Mapping[str, float | None]) -> Cut | NotCut:
+    """Cut the network behind everything that depends on nothing trainable in a phase with these rates.
+
+    The forward is traced and split by data flow; nothing is computed, and the network is left as it is.
+    """
+    if None not in lr.values():
+        return NotCut("every group trains")
+    try:
+        twin = make_twin(network.module)
+        graph = trace_phase(network, twin, lr)
+        values, others = (run_on_meta(twin, graph, images=n, image_size=network.spec.image_size) for n in (2, 3))
+    except UntraceableError as error:
+        return NotCut(f"the forward of {network.name} cannot be traced: {error}")
+    split = Split(network, lr, graph, values)
+    reason = _obstacle(split, values, others)
+    if reason is not None:
+        return NotCut(reason)
+    prefix = split.prefix()
+    reads = tuple(_tensor_names(network.module, prefix))
+    if not reads:
+        return NotCut("the first layers train")
+    return Cut(
+        network=network,
+        frozen=fx.GraphModule(network.module, prefix, "Prefix"),
+        live=fx.GraphModule(network.module, split.suffix(), "Suffix"),
+        reads=reads,
+        description=_describe(network, prefix),
+        row_shapes=tuple(tuple(values[node].shape[1:]) for node in split.crossing),
+    )
+
+
+def deviation(values: Tensor, expected: Tensor) -> float:
+    """Return the largest absolute difference relative to the largest expected absolute value."""
+    scale = expected.detach().abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    return float((values.detach() - expected.detach()).abs().max() / scale)
+
+
+def _obstacle(split: Split, for_two: Mapping[fx.Node, Any], for_three: Mapping[fx.Node, Any]) -> str | None:
+    """Say why a network cannot be split so; the values are what the nodes yield for two and for three images."""
+    if any(node.op == "placeholder" for node in split.crossing):
+        return "the first layers train"
+    if split.overwrites_frozen:
+        return "the trainable part writes into what crosses the cut"
+    if not all(for_two[node].shape[:1] == (2,) and for_three[node].shape[:1] == (3,) for node in split.crossing):
+        return "something crosses the cut that has no row for each image"
+    return None
+
+
+def _tensor_names(module: nn.Module, graph: fx.Graph) -> Iterator[str]:
+    """Yield the names of the parameters and buffers that a graph reads, in the order of the module's own."""
+    paths = [str(node.target) for node in graph.nodes if node.op in {"call_module", "get_attr"}]
+    tensors = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    for name, _ in tensors:
+        if any(name == path or name.startswith(f"{path}.") for path in paths):
+            yield name
+
+
+def _describe(network: Network, graph: fx.Graph) -> str:
+    """Write down a graph with the settings of its modules, stable between processes."""
+    lines = [network.name, str(network.spec.image_size)]
+    for node in graph.nodes:
+        lines.append(f"{node.name} = {node.op} {_callee(node)} {node.args} {node.kwargs}")
+        if node.op == "call_module":
+            lines.append(repr(network.module.get_submodule(str(node.target))))
+    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
+
+
+def _callee(node: fx.Node) -> str:
+    target: Any = node.target
+    return target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"

@@ -1,0 +1,128 @@
+"""Owns the fast forward of a frozen prefix on a CPU: a copy with BatchNorm folded into convolutions, channels last."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ftcli.model.freezing import evaluating
+from ftcli.model.prefix.cut import Cut, Features, deviation
+from ftcli.model.prefix.trace import UntraceableError, trace
+
+TOLERANCE = 1e-4
+"""How far fast features may be from plain ones, relative to the largest."""
+
+_CHECKED_IMAGES = 4
+
+
+class FastPrefix:
+    """Computes what `cut.prefix` computes, in less time; built by `fast_prefix`.
+
+    `fallback` is a sentence without a full stop where the plain prefix has to do the work, else None.
+    """
+
+    def __init__(self, cut: Cut, quick: nn.Module) -> None:
+        self.fallback: str | None = None
+        self._cut = cut
+        self._quick = quick
+        self._checked = False
+
+    def __call__(self, images: Tensor) -> Features:
+        """Return what crosses the cut for normalised images (N, 3, S, S); maps may come channels last."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        if not self._checked:
+            self.fallback = self._check(images[:_CHECKED_IMAGES])
+            self._checked = True
+        return self._cut.prefix(images) if self.fallback else self._run(images)
+
+    def _run(self, images: Tensor) -> Features:
+        # Not inference_mode: it saves no time, and what it yields cannot be trained upon.
+        with torch.no_grad():
+            features: Features = self._quick(images)
+        return features
+
+    def _check(self, images: Tensor) -> str | None:
+        """Compare with the plain prefix at full precision; return why the fast one must not be used."""
+        with torch.autocast(images.device.type, enabled=False):
+            plain = self._cut.prefix(images)
+            try:
+                fast = self._run(images)
+            except Exception as error:  # noqa: BLE001 - code of any model, rewritten; its plain form is there
+                return f"the fast forward fails with {type(error).__name__}"
+        for some, expected in zip(fast, plain, strict=True):
+            off = deviation(some, expected)
+            if not off <= TOLERANCE:  # NaN is off, too
+                return f"the fast forward deviates from the plain one by {off:.1e}"
+        return None
+
+
+def fast_prefix(cut: Cut) -> FastPrefix:
+    """Copy the prefix of a cut as it is now, and make the copy fast; the network stays untouched.
+
+    On the first call it is compared with the plain prefix. Away from the CPU nothing is folded.
+    """
+    with evaluating(cut.network):
+        quick: nn.Module = copy.deepcopy(cut.frozen)
+        if all(tensor.device.type == "cpu" for tensor in quick.parameters()):
+            quick = fold_batchnorms(quick)
+    return FastPrefix(cut, quick.to(memory_format=torch.channels_last))
+
+
+def fold_batchnorms(module: nn.Module) -> nn.Module:
+    """Return `module`, which is in eval mode and may be changed, with each BatchNorm in the convolution before it.
+
+    They are folded where nothing else uses what lies between them. What cannot be traced is folded piece by piece.
+    """
+    if not any(isinstance(part, _BatchNorm) for child in module.children() for part in child.modules()):
+        return module
+    try:
+        traced = fx.GraphModule(module, trace(module))
+    except UntraceableError:
+        for name, child in module.named_children():
+            module.register_module(name, fold_batchnorms(child))
+        return module
+    _fold(traced)
+    return traced
+
+
+def _fold(traced: fx.GraphModule) -> None:
+    uses = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
+            continue
+        if uses[node.target] != 1 or uses[before.target] != 1:
+            continue
+        path, norm_path = str(before.target), str(node.target)
+        convolution, norm = traced.get_submodule(path), traced.get_submodule(norm_path)
+        if not (_is_convolution(convolution) and _is_norm(norm)):
+            continue
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        traced.set_submodule(path, fuse_conv_bn_eval(convolution, norm))
+        # timm's norm contains what follows it, a dropout and an activation; torch's contains nothing.
+        traced.set_submodule(norm_path, nn.Sequential(*norm.children()))
+    traced.recompile()
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    """Tell whether a module multiplies with its weight as it is; other subclasses may standardise it."""
+    return type(module) is nn.Conv2d or type(module) is _timm_layers().Conv2dSame
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Tell whether a module is a plain BatchNorm with statistics, or timm's with an activation inside."""
+    plain = type(module) is nn.BatchNorm2d or type(module) is _timm_layers().BatchNormAct2d
+    return plain and module.running_mean is not None
+
+
+def _timm_layers() -> Any:
+    from timm import layers
+
+    return layers

@@ -1,0 +1,157 @@
+"""Owns how a network's forward becomes a graph: a weightless twin is traced, the groups' modules staying whole."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ftcli.model.network import Network
+
+IMAGES = "images"
+"""The name of the only input of every graph."""
+
+
+class UntraceableError(Exception):
+    """A forward that cannot become a graph; it never leaves the model package."""
+
+
+def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None]) -> fx.Graph:
+    """Trace a twin of `network`, in which a module's mode stays a question wherever it trains in the phase.
+
+    The twin's modes are spoilt. Raises UntraceableError.
+    """
+    for path, module in twin.named_modules():
+        module.training = _AskedMode(path) if mode_moves(network, lr, path) else False
+    leaves = {path for group in network.groups for path in group.modules}
+    return trace(twin, leaves)
+
+
+def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
+    """Trace `module` on one tensor; modules at the paths `leaves`, and torch's and timm's own layers, stay whole.
+
+    Raises UntraceableError.
+    """
+    try:
+        return _Tracer(leaves).trace(module)
+    except Exception as error:
+        # Any code of any model runs here on stand-ins for tensors, and so anything may be raised.
+        raise UntraceableError(_first_line(error)) from error
+
+
+def make_twin(module: nn.Module) -> nn.Module:
+    """Copy a module with its parameters and buffers on the meta device; raise UntraceableError where it cannot be."""
+    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
+    memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
+    try:
+        return copy.deepcopy(module, memo)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise UntraceableError(_first_line(error)) from error
+
+
+def run_on_meta(twin: nn.Module, graph: fx.Graph, *, images: int, image_size: int) -> dict[fx.Node, Any]:
+    """Return what every node of a graph of the twin yields for so many images, without computing anything.
+
+    Raises UntraceableError.
+    """
+    for module in twin.modules():
+        module.training = False
+    recorder = _Recorder(twin, graph=graph)
+    try:
+        with torch.no_grad():
+            recorder.run(torch.empty(images, 3, image_size, image_size, device="meta"))
+    except Exception as error:
+        raise UntraceableError(_first_line(error)) from error  # as in `trace`
+    return recorder.values
+
+
+def mode_moves(network: Network, lr: Mapping[str, float | None], path: str) -> bool:
+    """Tell whether the module at `path` is in train mode while the phase trains, as freezing.apply_phase has it."""
+    return all(lr[name] is not None for name in groups_at(network, path))
+
+
+def groups_at(network: Network, path: str) -> list[str]:
+    """Return the groups that lie in the module at `path`, or that it lies in."""
+    return [
+        group.name
+        for group in network.groups
+        if any(not path or m == path or m.startswith(f"{path}.") or path.startswith(f"{m}.") for m in group.modules)
+    ]
+
+
+def is_training(module: nn.Module) -> bool:
+    """Read the mode of a module at the time a graph runs."""
+    return module.training
+
+
+class _AskedMode:
+    """Stands for `training` of a module while it is traced: it may be handed on, but not branched upon."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __bool__(self) -> bool:
+        raise UntraceableError(f"the forward of {self.path or 'the network'} branches on its mode")
+
+
+class _Tracer(fx.Tracer):
+    """Traces a module called with one tensor, whatever else its forward would take."""
+
+    def __init__(self, leaves: Iterable[str]) -> None:
+        modules, functions = _timm_leaves()
+        super().__init__(autowrap_functions=functions)
+        self._leaves = frozenset(leaves)
+        self._leaf_types = modules
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if module_qualified_name in self._leaves or isinstance(m, self._leaf_types):
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: FBT001 - torch's signature
+        concrete_args: Any = None,
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        # Other arguments keep their defaults: `mask is None` would be false of a stand-in.
+        del is_module, concrete_args
+        return root_fn, [self.root, self.create_proxy("placeholder", IMAGES, (), {})]
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, _AskedMode):
+            owner = self.create_node("get_attr", a.path, (), {})
+            return self.create_node("call_function", is_training, (owner,), {})
+        return super().create_arg(a)
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps what each node yields."""
+
+    def __init__(self, module: nn.Module, *, graph: fx.Graph) -> None:
+        super().__init__(module, graph=graph)
+        self.values: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.values[n] = super().run_node(n)
+        return self.values[n]
+
+
+def _timm_leaves() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
+    """Return the modules and functions that timm registers as not to be traced into."""
+    from timm.models import _features_fx  # importing the models registers theirs
+
+    registry: Any = _features_fx
+    return tuple(registry.get_notrace_modules()), tuple(registry.get_notrace_functions())
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    moved = tensor.detach().to("meta")
+    return nn.Parameter(moved, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,1 @@
+"""The recipe: its keys and defaults, reading and overriding it, and what is wrong with it."""

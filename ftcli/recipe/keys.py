@@ -1,0 +1,403 @@
+"""Owns the recipe: every key, its type, its default and what it means. Loading is in `recipe_loading.py`.
+
+It is one file, however long, because it is where a default is looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from ftcli.recipe.types import (
+    Betas,
+    Fraction,
+    GroupCount,
+    GroupPattern,
+    Rate,
+    RateOrRates,
+    Rates,
+    Seed,
+    Share,
+    Tracking,
+    Views,
+    WeightDecay,
+    Workers,
+)
+from ftcli.recipe_expect import Expectations
+
+DEFAULT_VAL_FRACTION = 0.2
+"""The share of train held out for validation where the dataset has no val split and the recipe names none."""
+
+DEFAULT_EPOCHS = 10
+DEFAULT_UNFREEZE = 1
+DEFAULT_LR_DECAY = 0.3
+"""The values of `epochs`, and of fine-tune's `unfreeze` and `lr_decay`, where null stands in the recipe."""
+
+VOID_WITH_LBFGS: Mapping[tuple[str, ...], str] = {
+    ("strategy", "lr"): "finds the length of its steps itself",
+    ("optimizer",): "is the optimizer, and picks its own L2 penalty",
+    ("schedule",): "finds the length of its steps itself",
+    ("epochs",): "runs until it has converged",
+    ("patience",): "runs until it has converged",
+    ("monitor",): "leaves no epochs to choose from",
+    ("label_smoothing",): "fits the labels as they are",
+    ("clip_grad_norm",): "needs no limit on its steps",
+}
+"""The keys that `strategy.solver: lbfgs` makes void, each with the reason: not to be given, and never written out."""
+
+
+class Section(BaseModel):
+    """A closed, frozen part of the recipe: unknown keys are refused and values are not converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(Section):
+    """Where the images are and how they reach the network."""
+
+    root: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder with train/ and val/ (and test/), or one folder of class folders; "
+        "`digits` is the built-in dataset. A relative path starts at the directory in which the command is given."
+    )
+    val_fraction: Fraction | None = Field(
+        default=None,
+        description="Share of train held out for validation, per class, where there is no val/ "
+        f"(null means {DEFAULT_VAL_FRACTION}). An error where val/ exists.",
+    )
+    group_by: GroupPattern | None = Field(
+        default=None,
+        description="Regular expression that finds, in each image's path within its class folder, the group that the "
+        "image belongs to, such as `^(patient[0-9]+)_`: what `(?P<group>...)` or else the first parentheses hold. "
+        "No group is in two splits.",
+    )
+    on_bad_image: Literal["error", "skip"] = Field(
+        default="error",
+        description="error: images that cannot be decoded are all named, and nothing is trained; skip: they are left "
+        "out from the start, named and counted.",
+    )
+    image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        default=None,
+        description="Side of the network's input in pixels. null: what the weights were trained with.",
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(default=32, description="Images per training step.")
+    augment: Literal["none", "standard", "strong"] = Field(
+        default="standard",
+        description="none: the validation preprocessing; standard: random crops and flips; "
+        "strong: wider crops, flips, colour and shape changes, erasing.",
+    )
+    views: Views = Field(
+        default=8,
+        description="Fixed augmented versions of each training image that the epochs take in turn, or `fresh` for a "
+        "new one each epoch. Phases that train every group always draw fresh ones.",
+    )
+    cache: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: the frozen part is computed once for each view and kept on disk; off: in every epoch.",
+    )
+    workers: Workers = Field(default="auto", description="Processes that decode images. Results do not depend on it.")
+
+
+class ModelSection(Section):
+    """The network and the weights it starts from."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(
+        default="efficientnet_lite0",
+        description="A torchvision name such as resnet18, timm/<name>, or efficientnet_lite0, "
+        "whose ImageNet weights are installed with ftcli.",
+    )
+    weights: Annotated[str, Field(min_length=1)] = Field(
+        default="default",
+        description="default: the library's pretrained weights; none: random; a weights file "
+        "(.safetensors, .pth); or a run directory or checkpoint of ftcli.",
+    )
+
+
+class FeatureExtract(Section):
+    """Train the head alone."""
+
+    kind: Literal["feature-extract"]
+    lr: Rate = Field(default=1e-2, description="Rate of the head. Not with lbfgs.")
+    solver: Literal["sgd", "lbfgs"] = Field(
+        default="sgd",
+        description="sgd: `optimizer` takes steps for `epochs`; lbfgs: logistic regression on all views at once, to "
+        "convergence, with the L2 strength that cross-validation on train prefers.",
+    )
+
+
+class FineTune(Section):
+    """Train the head and some of the body, each group at its own rate."""
+
+    kind: Literal["fine-tune"]
+    lr: RateOrRates = Field(
+        default=1e-2,
+        description="Rate of the head; or one rate per group, glob or module, where a group "
+        "that is not named stays frozen.",
+    )
+    unfreeze: GroupCount | None = Field(
+        default=None,
+        description="Groups to train besides the head, counted from it, or `all` "
+        f"(null means {DEFAULT_UNFREEZE}). "
+        "Only with a single lr.",
+    )
+    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description=f"Factor on the rate for each group away from the head (null means {DEFAULT_LR_DECAY}). "
+        "Only with a single lr.",
+    )
+    head_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs, of the total, in which the head is trained alone first."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_rates(self) -> FineTune:
+        if isinstance(self.lr, Mapping):
+            given = [key for key in ("unfreeze", "lr_decay") if getattr(self, key) is not None]
+            if given:
+                raise ValueError(
+                    f"{' and '.join(given)} would have no effect beside one lr per group; give lr as a single rate"
+                )
+        return self
+
+
+class Gradual(Section):
+    """Unfreeze from the head down, some groups more in each phase, at falling rates."""
+
+    kind: Literal["gradual"]
+    lr: Rate = Field(default=1e-2, description="Rate of the head.")
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.3, description="Factor on the rate for each group away from the head."
+    )
+    epochs_per_phase: Annotated[int, Field(ge=1)] = Field(
+        default=2, description="Epochs of every phase but the last, which takes the rest."
+    )
+    groups_per_phase: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Groups that each phase unfreezes besides those before."
+    )
+    unfreeze: GroupCount = Field(
+        default=3,
+        description="Groups to train in the last phase besides the head, counted from it, or `all`.",
+    )
+
+
+class FromScratch(Section):
+    """Train everything from random weights, for comparison."""
+
+    kind: Literal["from-scratch"]
+    lr: Rate = Field(default=1e-2, description="Rate of every group.")
+
+
+class PhaseSection(Section):
+    """One phase of the explicit list."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Epochs of this phase.")
+    lr: Rates = Field(description="One rate per group, glob or module; a group that is not named stays frozen.")
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Epochs without a better monitor after which this phase ends. null: the recipe's.",
+    )
+
+
+class Phases(Section):
+    """The explicit list of phases."""
+
+    kind: Literal["phases"]
+    phases: Annotated[tuple[PhaseSection, ...], Field(min_length=1, strict=False)] = Field(
+        description="The phases in order. Their epochs add up to the total."
+    )
+
+
+Strategy = Annotated[FeatureExtract | FineTune | Gradual | FromScratch | Phases, Field(discriminator="kind")]
+
+
+class Sgd(Section):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"]
+    momentum: Share = Field(default=0.9, description="Momentum.")
+    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum.")
+    weight_decay: WeightDecay = Field(
+        default=1e-4, description="L2 penalty, on every weight but those of norms and biases."
+    )
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Sgd:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Adam(Section):
+    """Adam, with the weight decay as an L2 penalty."""
+
+    kind: Literal["adam"]
+    betas: Betas = Field(default=(0.9, 0.999), description="Decay rates of the two moments.")
+    weight_decay: WeightDecay = Field(
+        default=0.0, description="L2 penalty, on every weight but those of norms and biases."
+    )
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    betas: Betas = Field(default=(0.9, 0.999), description="Decay rates of the two moments.")
+    weight_decay: WeightDecay = Field(
+        default=1e-2, description="Decoupled weight decay, on every weight but those of norms and biases."
+    )
+
+
+Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Section):
+    """The rate stays."""
+
+    kind: Literal["constant"]
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
+    )
+
+
+class Cosine(Section):
+    """The rate falls to near zero along half a cosine within each phase."""
+
+    kind: Literal["cosine"]
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
+    )
+
+
+class Step(Section):
+    """The rate is multiplied by gamma every few epochs of a phase."""
+
+    kind: Literal["step"]
+    step_epochs: Annotated[int, Field(ge=1)] = Field(default=7, description="Epochs between two falls.")
+    gamma: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="Factor of each fall.")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
+    )
+
+
+Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
+
+
+class Recipe(Section):
+    """What the user asked for. Frozen; never mutated."""
+
+    format: Literal[1] = Field(
+        default=1, description="Version of the recipe's format, which every run writes down; another one is refused."
+    )
+    data: DataSection = Field(description="Where the images are and how they reach the network.")
+    model: ModelSection = Field(default=ModelSection(), description="The network and its first weights.")
+    strategy: Strategy = Field(
+        default=FeatureExtract(kind="feature-extract"), description="Which groups train when, at which rates."
+    )
+    optimizer: Optimizer = Field(default=Sgd(kind="sgd"), description="How gradients become steps.")
+    schedule: Schedule = Field(default=Cosine(kind="cosine"), description="How rates move within a phase.")
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description=f"Epochs of all phases together (null means {DEFAULT_EPOCHS}; "
+        "an error beside `strategy.kind: phases`).",
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Epochs without a better monitor after which a phase ends, and in the last phase the run. "
+        "null: never.",
+    )
+    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = Field(
+        default="val_accuracy", description="What the best epoch is best at; ties are broken by val loss."
+    )
+    label_smoothing: Share = Field(
+        default=0.0, description="Share of each training label spread evenly over all classes."
+    )
+    clip_grad_norm: Rate | None = Field(
+        default=None,
+        description="Largest norm of the gradient of all trained weights together. null: no limit.",
+    )
+    seed: Seed = Field(
+        default=0,
+        description="Of the head's first weights, the order of the images, dropout and fresh views.",
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] | None = Field(
+        default=None,
+        description="Train one run for each of these seeds, below one directory, and say how their figures spread; "
+        "in place of `seed`. `--seeds 0,1,2` overrides both.",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="auto: CUDA, else Apple's MPS, else the CPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Of the forward pass. auto: bf16 on CUDA devices that have it, else fp32."
+    )
+    expect: Expectations = Field(
+        default={},
+        description='Figures that must be reached, such as `val_accuracy: ">= 0.9"`; where one is not, `train` and '
+        "`eval` exit with 4 after everything is written. Names: accuracy, balanced_accuracy, macro_f1, log_loss, ece, "
+        "top5_accuracy and worst_class_recall, which speak of whatever is scored; with `val_` or `test_` before them, "
+        "of that split alone.",
+    )
+    tracking: Annotated[tuple[Tracking, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Who is told of each epoch besides the run directory: `tensorboard`, by event files in the run "
+        "directory, and `mlflow`, at MLFLOW_TRACKING_URI. Each needs the extra of its name: "
+        "`pip install 'ftcli[tensorboard,mlflow]'`.",
+    )
+    runs_dir: Annotated[str, Field(min_length=1)] = Field(
+        default="runs", description="Where run directories go. `--runs` overrides it."
+    )
+    report: bool = Field(default=True, description="Whether a finished run gets its page, report.html.")
+
+    @property
+    def total_epochs(self) -> int | None:
+        """The epochs of all phases; None where the strategy knows them itself."""
+        return None if isinstance(self.strategy, Phases) or self.uses_lbfgs else self.epochs or DEFAULT_EPOCHS
+
+    @property
+    def uses_lbfgs(self) -> bool:
+        """Whether the head is fitted to convergence, so that there are no epochs to choose from."""
+        return isinstance(self.strategy, FeatureExtract) and self.strategy.solver == "lbfgs"
+
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether there are epochs of which val chooses the best."""
+        if isinstance(self.strategy, Phases):
+            return sum(phase.epochs for phase in self.strategy.phases) > 1
+        return not self.uses_lbfgs and self.total_epochs != 1
+
+    def of_seed(self, seed: int) -> Recipe:
+        """Return the recipe of one seed's run."""
+        return self.model_copy(update={"seed": seed, "seeds": None})
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is there twice")
+        return seeds
+
+    @field_validator("tracking")
+    @classmethod
+    def _trackers_differ(cls, tracking: tuple[Tracking, ...]) -> tuple[Tracking, ...]:
+        if len(set(tracking)) != len(tracking):
+            raise ValueError("a tracker is there twice")
+        return tracking
+
+    @model_serializer(mode="wrap")
+    def _without_void_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what has no effect and would be refused when it is read back."""
+        values: dict[str, Any] = write(self)
+        for *home, key in VOID_WITH_LBFGS if self.uses_lbfgs else ():
+            (values[home[0]] if home else values).pop(key)
+        if self.seeds is not None:
+            values.pop("seed")
+        return values

@@ -1,0 +1,141 @@
+"""Owns how the problems of a recipe read: where each stands, what is wrong in a sentence, and the nearest spelling."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ftcli.errors import Problem
+from ftcli.recipe.yaml12 import Document, KeyPath, dotted
+from ftcli.recipe_keys import keys_by_home, section_at
+
+_SENTENCES = {
+    "missing": "is required",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes",
+    "string_too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must not be empty",
+    "mapping_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "tuple_type": "must be a list",
+    "union_tag_not_found": "needs the key `kind`",
+    "value_error": "{error}",
+    "literal_error": "must be {expected}",
+    "union_tag_invalid": "must be one of {expected_tags}",
+}
+
+_MEANT = {"gpu": "cuda"}
+"""What some words mean whose letters are nearer to another one."""
+
+_SHOWN_CHARACTERS = 80
+"""How much of a wrong value an error repeats."""
+
+
+def problems_of(
+    error: ValidationError, value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]
+) -> Iterable[Problem]:
+    """Return what pydantic refuses, each with its place: of the document's lines, or the override in `places`."""
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # what it holds is wrong, which another problem says
+        path = _data_path(detail, value)
+        message, suggestion = _sentence(detail, path, value)
+        yield placed(path, message, document, places, suggestion)
+
+
+def placed(
+    path: KeyPath,
+    message: str,
+    document: Document,
+    places: Mapping[KeyPath, Problem],
+    suggestion: str | None = None,
+) -> Problem:
+    """Return a problem with the place of the longest known part of its path: an override or a line."""
+    for length in range(len(path), -1, -1):
+        if path[:length] in places:
+            return Problem(dotted(path), message, places[path[:length]].source, None, suggestion)
+        if path[:length] in document.lines:
+            line = document.lines[path[:length]]
+            return Problem(dotted(path), message, document.source, line, suggestion)
+    return Problem(dotted(path), message, document.source, None, suggestion)
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as errors repeat it."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _data_path(detail: ErrorDetails, value: Any) -> KeyPath:
+    """Drop from pydantic's location what names a branch of a union and not a key of the data."""
+    path: list[str | int] = []
+    for position, part in enumerate(detail["loc"]):
+        last = position == len(detail["loc"]) - 1
+        known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if part in known:
+            value = value[part]
+            path.append(part)
+        elif last and detail["type"] == "missing":
+            path.append(part)
+    if detail["type"] == "union_tag_invalid":
+        path.append("kind")
+    return tuple(path)
+
+
+def _sentence(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return what is wrong, and the nearest valid spelling where there is one."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(path, value)
+    template = _SENTENCES.get(kind)
+    message = template.format(**context) if template else detail["msg"]
+    given = detail["input"]
+    if detail["loc"][-1] == "[key]":
+        near = _nearest(given, [str(context["expected"])])
+        return "is no metric" if near else f"is no metric; it must be {context['expected']}", near
+    if kind == "literal_error":
+        return f"{message}, not {shown(given)}", _nearest(
+            given, str(context["expected"]).replace("'", "").split(" or ")
+        )
+    if kind == "union_tag_invalid":
+        return f"{message}, not {shown(context['tag'])}", _nearest(context["tag"], _words(context["expected_tags"]))
+    if kind in {"missing", "union_tag_not_found", "value_error", "too_short"}:
+        return message, None
+    return f"{message}, not {shown(given)}", None
+
+
+def _words(expected: str) -> list[str]:
+    return [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
+
+
+def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
+    key = str(path[-1])
+    section = section_at(path[:-1], value)
+    fields = list(section.model_fields)
+    if near := _nearest(key, fields):
+        return "unknown key", near
+    homes = keys_by_home().get(key)
+    if homes:
+        return f"unknown key here; it belongs at {' or '.join(homes)}", None
+    return f"unknown key; here go {', '.join(fields)}", None
+
+
+def _nearest(given: object, valid: Sequence[str]) -> str | None:
+    words = [part for word in valid for part in _words(word)]
+    if _MEANT.get(str(given).lower()) in words:
+        return _MEANT[str(given).lower()]
+    return next(iter(difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)), None)

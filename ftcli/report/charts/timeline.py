@@ -1,0 +1,141 @@
+"""Owns the picture of a plan: groups by epochs, rates as colour and number, frozen groups hatched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftcli.plan import Phase, Plan
+from ftcli.records import EpochRecord
+from ftcli.report.axes import Scale, epoch_ticks
+from ftcli.report.charts.curves import Span, spans_of, titles
+from ftcli.report.charts.svg import Element, add, drawing, fits, fitted, text_width, write
+
+_ROW, _GAP, _TOP, _SCHEDULE = 24, 2, 26, 34
+_FAINTEST, _STRONGEST = 0.12, 0.55  # so that text reads on every rate
+
+
+@dataclass(frozen=True)
+class Row:
+    """Neighbouring groups that train alike, from `first` to `last`, and their rate in each phase."""
+
+    first: str
+    last: str
+    groups: int
+    rates: tuple[float | None, ...]
+
+    @property
+    def name(self) -> str:
+        """What the row is called."""
+        return self.first if self.groups == 1 else f"{self.first} … {self.last}"
+
+
+def rows_of(plan: Plan) -> tuple[Row, ...]:
+    """Return the groups from the head down to the input, those that train alike as one row."""
+    rows: list[Row] = []
+    for group in plan.groups:
+        rates = tuple(phase.lr[group] for phase in plan.phases)
+        if rows and rows[-1].rates == rates:
+            rows[-1] = Row(rows[-1].first, group, rows[-1].groups + 1, rates)
+        else:
+            rows.append(Row(group, group, 1, rates))
+    return tuple(reversed(rows))
+
+
+def strength(rate: float, rates: Sequence[float]) -> float:
+    """Return how strongly a rate is coloured: by its logarithm, between the least and the greatest of all rates."""
+    low, high = math.log10(min(rates)), math.log10(max(rates))
+    share = 1.0 if high == low else (math.log10(rate) - low) / (high - low)
+    return _FAINTEST + share * (_STRONGEST - _FAINTEST)
+
+
+def rate_text(rate: float | None, phase: Phase) -> str:
+    """Return what a group does in a phase."""
+    if rate is None:
+        return "frozen"
+    return "lbfgs" if phase.solver == "lbfgs" else f"{rate:.3g}"
+
+
+def draw_timeline(plan: Plan, records: Sequence[EpochRecord], width: int) -> Element:
+    """Return the phases as they ran, over the epochs that ran, at a width in pixels."""
+    rows, spans = rows_of(plan), spans_of(records)
+    scheduled = any(phase.solver == "sgd" for phase in plan.phases)
+    base = _TOP + len(rows) * (_ROW + _GAP) + (_SCHEDULE if scheduled else 0)
+    picture = drawing(width, base + 38, label=_describe(plan, spans))
+    left = min(max(text_width(row.name) for row in rows) + 10, 0.36 * width)
+    left = max(left, text_width("schedule") + 10)
+    x = Scale(0.5, len(records) + 0.5, left, width - 4)
+    _phases(picture, spans, x, base)
+    for index, row in enumerate(rows):
+        top = _TOP + index * (_ROW + _GAP)
+        label = write(picture, fitted(row.name, left - 8), left - 8, top + 16, kind="label", anchor="end")
+        add(label, "title").text = row.name
+        _cells(picture, plan, row, spans, (x, top))
+    if scheduled:
+        _schedule(picture, plan, records, (x, base - 6))
+    _epochs(picture, len(records), x, base)
+    return picture
+
+
+def _describe(plan: Plan, spans: Sequence[Span]) -> str:
+    parts = [f"Timeline of the plan {plan.strategy}."]
+    for span in spans:
+        phase = plan.phases[span.number - 1]
+        trained = ", ".join(f"{group} at {rate_text(phase.lr[group], phase)}" for group in phase.trainable)
+        epochs = f"epoch {span.first}" if span.first == span.last else f"epochs {span.first} to {span.last}"
+        parts.append(
+            f"Phase {span.number}, {span.name}, {epochs}: trains {trained}; {len(phase.frozen)} groups frozen."
+        )
+    return " ".join(parts)
+
+
+def _phases(picture: Element, spans: Sequence[Span], x: Scale, base: float) -> None:
+    wanted = [f"{span.number} · {span.name}" for span in spans]
+    for span, title in zip(spans, titles(spans, wanted, x), strict=True):
+        left = x(span.first - 0.5)
+        write(picture, title, left + (2 if span.first == 1 else 6), 16, kind="phase")
+        if span.first > 1:
+            add(picture, "line", kind="boundary", x1=left, x2=left, y1=4, y2=base)
+
+
+def _cells(picture: Element, plan: Plan, row: Row, spans: Sequence[Span], place: tuple[Scale, float]) -> None:
+    x, top = place
+    rates = [rate for phase in plan.phases for rate in phase.lr.values() if rate is not None]
+    for span in spans:
+        phase, rate = plan.phases[span.number - 1], row.rates[span.number - 1]
+        left, width = x(span.first - 0.5) + 1, x(span.last + 0.5) - x(span.first - 0.5) - 2
+        box = {"x": left, "y": top, "width": max(width, 0.5), "height": _ROW, "rx": 2}
+        if rate is None:
+            add(picture, "rect", kind="frozen", **box)
+        else:
+            add(picture, "rect", kind="rate", fill_opacity=strength(rate, rates), **box)
+        text = rate_text(rate, phase)
+        if fits(text, width - 6):
+            kind = "cell still" if rate is None else "cell"
+            write(picture, text, left + width / 2, top + 16, kind=kind, anchor="middle")
+
+
+def _schedule(picture: Element, plan: Plan, records: Sequence[EpochRecord], place: tuple[Scale, float]) -> None:
+    """Draw each epoch's first rate as a share of its phase's."""
+    x, base = place
+    write(picture, "schedule", x.start - 8, base - 6, kind="label", anchor="end")
+    for record in records:
+        phase = plan.phases[record.phase_index]
+        if phase.solver == "lbfgs":
+            continue
+        group = phase.trainable[-1]
+        share = (record.lr[group] or 0.0) / (phase.lr[group] or 1.0)
+        height = max(share * (_SCHEDULE - 12), 0.7)
+        left, right = x(record.epoch - 0.5), x(record.epoch + 0.5)
+        gap = min(1.0, (right - left) / 6)
+        box = {"x": left + gap, "y": base - height, "width": right - left - 2 * gap, "height": height}
+        add(picture, "rect", kind="schedule", **box)
+
+
+def _epochs(picture: Element, epochs: int, x: Scale, base: float) -> None:
+    add(picture, "line", kind="axis", x1=x.start, x2=x.end, y1=base, y2=base)
+    for epoch in epoch_ticks(epochs, int((x.end - x.start) / 36)):
+        add(picture, "line", kind="axis", x1=x(epoch), x2=x(epoch), y1=base, y2=base + 4)
+        write(picture, str(epoch), x(epoch), base + 17, kind="tick", anchor="middle")
+    write(picture, "epoch", (x.start + x.end) / 2, base + 33, kind="tick", anchor="middle")

@@ -1,0 +1,52 @@
+"""Owns the files that a user asks for by name: where they may be written, and that no file of a run is lost to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ftcli.errors import UsageError
+from ftcli.runs.directory import OWN_FILES, OWN_FOLDERS, SEEDS_SUMMARY, RunDirectory
+from ftcli.runs.staging import put_back
+
+
+def check_output(path: Path) -> None:
+    """Refuse a path before anything is written: what is no file, one in no folder, or a file that a run consists of.
+
+    The folder itself may be missing, and is made with the file, as long as the one above it is there; a run that was
+    being replaced comes back. Raises UsageError.
+    """
+    put_back(path.parent)
+    if path.exists() and not path.is_file():  # a device would be replaced
+        raise UsageError("is not a file", where=str(path), hint="Give the path of a file.")
+    folder, above = path.parent, path.parent.absolute().parent
+    # What would be made at the root of the file system is a slip.
+    if not folder.is_dir() and (folder.exists() or not above.is_dir() or above == above.parent):
+        raise UsageError(
+            f"cannot be written: there is no folder {folder}",
+            where=str(path),
+            hint="Make the folder first, or check the path.",
+        )
+    run = _run_of(path)
+    if run is not None:
+        raise UsageError(
+            f"is a file of the run {run}, which would be destroyed", where=str(path), hint="Choose another file."
+        )
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a path that `check_output` let pass."""
+    path.parent.mkdir(exist_ok=True)
+
+
+def _run_of(path: Path) -> Path | None:
+    """Return the run, or the directory of several seeds, that owns a file, whether or not it is there yet."""
+    file = path.parent.resolve() / path.name  # a link would be replaced, not followed
+    for directory in file.parents:
+        name = file.relative_to(directory)
+        if RunDirectory(directory).environment.is_file() and (
+            name.as_posix() in OWN_FILES or name.parts[0] in OWN_FOLDERS
+        ):
+            return directory
+        if (directory / SEEDS_SUMMARY).is_file() and name.as_posix() in {SEEDS_SUMMARY, "recipe.yaml"}:
+            return directory
+    return None

@@ -1,0 +1,153 @@
+"""Owns the predictions file of a run: one CSV row per scored image.
+
+The header is `path,sha256,label,predicted` and then `probability:<class>` for every class, so that no class
+name can be mistaken for another column. Names that are not valid UTF-8 keep their own bytes (surrogateescape,
+both ways); names with commas, quotes or line breaks are quoted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftcli.errors import RunDirectoryError
+from ftcli.evaluation.predictions import ROW_SUM_TOLERANCE, Predictions
+from ftcli.runs.files import write_text
+
+_COLUMNS = ("path", "sha256", "label", "predicted")
+_PROBABILITY = "probability:"
+_TIE = 1e-8  # rounding may make two classes equally probable
+_HINT = "The file was cut or edited; `ftcli train` writes it anew."
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions whole or not at all. Probabilities keep nine digits: a float32 exactly.
+
+    Raises RunError when the file cannot be written.
+    """
+    lines: list[str] = []
+    # csv quotes a lone carriage return only where it is part of the line terminator.
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
+    classes = predictions.classes
+    writer.writerow([*_COLUMNS, *(_PROBABILITY + name for name in classes)])
+    rows = zip(
+        predictions.paths,
+        predictions.sha256,
+        (classes[label] for label in predictions.labels),
+        predictions.predicted.tolist(),
+        predictions.probabilities.tolist(),
+        strict=True,
+    )
+    for image, sha256, label, predicted, probabilities in rows:
+        writer.writerow([image, sha256, label, classes[predicted], *_rounded(probabilities, predicted)])
+    write_text(path, "".join(line.removesuffix("\r\n") + "\n" for line in lines))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises RunDirectoryError, naming file and line, for a file that is missing, cut off or edited into
+    nonsense.
+    """
+    rows = _rows(path)
+    line, header = next(rows, (1, []))
+    classes = _classes(path, header)
+    index = {name: position for position, name in enumerate(classes)}
+    lines, texts, labels, predicted, probabilities = [], [], [], [], []
+    for line, row in rows:
+        if len(row) != len(header):
+            raise _damaged(path, line, f"{len(row)} values where the header names {len(header)}")
+        lines.append(line)
+        texts.append((row[0], row[1]))
+        labels.append(_class_index(path, line, row[2], index))
+        predicted.append(_class_index(path, line, row[3], index))
+        probabilities.append(_numbers(path, line, row[4:]))
+    if not lines:
+        raise _damaged(path, line, "no image was scored")
+    values = np.array(probabilities, dtype=np.float64)
+    _check(path, lines, values, np.array(predicted))
+    paths, sha256 = zip(*texts, strict=True)
+    return Predictions(classes, paths, sha256, np.array(labels, dtype=np.int64), values)
+
+
+def _rounded(probabilities: list[float], predicted: int) -> list[str]:
+    """Return nine digits of each probability, or all where rounding would change the predicted class."""
+    texts = [f"{value:.9g}" for value in probabilities]
+    numbers = [float(text) for text in texts]
+    if numbers.index(max(numbers)) != predicted:
+        return [repr(value) for value in probabilities]
+    return texts
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row and the line on which it ends, counted from 1."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunDirectoryError("is not a file of predictions", where=str(path), hint=_HINT)
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            "the predictions are missing",
+            where=str(path),
+            hint="A run has them once its first epoch has ended; `ftcli train` makes a run.",
+        ) from error
+    except OSError as error:
+        message = f"cannot read the predictions: {error.strerror or error}"
+        raise RunDirectoryError(message, where=str(path), hint="Check the path and its permissions.") from error
+    if not text.endswith("\n"):
+        raise _damaged(path, text.count("\n") + 1, "the file ends in the middle of a line")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise _damaged(path, reader.line_num, f"not valid CSV: {error}") from error
+
+
+def _classes(path: Path, header: list[str]) -> tuple[str, ...]:
+    columns = header[len(_COLUMNS) :]
+    names = tuple(column.removeprefix(_PROBABILITY) for column in columns)
+    wanted = f"{','.join(_COLUMNS)} and one {_PROBABILITY}<class> for each of two or more classes"
+    prefixed = all(column.startswith(_PROBABILITY) for column in columns)
+    if tuple(header[: len(_COLUMNS)]) != _COLUMNS or not prefixed or len(names) < 2:
+        raise _damaged(path, 1, f"the header is not {wanted}")
+    if len(set(names)) != len(names):
+        raise _damaged(path, 1, "the header names a class twice")
+    return names
+
+
+def _class_index(path: Path, line: int, name: str, index: dict[str, int]) -> int:
+    if name not in index:
+        raise _damaged(path, line, f"{name!r} is not one of the classes in the header")
+    return index[name]
+
+
+def _numbers(path: Path, line: int, texts: list[str]) -> list[float]:
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise _damaged(path, line, f"a probability is not a number: {error}") from error
+
+
+def _check(path: Path, lines: list[int], probabilities: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
+    """Refuse rows that are no distributions, or whose predicted class is not their most probable one."""
+    # Written as "not within", so that NaN is refused as well.
+    within = ((probabilities >= 0) & (probabilities <= 1 + ROW_SUM_TOLERANCE)).all(axis=1)
+    sums = probabilities.sum(axis=1)
+    named = probabilities[np.arange(len(predicted)), predicted]
+    for row in np.flatnonzero(~within)[:1]:
+        raise _damaged(path, lines[row], "a probability is not between 0 and 1")
+    for row in np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)[:1]:
+        raise _damaged(path, lines[row], f"the probabilities sum to {sums[row]:.4g}, not to 1")
+    for row in np.flatnonzero(named < probabilities.max(axis=1) - _TIE)[:1]:
+        raise _damaged(path, lines[row], "the predicted class is not the most probable one")
+
+
+def _damaged(path: Path, line: int, message: str) -> RunDirectoryError:
+    return RunDirectoryError(message, where=f"{path}:{line}", hint=_HINT)

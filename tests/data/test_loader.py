@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from ftcli.data import workers as cores
+from ftcli.data.decoding import decode
+from ftcli.data.inspection import hash_images
+from ftcli.data.loader import Images
+from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, default_workers, load_views
+from ftcli.data.transforms import draw, evaluation_transform, training_transform
+from ftcli.data.views import FixedViews, FreshViews, view_seed
+from ftcli.errors import ImageError
+from ftcli.records import InputSpec
+
+SPEC = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def hashed(samples):
+    return Images(samples, hash_images(samples, workers=1))
+
+
+def training(samples, *, workers=0, seed=0, batch_size=4, augment="strong"):
+    return TrainingLoader(
+        hashed(samples),
+        transform=training_transform(SPEC, augment),
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+    )
+
+
+def joined(batches):
+    """Return the indices and images of an epoch, in the order in which they came."""
+    every = list(batches)
+    return torch.cat([batch.indices for batch in every]).tolist(), torch.cat([batch.images for batch in every])
+
+
+def by_index(batches):
+    indices, images = joined(batches)
+    return dict(zip(indices, images, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "lengths"),
+    [(9, 4, [4, 5]), (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (5, 4, [5]), (3, 1, [1, 1, 1]), (0, 4, [])],
+)
+def test_a_last_batch_of_one_joins_the_batch_before_it(images, size, lengths):
+    order = list(reversed(range(images)))
+    batches = batch_indices(order, size)
+    assert [len(batch) for batch in batches] == lengths
+    assert [index for batch in batches for index in batch] == order
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(photos):
+    samples = photos(11)
+    with training(samples) as alone, training(samples, workers=2) as helped:
+        for epoch, views in ((1, FixedViews(3)), (2, FixedViews(3)), (3, FreshViews(7))):
+            one, two = list(alone.epoch(epoch, views)), list(helped.epoch(epoch, views))
+            assert len(one) == len(two) == 3
+            for left, right in zip(one, two, strict=True):
+                assert torch.equal(left.indices, right.indices)
+                assert torch.equal(left.images, right.images)
+                assert torch.equal(left.labels, right.labels)
+
+
+def test_a_batch_has_its_shapes_types_and_labels(photos):
+    samples = photos(6)
+    with training(samples) as loader:
+        batch = next(iter(loader.epoch(1, FixedViews(2))))
+    assert batch.images.shape == (4, 3, 32, 32)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert (batch.images.dtype, batch.indices.dtype, batch.labels.dtype) == (torch.uint8, torch.int64, torch.int64)
+    assert batch.labels.tolist() == [samples[index].label for index in batch.indices.tolist()]
+
+
+def test_every_epoch_is_another_permutation_fixed_by_the_seed(photos):
+    samples = photos(10)
+    with training(samples, seed=1) as loader, training(samples, seed=1) as same, training(samples, seed=2) as other:
+        orders = [joined(loader.epoch(epoch, FixedViews(1)))[0] for epoch in (1, 2, 3)]
+        assert all(sorted(order) == list(range(10)) for order in orders)
+        assert orders[0] != orders[1] != orders[2]
+        assert same.order(2) == orders[1]
+        assert other.order(2) != orders[1]
+
+
+def test_fixed_views_return_after_k_epochs_and_do_not_depend_on_the_seed(photos):
+    samples = photos(5)
+    with training(samples, seed=1) as loader, training(samples, seed=2) as other:
+        first, second, third = (by_index(loader.epoch(epoch, FixedViews(2))) for epoch in (1, 2, 3))
+        elsewhere = by_index(other.epoch(5, FixedViews(2)))
+    for index in range(5):
+        assert not torch.equal(first[index], second[index])
+        assert torch.equal(first[index], third[index])
+        assert torch.equal(first[index], elsewhere[index])
+
+
+def test_fresh_views_change_every_epoch_and_with_the_seed(photos):
+    samples = photos(5)
+    with training(samples) as loader:
+        first, second, other = (
+            by_index(loader.epoch(epoch, FreshViews(seed))) for epoch, seed in ((1, 0), (2, 0), (1, 1))
+        )
+    assert not any(torch.equal(first[index], second[index]) for index in range(5))
+    assert not any(torch.equal(first[index], other[index]) for index in range(5))
+
+
+def test_a_view_follows_the_content_and_not_the_place(photos):
+    samples = photos(4)
+    with training(samples) as loader, training(samples[::-1]) as turned:
+        views, again = by_index(loader.epoch(1, FixedViews(4))), by_index(turned.epoch(1, FixedViews(4)))
+    assert all(torch.equal(views[index], again[3 - index]) for index in range(4))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_views_that_are_loaded_on_their_own_are_those_that_the_epochs_use(photos, workers):
+    samples = photos(5)
+    sha256s = hash_images(samples, workers=1)
+    jobs = [(index, tuple(view_seed(sha256s[index], view=view) for view in range(3))) for index in (4, 0, 2)]
+    transform = training_transform(SPEC, "strong")
+    batches = list(load_views(hashed(samples), jobs, transform=transform, batch_size=6, workers=workers))
+    assert [len(batch.indices) for batch in batches] == [6, 3]
+    indices, images = joined(batches)
+    assert indices == [4, 4, 4, 0, 0, 0, 2, 2, 2]
+    with training(samples, workers=workers) as loader:
+        for epoch in range(3):
+            used = by_index(loader.epoch(epoch, FixedViews(3)))
+            assert all(torch.equal(images[3 * row + epoch], used[index]) for row, index in enumerate((4, 0, 2)))
+
+
+def test_a_view_is_the_draw_with_its_seed(photos):
+    samples = photos(1)
+    transform = training_transform(SPEC, "standard")
+    with training(samples, augment="standard") as loader:
+        (batch,) = loader.epoch(6, FixedViews(4))
+    (sha256,) = hash_images(samples, workers=1)
+    assert torch.equal(batch.images[0], draw(transform, decode(samples[0].path), view_seed(sha256, view=2)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_scores_every_image_once_in_order_as_often_as_asked(photos, workers):
+    samples = photos(9)
+    transform = evaluation_transform(SPEC)
+    with EvaluationLoader(hashed(samples), transform=transform, batch_size=4, workers=workers) as loader:
+        assert len(loader) == 3
+        for _ in range(2):
+            batches = list(loader)
+            assert [len(batch.indices) for batch in batches] == [4, 4, 1]
+            indices, images = joined(batches)
+            assert indices == list(range(9))
+            assert all(torch.equal(images[i], transform(decode(samples[i].path))) for i in range(9))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_breaks_while_training_is_an_error_with_its_path(photos, workers):
+    samples = photos(6)
+    with training(samples, workers=workers) as loader:
+        assert len(joined(loader.epoch(1, FixedViews(1)))[0]) == 6
+        samples[3].path.write_bytes(b"broken")
+        with pytest.raises(ImageError, match="was changed since it was checked") as caught:
+            list(loader.epoch(2, FixedViews(1)))
+        assert caught.value.where == str(samples[3].path)
+        assert "Traceback" not in str(caught.value)
+
+
+def test_an_epoch_left_early_does_not_disturb_the_next(photos):
+    samples = photos(12)
+    with training(samples, workers=2, batch_size=2) as loader, training(samples, batch_size=2) as undisturbed:
+        next(iter(loader.epoch(1, FreshViews(0))))
+        after, expected = joined(loader.epoch(2, FreshViews(0))), joined(undisturbed.epoch(2, FreshViews(0)))
+    assert after[0] == expected[0]
+    assert torch.equal(after[1], expected[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_leaves_torchs_generator_as_it_was(photos, workers):
+    before = torch.get_rng_state()
+    with training(photos(5), workers=workers) as loader:
+        list(loader.epoch(1, FixedViews(2)))
+        list(loader.epoch(2, FixedViews(2)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_closing_ends_the_workers(photos):
+    loader = training(photos(4), workers=2)
+    next(iter(loader.epoch(1, FixedViews(1))))
+    workers = [worker.pid for worker in loader._stream._loader._iterator._workers]
+    assert len(workers) == 2
+    loader.close()
+    deadline = time.monotonic() + 60
+    while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(is_running(pid) for pid in workers)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_was_changed_since_it_was_hashed_is_refused_and_not_taken_for_it(photos, workers):
+    samples = photos(4)
+    images = hashed(samples)
+    samples[2].path.write_bytes(samples[1].path.read_bytes())
+    transform = evaluation_transform(SPEC)
+    with EvaluationLoader(images, transform=transform, batch_size=2, workers=workers) as loader:
+        batches = iter(loader)
+        assert next(batches).indices.tolist() == [0, 1]
+        with pytest.raises(ImageError, match="was changed since it was checked") as caught:
+            next(batches)
+    assert caught.value.where == str(samples[2].path)
+
+
+def test_a_program_that_forgets_to_close_ends_without_a_word(photos):
+    folder = photos(4)[0].path.parent
+    script = f"""
+from pathlib import Path
+from ftcli.data.class_folders import Sample
+from ftcli.data.loader import Images
+from ftcli.data.inspection import hash_images
+from ftcli.data.loading import EvaluationLoader
+from ftcli.data.transforms import evaluation_transform
+from ftcli.records import InputSpec
+spec = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+samples = [Sample(path, path.name, 0) for path in sorted(Path({str(folder)!r}).iterdir())]
+images = Images(samples, hash_images(samples, workers=1))
+loader = EvaluationLoader(images, transform=evaluation_transform(spec), batch_size=1, workers=2)
+iterator = iter(loader)
+print(next(iterator).indices.tolist())
+"""
+    command = [sys.executable, "-W", "error", "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert ended.stdout == "[0]\n"
+    assert ended.stderr == ""
+
+
+def test_what_the_workers_get_can_be_pickled(photos):
+    with training(photos(2)) as loader:
+        images = loader._stream._loader.dataset
+        travelled = pickle.loads(pickle.dumps(images))  # noqa: S301 (our own bytes)
+        assert torch.equal(travelled[1, (5,)][1], images[1, (5,)][1])
+
+
+def test_few_images_or_one_core_need_no_workers(monkeypatch):
+    monkeypatch.setattr(cores, "available_cores", lambda: 4)
+    assert [default_workers(images) for images in (10, 63, 64, 60_000)] == [0, 0, 4, 4]
+    monkeypatch.setattr(cores, "available_cores", lambda: 128)
+    assert default_workers(60_000) == 16
+    monkeypatch.setattr(cores, "available_cores", lambda: 1)
+    assert default_workers(60_000) == 0

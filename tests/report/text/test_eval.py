@@ -1,0 +1,114 @@
+import pytest
+from helpers.support import predictions_with
+
+from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.ranking import with_ranking
+from ftcli.report.format import printable
+from ftcli.report.text.eval import evaluation_text
+from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
+
+
+def _evaluation(wrong=(), **predictions):
+    return evaluate(predictions_with(wrong, **predictions), resamples=50)
+
+
+def _classes(count):
+    return tuple(f"class-{number:03d}" for number in range(count))
+
+
+def _line(text, start):
+    return next(line for line in text.splitlines() if line.strip().startswith(start))
+
+
+def test_an_evaluation_leads_with_metrics_and_their_intervals():
+    text = evaluation_text(_evaluation(range(11)))
+    assert text.startswith("153 images, 2 classes")
+    assert _line(text, "accuracy").split() == ["accuracy", "92.8", "%", "87.6", "%", "to", "95.9", "%"]
+    assert "log loss (lower is better)" in text
+    assert "top-5" not in text
+
+
+def test_notes_come_last():
+    text = evaluation_text(_evaluation(), notes=[VAL_CHOSE_THE_EPOCH], width=200)
+    assert text.endswith(VAL_CHOSE_THE_EPOCH)
+    assert VAL_CHOSE_THE_EPOCH not in evaluation_text(_evaluation(), width=200)
+
+
+def test_undefined_figures_are_a_dash():
+    predictions = predictions_with([], images=2, classes=("ants", "bees", "wasps"))
+    assert _line(evaluation_text(evaluate(predictions, resamples=10)), "wasps").split()[1:] == ["0", "-", "-", "-", "-"]
+
+
+def test_classes_without_images_are_named_with_what_the_means_then_leave_out():
+    predictions = predictions_with([], images=2, classes=("ants", "bees", "wasps"))
+    text = " ".join(evaluation_text(evaluate(predictions, resamples=10)).split())
+    assert "No scored image is of wasps: macro F1 and balanced accuracy are means over the other 2 classes." in text
+    assert "No scored image" not in evaluation_text(_evaluation())
+    ranked = " ".join(evaluation_text(with_ranking(evaluate(predictions, resamples=10), predictions)).split())
+    assert "macro F1, balanced accuracy, ROC-AUC and average precision are means over the other 2 classes." in ranked
+
+
+def test_many_classes_are_cut_to_thirty_rows_with_a_word_about_the_rest():
+    text = evaluation_text(_evaluation(range(0, 200, 7), images=200, classes=_classes(50)))
+    assert "class-029 " in text
+    assert "class-030  " not in text.split("Most confused")[0]
+    assert "and 20 more" in text
+
+
+def test_few_classes_show_a_confusion_matrix_and_many_the_most_confused_pairs():
+    assert "       ants bees\n  ──────────────\n  ants   66   11\n  bees    0   76" in evaluation_text(
+        _evaluation(range(0, 22, 2))
+    )
+    many = evaluation_text(_evaluation(range(21), images=90, classes=_classes(30)))
+    assert "Confusion matrix" not in many
+    assert _line(many.split("Most confused")[1], "class-000").split()[:3] == ["class-000", "class-001", "1"]
+    assert "and 11 more pairs" in many
+    assert "No class was confused" in evaluation_text(_evaluation(images=90, classes=_classes(30)))
+
+
+def test_a_matrix_that_does_not_fit_gives_way_to_pairs():
+    classes = tuple(f"{'long ' * 12}{number}" for number in range(20))
+    text = evaluation_text(_evaluation(range(0, 40, 3), images=400, classes=classes), width=80)
+    assert "Most confused" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("count", [2, 3, 10, 20, 21, 60])
+def test_tables_fit_the_width(count, width):
+    evaluation = _evaluation(range(0, 9000, 7), images=9000, classes=_classes(count))
+    text = evaluation_text(evaluation, notes=["note " * 40], width=width)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_markup_in_names_is_shown_as_it_is():
+    text = evaluation_text(_evaluation([0], classes=("[red]ants", "[/]bees")))
+    assert "[red]ants" in text
+    assert "[/]bees" in text
+
+
+def test_names_that_no_terminal_can_show_are_escaped():
+    assert printable("a\x1b[31m\n\udcff é.jpg") == "a\\x1b[31m\\n\\udcff é.jpg"
+    evaluation_text(_evaluation([0], classes=("a\udcff", "b\n"))).encode("utf-8")
+
+
+@pytest.mark.parametrize("width", [10, 40, 62, 66])
+def test_a_narrow_screen_loses_no_name_and_no_figure(width):
+    evaluation = _evaluation(range(0, 90, 7), images=90, classes=("ants", "a-class-of-rather-many-letters"))
+    wide, narrow = (evaluation_text(evaluation, width=columns) for columns in (120, width))
+    for row in ("accuracy", "ants"):
+        assert _line(narrow, row).split() == _line(wide, row).split()
+    assert {word for word in wide.split() if "." in word} <= set(narrow.split())
+    assert "a-class-of-r" in narrow
+    assert "class" in _line(narrow, "class").split()
+
+
+def test_a_matrix_of_classes_that_are_digits_has_them_at_the_head_of_its_columns():
+    text = evaluation_text(_evaluation([0], images=30, classes=tuple(map(str, range(10)))))
+    head, _, first, *_ = text.partition("predicted ones\n")[2].splitlines()
+    assert head.split() == list("0123456789")
+    assert first.split() == ["0", "2", "1", *8 * "0"]
+
+
+def test_a_matrix_of_long_names_numbers_them():
+    text = evaluation_text(_evaluation(range(0, 22, 2), classes=("carpenter ants", "bees")))
+    assert "1: carpenter ants 66 11\n  2: bees            0 76" in text

@@ -1,0 +1,119 @@
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ftcli.errors import CheckpointError
+from ftcli.records import InputSpec
+from ftcli.runs.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from ftcli.runs.tensor_file import _checksum, load_tensors, save_tensors
+
+SPEC = InputSpec(32, 36, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+INFO = CheckpointInfo("resnet18", ("a", "b\udcff"), SPEC, {"data": {"root": "x"}}, 3, {"loss": 0.5})
+TENSORS = {
+    "weight": torch.arange(12.0).reshape(3, 4).t(),
+    "half": torch.ones(2, dtype=torch.bfloat16),
+    "scalar": torch.tensor(5),
+    "empty": torch.zeros(0, 3),
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "a.safetensors", TENSORS, INFO)
+    return tmp_path / "a.safetensors"
+
+
+def described(file: Path, **changes: Any) -> None:
+    """Write a checkpoint anew, checksum and all, with some of its description changed or (None) left out."""
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    value = {**json.loads(metadata["ftcli"]), **changes}
+    metadata["ftcli"] = json.dumps({key: given for key, given in value.items() if given is not None})
+    metadata["crc32"] = _checksum(metadata["ftcli"], tensors)
+    save_file(tensors, file, metadata)
+
+
+def test_a_checkpoint_reads_back_as_it_was(file: Path) -> None:
+    back = load_checkpoint(file)
+    assert back.info == INFO
+    assert back.state_dict.keys() == TENSORS.keys()
+    assert all(torch.equal(back.state_dict[name], tensor) for name, tensor in TENSORS.items())
+    assert all(back.state_dict[name].dtype == tensor.dtype for name, tensor in TENSORS.items())
+
+
+def test_the_same_tensors_and_description_are_the_same_bytes() -> None:
+    tensors = {"weight": torch.arange(3.0), "größe": torch.ones(2, dtype=torch.int64), "flag": torch.tensor([True])}
+    contents = set()
+    for _ in range(20):
+        save_tensors(Path("file.safetensors"), tensors, {"b": 'quoted "ö"', "a": 1})
+        contents.add(Path("file.safetensors").read_bytes())
+    (content,) = contents
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    loaded = load_tensors(Path("file.safetensors"))
+    assert loaded.description["b"] == 'quoted "ö"'
+    assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_flipped_bit_anywhere_is_refused(file: Path) -> None:
+    whole = file.read_bytes()
+    for position in range(len(whole)):
+        content = bytearray(whole)
+        content[position] ^= 1 << position % 8
+        file.write_bytes(content)
+        with suppress(CheckpointError):
+            back = load_checkpoint(file)
+            assert back.info == INFO, "only blanks of the header may change without notice"
+            assert all(torch.equal(back.state_dict[name], tensor) for name, tensor in TENSORS.items())
+
+
+def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=str(file)):
+            load_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 2}, "has format 2; this ftcli reads format 1"),
+        ({"format": None}, "has format None"),
+        ({"classes": "ab"}, "classes: not a list of names"),
+        ({"classes": ["a", "a"]}, "classes: a name is there twice"),
+        ({"classes": [1, 2]}, "classes: not a list of names"),
+        ({"epoch": 1e400}, "not JSON compliant|integer"),
+        ({"epoch": "3"}, "epoch: Input should be a valid integer"),
+        ({"recipe": []}, "recipe: Input should be an object"),
+        ({"val": {"loss": "x"}}, "val.loss: Input should be a valid number"),
+        ({"spec": {**SPEC.to_json(), "image_size": 10**9}}, "images of 1000000000 pixels"),
+        ({"spec": {**SPEC.to_json(), "std": [1, 0, 1]}}, "std: is zero"),
+        ({"spec": {**SPEC.to_json(), "interpolation": "lanczos"}}, "interpolation: Input should be 'nearest'"),
+    ],
+)
+def test_a_description_that_was_changed_is_refused(file: Path, changes: dict[str, Any], words: str) -> None:
+    described(file, **changes)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(file)
+    assert caught.value.where == str(file)
+
+
+def test_a_description_of_other_weights_is_refused(file: Path) -> None:
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    save_file(tensors, file, {**metadata, "ftcli": metadata["ftcli"].replace("resnet18", "resnet34")})
+    with pytest.raises(CheckpointError, match="its checksum is another"):
+        load_checkpoint(file)
+
+
+def test_a_device_is_no_checkpoint() -> None:
+    with pytest.raises(CheckpointError, match="is not a file"):
+        load_checkpoint(Path("/dev/zero"))

@@ -1,0 +1,115 @@
+import csv
+import os
+
+import numpy as np
+import pytest
+
+from ftcli.errors import RunDirectoryError
+from ftcli.evaluation.predictions import Predictions
+from ftcli.runs.predictions_file import read_predictions, write_predictions
+
+ROW = "val/ants/1.jpg,abc,ants,bees,0.25,0.75\n"
+HEADER = "path,sha256,label,predicted,probability:ants,probability:bees\n"
+
+
+def _predictions(probabilities, classes=("ants", "bees"), paths=None):
+    images = len(probabilities)
+    names = tuple(paths or (f"val/{image}.jpg" for image in range(images)))
+    hashes = tuple(f"{image:064x}" for image in range(images))
+    labels = np.arange(images, dtype=np.int64) % len(classes)
+    return Predictions(classes, names, hashes, labels, np.array(probabilities, dtype=np.float64))
+
+
+def _same(path, predictions):
+    write_predictions(path, predictions)
+    back = read_predictions(path)
+    assert (back.classes, back.paths, back.sha256) == (predictions.classes, predictions.paths, predictions.sha256)
+    assert back.labels.tolist() == predictions.labels.tolist()
+    assert back.predicted.tolist() == predictions.predicted.tolist()
+    assert back.probabilities == pytest.approx(predictions.probabilities, rel=1e-8)
+    return back
+
+
+def test_the_file_names_its_columns_and_writes_names_not_numbers(tmp_path):
+    write_predictions(tmp_path / "val.csv", _predictions([[0.25, 0.75]]))
+    hashed = "0" * 64
+    assert (tmp_path / "val.csv").read_text() == HEADER + f"val/0.jpg,{hashed},ants,bees,0.25,0.75\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["val.csv"]
+
+
+def test_single_precision_probabilities_come_back_exactly(tmp_path):
+    scores = np.random.default_rng(0).random((200, 5), dtype=np.float32)
+    probabilities = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float64)
+    back = _same(tmp_path / "val.csv", _predictions(probabilities, classes=tuple("abcde")))
+    assert np.array_equal(back.probabilities.astype(np.float32), probabilities.astype(np.float32))
+
+
+def test_rounding_never_changes_the_predicted_class(tmp_path):
+    nearly = 0.5 + 1e-13
+    back = _same(tmp_path / "val.csv", _predictions([[1 - nearly, nearly]]))
+    assert back.predicted.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a,b.jpg", 'say "x".jpg', "line\nbreak.jpg", "carriage\rreturn.jpg", "日本.jpg", "back\\slash.jpg", "\udcff.jpg"],
+)
+def test_odd_file_names_survive(tmp_path, name):
+    _same(tmp_path / "val.csv", _predictions([[0.25, 0.75], [0.5, 0.5]], paths=[name, "plain.jpg"]))
+    with (tmp_path / "val.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["path", name, "plain.jpg"], "any reader of CSV finds them"
+
+
+def test_classes_may_be_called_like_columns(tmp_path):
+    classes = ("label", "path", "probability:x")
+    back = _same(tmp_path / "val.csv", _predictions([[0.25, 0.5, 0.25]], classes=classes))
+    assert [back.classes[predicted] for predicted in back.predicted] == ["path"]
+    header = (tmp_path / "val.csv").read_text().partition("\n")[0]
+    assert header == ",".join(["path,sha256,label,predicted", *(f"probability:{name}" for name in classes)])
+
+
+def test_numbers_as_class_names_stay_text(tmp_path):
+    assert _same(tmp_path / "val.csv", _predictions([[0.25, 0.75]], classes=("007", "1e3"))).classes == ("007", "1e3")
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        (HEADER, ":1", "no image was scored"),
+        ("", ":1", "middle of a line"),
+        ("path,label\n" + ROW, ":1", "the header is not path,sha256,label,predicted"),
+        (HEADER.replace("probability:", "p_") + ROW, ":1", "the header is not"),
+        (HEADER.replace("bees", "ants") + ROW, ":1", "a class twice"),
+        (HEADER + ROW + ROW[:-8], ":3", "middle of a line"),
+        (HEADER + ROW + "val/ants/1.jpg,abc\n", ":3", "2 values where the header names 6"),
+        (HEADER + ROW + "\n", ":3", "0 values"),
+        (HEADER + ROW.replace("0.25", "o.25"), ":2", "not a number: could not convert string to float: 'o.25'"),
+        (HEADER + ROW.replace("0.25", "nan"), ":2", "not between 0 and 1"),
+        (HEADER + ROW.replace("0.25", "-0.25"), ":2", "not between 0 and 1"),
+        (HEADER + ROW + ROW.replace("0.25", "0.24"), ":3", "sum to 0.99, not to 1"),
+        (HEADER + ROW.replace(",ants,", ",wasps,"), ":2", "'wasps' is not one of the classes"),
+        (HEADER + ROW.replace("ants,bees", "ants,ants"), ":2", "the predicted class is not the most probable one"),
+        (HEADER + '"unclosed\n', ":2", "not valid CSV"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_line(tmp_path, text, place, message):
+    path = tmp_path / "val.csv"
+    path.write_text(text)
+    with pytest.raises(RunDirectoryError, match=message) as caught:
+        read_predictions(path)
+    assert caught.value.where == f"{path}{place}"
+    assert caught.value.hint
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RunDirectoryError, match="missing") as caught:
+        read_predictions(tmp_path / "val.csv")
+    assert caught.value.where == str(tmp_path / "val.csv")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_a_folder_or_a_device_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "val.csv")
+    with pytest.raises(RunDirectoryError, match="is not a file of predictions") as caught:
+        read_predictions(tmp_path / "val.csv")
+    assert caught.value.where == str(tmp_path / "val.csv")
