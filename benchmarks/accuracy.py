@@ -60,7 +60,7 @@ def accuracy(settings: Settings) -> list[dict[str, Any]]:
 
 def extract(root: Path, *, epochs: int) -> Features:
     """Compute what the frozen network, BatchNorm in eval mode, makes of a fresh view for each epoch; in plain torch."""
-    from ftcli.engine.allocator import tune_allocator
+    from ftcli.engine.device import tune_allocator
     from ftcli.model.libraries import efficientnet_lite0
 
     tune_allocator()  # changes the time alone

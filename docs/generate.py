@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ftcli.cli.app import app
 from ftcli.recipe.keys import Recipe
-from ftcli.recipe_keys import sections_of
+from ftcli.recipe.problems import sections_of
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by `make docs` from the code; do not edit. -->\n"

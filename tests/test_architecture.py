@@ -11,8 +11,8 @@ PACKAGE = Path(ftcli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
     {"__init__", "errors", "rng"},
-    {"records", "failures", "recipe_expect"},
-    {"plan", "recipe", "recipe_keys"},
+    {"records"},
+    {"plan", "recipe"},
     {"strategies"},
     {"data", "model"},
     {"cache"},
@@ -29,7 +29,7 @@ TIER_OF = {name: number for number, tier in enumerate(TIERS) for name in tier}
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix("_keys")
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -46,7 +46,7 @@ def imports_of(path: Path) -> set[str]:
 def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
     part = part_of(path)
     for name in imports_of(path):
-        pieces = name.replace("recipe_keys", "recipe").split(".")
+        pieces = name.split(".")
         if pieces[0] != "ftcli" or len(pieces) < 2 or pieces[1] not in TIER_OF or pieces[1] == part:
             continue
         assert TIER_OF[pieces[1]] < TIER_OF[part], f"{path} imports {name}"

@@ -10,13 +10,13 @@ import pytest
 from helpers.support import predictions_with
 
 from ftcli.commands.eval import EvalResult
+from ftcli.data.class_folders import IMAGE_EXTENSIONS
 from ftcli.data.decoding import MAXIMUM_PIXELS
-from ftcli.data.scanning import IMAGE_EXTENSIONS
 from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.result import Findings, RunPair
 from ftcli.evaluation.metrics import evaluate
-from ftcli.evaluation.seen import Seen
+from ftcli.evaluation.predictions import Seen
 from ftcli.evaluation.temperature import calibrate
 
 REPOSITORY = Path(__file__).parents[1]

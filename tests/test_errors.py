@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from ftcli.failures import failure_of
+from ftcli.errors import failure_of
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,10 @@
-"""Owns where the cache is, and how a collection is named after what it holds; needs no torch."""
+"""Owns where the cache is, and how a collection is named after what it holds; needs no torch.
+
+Owns the errors of the cache; whoever gets one can go on without a cache.
+
+CacheError                   1   the cache cannot be used: full, not writable, gone, or in the way of itself
+└── HalfPrecisionError       1   a finite feature does not fit into float16; float32 would do
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,12 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from ftcli.errors import RunError
 
 ENVIRONMENT = "FTCLI_CACHE"
 """The environment variable that moves the cache."""
@@ -62,3 +70,24 @@ def read_descriptions(directory: Path) -> tuple[dict[str, Any], ...]:
 
 def _with_format(description: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "description": dict(description)}
+
+
+class CacheError(RunError):
+    """The cache cannot be used."""
+
+    kind = "cache"
+
+
+class HalfPrecisionError(CacheError):
+    """A finite feature becomes infinite in float16."""
+
+    kind = "half-precision"
+
+
+@contextmanager
+def reported(action: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a CacheError: `cannot <action> the cache: <reason>`."""
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(f"cannot {action} the cache: {error.strerror or error}", where=str(path)) from error

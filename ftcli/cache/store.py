@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.cache.collection import Collection
-from ftcli.cache.errors import CacheError, reported
-from ftcli.cache.key import DESCRIPTION, collection_key, description_text
-from ftcli.cache.leases import Lease, locked
-from ftcli.cache.space import DEFAULT_LIMIT_BYTES, Room
+from ftcli.cache.key import DESCRIPTION, CacheError, collection_key, description_text, reported
+from ftcli.cache.space import DEFAULT_LIMIT_BYTES, Lease, Room, locked
 
 _OVERHEAD = 1.02
 """What names and headers add to the features, roughly."""

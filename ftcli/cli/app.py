@@ -21,8 +21,7 @@ from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.report import report
 from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
-from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError
-from ftcli.failures import failure_of
+from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError, failure_of
 from ftcli.records import SCHEMA
 from ftcli.report.streams import encodable, let_go, open_missing_streams
 

@@ -35,7 +35,7 @@ def reaching_a_reader() -> Iterator[None]:
 
 def stderr() -> Any:
     """Return the console for progress."""
-    from ftcli.report.screen import Screen
+    from ftcli.report.progress import Screen
 
     return Screen(stderr=True)
 

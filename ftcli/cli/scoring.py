@@ -79,10 +79,9 @@ def evaluate(
     """
     _check_form(as_json=as_json, markdown=markdown)
     from ftcli.commands.eval import Scoring, evaluate_checkpoint
-    from ftcli.commands.gating import write_junit
+    from ftcli.commands.outputs import check_output, write_junit
     from ftcli.evaluation.gates import raise_failed
     from ftcli.report.progress import choose_progress
-    from ftcli.runs.outputs import check_output
 
     if junit is not None:
         check_output(junit)
@@ -109,11 +108,9 @@ def evaluate(
 
 def _text(result: EvalResult, columns: int) -> str:
     """Return an evaluation for reading: what was scored first, gates last."""
-    from ftcli.report.format import prose
-    from ftcli.report.reliability import abstention_text, calibration_text
+    from ftcli.report.format import prose, unchecked_text
     from ftcli.report.text.compare import gates_text
-    from ftcli.report.text.eval import evaluation_text
-    from ftcli.report.wording import unchecked_text
+    from ftcli.report.text.eval import abstention_text, calibration_text, evaluation_text
 
     parts = [
         _title(result),
@@ -128,7 +125,7 @@ def _text(result: EvalResult, columns: int) -> str:
 
 
 def _markdown(result: EvalResult) -> str:
-    from ftcli.report.evaluation_markdown import evaluation_markdown
+    from ftcli.report.markdown import evaluation_markdown
 
     return evaluation_markdown(result.evaluation, result.gates, title=_title(result), note="\n\n".join(_notes(result)))
 
@@ -136,9 +133,8 @@ def _markdown(result: EvalResult) -> str:
 def _notes(result: EvalResult) -> tuple[str, ...]:
     """Return what keeps the figures from being taken at their word."""
     from ftcli.evaluation.compare.result import Pending
-    from ftcli.report.format import printable
-    from ftcli.report.seen import seen_notes
-    from ftcli.report.wording import pending_text
+    from ftcli.report.format import pending_text, printable
+    from ftcli.report.text.eval import seen_notes
 
     run = result.unfinished
     pending = () if run is None else (printable(pending_text(Pending(str(run), (str(run),), ()))),)
@@ -167,11 +163,10 @@ def compare(
     """
     _check_form(as_json=as_json, markdown=markdown)
     from ftcli.commands.compare import compare_runs
-    from ftcli.commands.gating import write_junit
+    from ftcli.commands.outputs import check_output, write_junit
     from ftcli.evaluation.gates import Rules, check_limits, check_metric, parse_rule, raise_failed
-    from ftcli.report.findings_markdown import findings_markdown
+    from ftcli.report.markdown import findings_markdown
     from ftcli.report.text.compare import findings_text
-    from ftcli.runs.outputs import check_output
 
     if junit is not None:
         check_output(junit)

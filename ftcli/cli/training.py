@@ -15,8 +15,8 @@ from ftcli.cli.options import Config, Debug, Json, OptionalConfig, Overrides, Qu
 from ftcli.cli.output import marks, show, stderr, width
 
 if TYPE_CHECKING:
-    from ftcli.commands.driving import TrainResult
     from ftcli.commands.seeds import SeedsResult
+    from ftcli.commands.training_run import TrainResult
 
 _LONGEST_NAME_BYTES = 200
 """File systems take 255, of which temporary names need some."""
@@ -58,8 +58,8 @@ def train(
         plan(Path(config or ""), overrides, as_json=as_json, quiet=quiet, debug=debug)
         return
     from ftcli.commands.seeds import load_for_training, resume_runs, train_runs
-    from ftcli.commands.supervision import Clock, Supervision
     from ftcli.commands.training_run import RunPlace
+    from ftcli.engine.interrupt import Clock, Supervision
     from ftcli.evaluation.gates import raise_failed
     from ftcli.recipe.loading import naming_places
     from ftcli.report.progress import choose_progress
@@ -108,10 +108,9 @@ def schema(as_json: Json = False, quiet: Quiet = False, debug: Debug = False) ->
 def _text(result: TrainResult | SeedsResult) -> str:
     """Return what came of training, with the directory as the last line."""
     from ftcli.commands.seeds import SeedsResult
-    from ftcli.report.seeds import seeds_text
+    from ftcli.report.format import unchecked_text
     from ftcli.report.text.compare import gate_text
-    from ftcli.report.text.train import run_text
-    from ftcli.report.wording import unchecked_text
+    from ftcli.report.text.train import run_text, seeds_text
 
     texts = [] if result.remark is None else [result.remark]
     if isinstance(result, SeedsResult):

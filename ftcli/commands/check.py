@@ -7,20 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftcli.cache.errors import CacheError
-from ftcli.cache.key import ENVIRONMENT, cache_directory, read_descriptions
+from ftcli.cache.key import ENVIRONMENT, CacheError, cache_directory, read_descriptions
 from ftcli.commands.prepare import image_root, open_recipe_dataset
 from ftcli.data.builtin import DIGITS
 from ftcli.data.checks.contents import Contents, contents_of
-from ftcli.data.checks.dataset import bad_image_findings, content_findings
+from ftcli.data.checks.copies import near_duplicate_findings
+from ftcli.data.checks.dataset import bad_image_findings, content_findings, stray_findings
 from ftcli.data.checks.findings import Finding, with_level
 from ftcli.data.checks.images import Look, appearance_findings, look_at
 from ftcli.data.checks.look_alikes import Sight, look_alike_findings
+from ftcli.data.class_folders import is_folder
 from ftcli.data.dataset import Dataset, val_folder_of
 from ftcli.data.inspection import BadImage, attempt_all, bad_image
-from ftcli.data.near_duplicates import near_duplicate_findings
-from ftcli.data.scanning import is_folder
-from ftcli.data.strays import stray_findings
 from ftcli.data.workers import available_cores
 from ftcli.errors import DataError, DatasetError, ImageError, UsageError
 from ftcli.recipe.keys import Recipe

@@ -9,19 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import ComparisonError, UsageError
-from ftcli.evaluation.changes import environment_changes, recipe_changes
 from ftcli.evaluation.compare.evidence import Evidence, PairEvidence
 from ftcli.evaluation.compare.pair import compare_paired
 from ftcli.evaluation.compare.pairing import Paired, match_by_content, pair_by_content
 from ftcli.evaluation.compare.replicates import group_by_seed, group_evidence
-from ftcli.evaluation.compare.result import Findings, Pending, RunPair, SeedGroup, by_group, contrasts_of, seed_group
+from ftcli.evaluation.compare.result import (
+    Findings,
+    Pending,
+    RunPair,
+    SeedGroup,
+    by_group,
+    contrasts_of,
+    environment_changes,
+    recipe_changes,
+    seed_group,
+)
 from ftcli.evaluation.gates import Rules, judge
 from ftcli.evaluation.predictions import Predictions
-from ftcli.report.wording import pending_text
+from ftcli.report.format import pending_text
+from ftcli.runs.create import put_back
 from ftcli.runs.directory import RunDirectory, open_run
 from ftcli.runs.predictions_file import read_predictions
 from ftcli.runs.seeds_directory import RunsAt, runs_at
-from ftcli.runs.staging import put_back
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,31 +1,45 @@
-"""Wires `ftcli eval`: a checkpoint and images to an evaluation."""
+"""Wires `ftcli eval`: a checkpoint and images to an evaluation.
+
+Wires a checkpoint to images: a split of its own dataset, or a folder, labelled by the checkpoint's classes.
+
+Wires scored images to those that a run was trained on and that chose its epoch: they are told by content.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.elsewhere import naming_where_it_began
-from ftcli.commands.scored_images import ScoredImages, folder_images, has_splits, split_images
-from ftcli.commands.seen_images import seen_images
-from ftcli.data.dataset import TRAIN, VAL
-from ftcli.data.inspection import BadImage
-from ftcli.data.notices import skipped_notices
+from ftcli.commands.outputs import check_output, make_folder
+from ftcli.commands.prepare import inspect_dataset, open_recipe_dataset, readable_samples
+from ftcli.commands.resume import naming_where_it_began
+from ftcli.data.checks.findings import skipped_notices
+from ftcli.data.dataset import (
+    SPLIT_FOLDERS,
+    TRAIN,
+    VAL,
+    VAL_FOLDERS,
+    Dataset,
+    Sample,
+    open_scored_folder,
+)
+from ftcli.data.inspection import BadImage, ImageFacts
+from ftcli.errors import DatasetError, RunDirectoryError
 from ftcli.evaluation.abstention import Abstention, abstention
-from ftcli.evaluation.expectations import check_expectations, unchecked
+from ftcli.evaluation.gates import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate
-from ftcli.evaluation.predictions import Predictions
+from ftcli.evaluation.predictions import Predictions, Seen, count_among
 from ftcli.evaluation.ranking import with_ranking
-from ftcli.evaluation.seen import Seen
 from ftcli.evaluation.temperature import Calibration, calibrate
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import recipe_from
 from ftcli.records import Gate
+from ftcli.runs.create import put_back
+from ftcli.runs.dataset_file import read_train_hashes
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.outputs import check_output, make_folder
-from ftcli.runs.predictions_file import write_predictions
-from ftcli.runs.staging import put_back
+from ftcli.runs.predictions_file import read_predictions, write_predictions
 
 if TYPE_CHECKING:
     from ftcli.runs.checkpoint import Checkpoint
@@ -179,3 +193,115 @@ def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
         labels=labels,
         probabilities=probabilities,
     )
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """Images, what each holds, a name for them all, and those that the recipe has left out.
+
+    `split` is that of the images, None where they are none.
+    """
+
+    samples: tuple[Sample, ...]
+    facts: tuple[ImageFacts, ...]
+    source: str
+    split: str | None
+    skipped: tuple[BadImage, ...]
+
+
+def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredImages:
+    """Find a split of the dataset that the checkpoint was trained on, and look at each image."""
+    dataset = _own_dataset(checkpoint, recipe, split)
+    source = f"{split} of {dataset.root}"
+    if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
+        # The cut depends on which images were there.
+        inspected = inspect_dataset(recipe, dataset)
+        return ScoredImages(inspected.dataset.splits[split], inspected.facts[split], source, split, inspected.skipped)
+    samples, survey = readable_samples(recipe, dataset.splits[split])
+    return ScoredImages(samples, survey.facts, source, split, survey.bad)
+
+
+def folder_images(checkpoint: Checkpoint, recipe: Recipe, folder: Path, split: str | None) -> ScoredImages:
+    """Find the images of a folder of classes, or of a split of a root, and look at each."""
+    classes = checkpoint.info.classes
+    found = open_scored_folder(folder, classes=classes, split=split)
+    # In a root with splits, names start with the split's folder; else the folder itself may be one.
+    within = _split_folder(found, classes)
+    samples, survey = readable_samples(recipe, found)
+    source = str(folder) if within is None else f"{within} of {folder}"
+    return ScoredImages(samples, survey.facts, source, _split_called(within or folder.resolve().name), survey.bad)
+
+
+def has_splits(checkpoint: Checkpoint, folder: Path) -> bool:
+    """Tell whether a folder is a root with splits, and not a folder of classes."""
+    classes = checkpoint.info.classes
+    return _split_folder(open_scored_folder(folder, classes=classes), classes) is not None
+
+
+def _split_folder(samples: Sequence[Sample], classes: Sequence[str]) -> str | None:
+    first = samples[0].name.partition("/")[0]
+    return first if first in SPLIT_FOLDERS and first not in classes else None
+
+
+def _split_called(folder: str) -> str | None:
+    if folder in VAL_FOLDERS:
+        return VAL
+    return folder if folder in SPLIT_FOLDERS else None
+
+
+def _own_dataset(checkpoint: Checkpoint, recipe: Recipe, split: str) -> Dataset:
+    """Open the dataset that the checkpoint was trained on, which must still have its classes and the split."""
+    classes = checkpoint.info.classes
+    dataset = open_recipe_dataset(recipe)
+    if dataset.classes != classes:
+        raise DatasetError(
+            f"has the classes {', '.join(dataset.classes)}, but the checkpoint has {', '.join(classes)}",
+            where=str(dataset.root),
+            hint="Pass the images that belong to the checkpoint with --data.",
+        )
+    if split not in dataset.splits:
+        there = ", ".join(dataset.splits)
+        raise DatasetError(f"has no {split} split, only {there}", where=str(dataset.root), hint="Choose with --split.")
+    return dataset
+
+
+_Hashes = frozenset[str] | None
+
+
+def seen_images(path: Path, recipe: Recipe, images: ScoredImages, *, own_split: bool) -> Seen:
+    """Count the scored images that the network at `path`, a run or a checkpoint, has met in training.
+
+    The run's own files tell, whatever has become of its dataset. Where there are none, as for a checkpoint that was
+    taken out of its run, no more is known than the name of the split, if `own_split` says that it is one of the
+    recipe's dataset. Raises RunDirectoryError where `path` is a run whose files are damaged.
+    """
+    trained_on, chose_epoch = _known(path)
+    count, sha256 = len(images.samples), [fact.sha256 for fact in images.facts]
+    whole = images.split if own_split else None
+    trained = count if trained_on is None and whole == TRAIN else count_among(trained_on, sha256)
+    if not recipe.chooses_epoch:
+        return Seen(count, trained, 0)
+    return Seen(count, trained, count if chose_epoch is None and whole == VAL else count_among(chose_epoch, sha256))
+
+
+def _known(path: Path) -> tuple[_Hashes, _Hashes]:
+    """Return the hashes of what a run was trained on and of what chose its epoch; None for what nobody knows."""
+    if path.is_dir():
+        return read_train_hashes(RunDirectory(path)), _val_hashes(RunDirectory(path))
+    file = path.resolve()
+    run = RunDirectory(file.parent.parent)
+    if file not in {run.best, run.last}:
+        return None, None
+    try:
+        return read_train_hashes(run), _val_hashes(run)
+    except RunDirectoryError:  # a checkpoint is scored without its run
+        return None, None
+
+
+def _val_hashes(run: RunDirectory) -> _Hashes:
+    """Return the hashes of the images that chose the best epoch; None before there is one."""
+    predictions = run.predictions(VAL)
+    if not predictions.is_file() and not run.summary.is_file():
+        return None
+    run.check_unchanged(f"{predictions.parent.name}/{predictions.name}")
+    return frozenset(read_predictions(predictions).sha256)

@@ -10,7 +10,7 @@ from ftcli.model.network import Network, build_network
 from ftcli.model.weights import SourceWeights
 from ftcli.recipe.keys import Recipe
 from ftcli.runs.checkpoint import is_checkpoint, load_checkpoint
-from ftcli.runs.staging import put_back
+from ftcli.runs.create import put_back
 
 
 def build_recipe_network(recipe: Recipe, classes: Sequence[str]) -> Network:

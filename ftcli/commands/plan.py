@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.inspecting import inspect_dataset
-from ftcli.commands.prepare import Preparation, prepare
+from ftcli.commands.prepare import Preparation, inspect_dataset, prepare
 from ftcli.recipe.loading import load_recipe, naming_places
 
 if TYPE_CHECKING:  # torch, which a wrong recipe must not wait for

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ftcli.commands.outputs import check_output, make_folder
 from ftcli.errors import RunError
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.records import SCHEMA
-from ftcli.report.wording import pending_text
+from ftcli.report.format import pending_text
+from ftcli.runs.create import put_back
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.files import write_bytes, write_text
-from ftcli.runs.outputs import check_output, make_folder
 from ftcli.runs.read_run import RecordedRun, read_run
 from ftcli.runs.seeds_directory import RunsAt, runs_at
-from ftcli.runs.staging import put_back
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,61 @@
-"""Wires `ftcli train --resume`: a run's own recipe and what it has done so far to the rest of its training."""
+"""Wires `ftcli train --resume`: a run's own recipe and what it has done so far to the rest of its training.
+
+Owns what to say where a run's images are not found because the run began in another directory.
+
+Owns what may be raised in a run that has begun, epochs and patience, and what follows from it.
+
+Wires reading where a run stands: what its last checkpoint, and the files that follow from it, say of its epochs.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.driving import TrainResult, drive, finished_result, write_best
-from ftcli.commands.elsewhere import naming_where_it_began
 from ftcli.commands.prepare import Preparation, prepare
-from ftcli.commands.raising import (
-    Changes,
-    check_history,
-    foreign_keys,
-    raised_keys,
-    shared_recipe,
-    since_last_epoch,
-    told_of_raise,
+from ftcli.commands.training_run import (
+    Begun,
+    Job,
+    TrainResult,
+    drive,
+    finished_result,
+    make_job,
+    write_best,
 )
-from ftcli.commands.standing import Point
-from ftcli.commands.supervision import Supervision
-from ftcli.commands.training_run import Begun, Job, make_job
+from ftcli.data.class_folders import is_folder
+from ftcli.engine.interrupt import Supervision
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
+from ftcli.evaluation.compare.result import change_text, recipe_changes
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text
+from ftcli.records import EpochRecord
+from ftcli.report.format import count
 from ftcli.runs.directory import RunDirectory, open_run
 from ftcli.runs.environment import read_environment
-from ftcli.runs.files import ensure_json, ensure_text, sweep, write_json, write_text
+from ftcli.runs.files import (
+    damaged,
+    ensure_json,
+    ensure_text,
+    read_text,
+    sweep,
+    write_json,
+    write_text,
+)
 from ftcli.runs.lock import exclusive
 from ftcli.runs.predictions_file import read_predictions
 from ftcli.runs.seeds_directory import SeedsDirectory
+from ftcli.strategies import make_plan
+
+if TYPE_CHECKING:
+    from ftcli.runs.checkpoint import Checkpoint
+    from ftcli.runs.resume_state import ResumeState
 
 
 def resume_run(path: Path, overrides: Sequence[str], *, supervision: Supervision) -> TrainResult:
@@ -203,3 +228,176 @@ def _tell_differences(job: Job, earlier: Mapping[str, Any], now: Mapping[str, An
     ]
     if changed:
         job.progress.notice(f"the rest of the run may differ from an uninterrupted one: {', '.join(changed)}")
+
+
+@contextmanager
+def naming_where_it_began(run: RunDirectory, recipe: Recipe) -> Iterator[None]:
+    """Let the error of a relative `data.root` that is not here, but where the run began, say so.
+
+    A checkpoint that stands alone does not tell where that was, and the error stays as it is.
+    """
+    try:
+        yield
+    except DatasetError as error:
+        root, began = Path(recipe.data.root), _directory(run)
+        if Path(error.where or "") == root and not is_folder(root) and is_folder(began / root):
+            error.hint = f"The run began in another directory; give the command there: cd {shlex.quote(str(began))}"
+        raise
+
+
+def _directory(run: RunDirectory) -> Path:
+    """Return where a run began; here, where it does not tell or what it tells cannot be read."""
+    try:
+        return Path(str(run.facts(run.environment).get("directory", ".")))
+    except RunDirectoryError:
+        return Path()
+
+
+Changes = Mapping[str, Mapping[str, Any]]
+"""What a recipe was and has become, by dotted key: {"a", "b"}."""
+
+
+def shared_recipe(directory: SeedsDirectory, overrides: Sequence[str] = ()) -> Recipe:
+    """Read the recipe of several seeds. Raises RunDirectoryError where it is missing, RecipeError for a damaged one."""
+    if not directory.recipe.is_file():
+        raise damaged(directory.recipe, "is missing")
+    return load_recipe(directory.recipe, overrides)
+
+
+def raised_keys(recipe: Recipe, raised: Recipe) -> Changes:
+    """Return in what `raised` differs. Raises UsageError for all but higher epochs and patience."""
+    changes = _difference(recipe, raised)
+    for key, change in changes.items():
+        before, now = change["a"], change["b"]
+        if not _may_be_raised(key):
+            raise UsageError(
+                f"cannot change in a run that has begun; it is {json.dumps(before)}",
+                where=key,
+                hint="Only epochs and patience may be raised. Train a new run for anything else.",
+            )
+        if before is None or (now is not None and now < before):
+            least = "null, which is never" if before is None else before
+            raise UsageError(
+                f"may be raised, not lowered; it is {least}", where=key, hint="Train a new run for less of it."
+            )
+    return changes
+
+
+def _difference(a: Recipe, b: Recipe) -> Changes:
+    return recipe_changes(*(_with_phases_by_number(recipe.model_dump(mode="json")) for recipe in (a, b)))
+
+
+def _with_phases_by_number(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values with a list of phases as a mapping from their numbers."""
+    strategy = values["strategy"]
+    phases = strategy.get("phases")
+    numbered = {} if phases is None else {"phases": {str(number): phase for number, phase in enumerate(phases)}}
+    return {**values, "strategy": {**strategy, **numbered}}
+
+
+def foreign_keys(trained: Recipe, recipe: Recipe) -> list[str]:
+    """Return the keys that are others in two recipes and may not be raised."""
+    return [key for key in _difference(trained, recipe) if not _may_be_raised(key)]
+
+
+def _may_be_raised(key: str) -> bool:
+    return key.rpartition(".")[2] in {"epochs", "patience"}
+
+
+def since_last_epoch(point: Point, raised: Recipe) -> Changes:
+    """Return in what a recipe differs from that of the last epoch.
+
+    So what was raised is written down by the next resume where a kill kept this one from it.
+    """
+    if point.checkpoint is None:
+        return {}
+    return _difference(recipe_from(point.checkpoint.info.recipe, source=str(point.checkpoint.path)), raised)
+
+
+def check_history(preparation: Preparation, recipe: Recipe, records: Sequence[EpochRecord]) -> None:
+    """Raise UsageError when what was raised changes a phase that is over because another one has begun."""
+    plan = preparation.plan
+    before = make_plan(recipe.strategy, plan.groups, epochs=recipe.total_epochs, patience=recipe.patience)
+    begun = records[-1].phase_index if records else 0
+    if begun >= len(plan.phases):
+        raise RunDirectoryError(
+            f"epoch {len(records)} is of phase {begun + 1}, and the recipe makes {len(plan.phases)}",
+            hint="The files of the run do not belong together.",
+        )
+    for old, new in zip(before.phases[:begun], plan.phases[:begun], strict=True):
+        if (old.epochs, old.lr) != (new.epochs, new.lr):
+            raise UsageError(
+                f"phase {old.name!r} is over, after {old.epochs} epochs; it cannot have {new.epochs}",
+                where="epochs",
+                hint="Raise the epochs of the phase that the run is in, or of a later one.",
+            )
+
+
+def told_of_raise(job: Job, changes: Changes) -> Job:
+    """Tell, now and in the run's notices, that a raised one may not be what its recipe makes."""
+    if not changes or not job.records:
+        return job
+    raised = ", ".join(change_text(key, change) for key, change in changes.items())
+    sentence = (
+        f"raised after epoch {len(job.records)}: {raised}. The rates of the epochs to come are those of the new "
+        "recipe, so the result may differ from that of a run that had it from the start"
+    )
+    job.progress.notice(sentence)
+    return replace(job, notices=(*job.notices, sentence))
+
+
+class Point:
+    """Where a run stands: its last checkpoint and the rest of what is known of that epoch, or neither."""
+
+    def __init__(self, run: RunDirectory, checkpoint: Checkpoint | None, state: ResumeState | None) -> None:
+        self.checkpoint, self.state = checkpoint, state
+        self.records = () if state is None else (*_earlier(run, state.record.epoch - 1), state.record)
+
+    @classmethod
+    def read(cls, run: RunDirectory) -> Point:
+        """Read a run. Raises CheckpointError or RunDirectoryError, naming the file that is missing or damaged."""
+        from ftcli.runs.checkpoint import load_checkpoint
+        from ftcli.runs.resume_state import load_state
+
+        if not run.last.exists():
+            _check_no_epoch(run)
+            return cls(run, None, None)
+        checkpoint = load_checkpoint(run.last)
+        return cls(run, checkpoint, load_state(run, checkpoint.info.epoch))
+
+
+def _check_no_epoch(run: RunDirectory) -> None:
+    """Raise RunDirectoryError where the last checkpoint is gone rather than not yet written.
+
+    A kill leaves nothing but the state of epoch 1 without it: all else of an epoch is written after it.
+    """
+    trace = _trace_of_epochs(run)
+    if trace is not None:
+        raise RunDirectoryError(
+            f"is missing, though {trace}",
+            where=str(run.last),
+            hint="Without it the run cannot go on, and nothing was touched: restore it from a copy, or train a new run "
+            "with the recipe.yaml of this one.",
+        )
+
+
+def _trace_of_epochs(run: RunDirectory) -> str | None:
+    """Return what says that an epoch was finished, as part of a sentence."""
+    text = read_text(run.metrics) if run.metrics.exists() else ""
+    if text:
+        return f"metrics.jsonl has {count(len(text.splitlines()), 'epoch')}"
+    later = (path for path in run.checkpoints.glob("resume.*") if re.search(r"\.(?!1\.)\d+\.safetensors$", path.name))
+    there = [path for path in (run.best, run.predictions("val"), run.summary, *later) if path.exists()]
+    return f"{there[0].relative_to(run.path).as_posix()} is there" if there else None
+
+
+def _earlier(run: RunDirectory, epochs: int) -> tuple[EpochRecord, ...]:
+    """Return the records of the epochs before the last one; what follows them in the file does not count."""
+    records = tuple(islice(run.records(), epochs)) if epochs else ()
+    if [record.epoch for record in records] != list(range(1, epochs + 1)):
+        raise RunDirectoryError(
+            f"does not hold epochs 1 to {epochs}, one a line, though the last checkpoint is of epoch {epochs + 1}",
+            where=str(run.metrics),
+            hint="The file was cut or edited, so the run cannot be resumed.",
+        )
+    return records

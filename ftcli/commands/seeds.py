@@ -8,24 +8,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ftcli.commands.driving import TrainResult, resume_hint
 from ftcli.commands.prepare import Preparation, prepare, refuse_among_images
-from ftcli.commands.raising import raised_keys, shared_recipe
-from ftcli.commands.resume import check_raised, resume_run, resume_with
-from ftcli.commands.supervision import Supervision
+from ftcli.commands.resume import check_raised, raised_keys, resume_run, resume_with, shared_recipe
 from ftcli.commands.train import begin, get_ready, train_recipe
-from ftcli.commands.training_run import RunPlace, place_of
+from ftcli.commands.training_run import RunPlace, TrainResult, place_of, resume_hint
+from ftcli.engine.interrupt import Supervision
 from ftcli.errors import FtcliError
 from ftcli.evaluation.compare.replicates import Spread, seed_spread
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import SCHEMA, Gate
-from ftcli.runs.create import check_made
+from ftcli.runs.create import check_made, put_back
 from ftcli.runs.directory import RunDirectory, open_run
 from ftcli.runs.lock import Held, exclusive
 from ftcli.runs.predictions_file import read_predictions
 from ftcli.runs.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds
-from ftcli.runs.staging import put_back
 from ftcli.tracking.trackers import check_installed
 
 

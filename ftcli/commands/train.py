@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
-from ftcli.commands.driving import TrainResult, drive
 from ftcli.commands.prepare import Preparation, prepare, refuse_among_images
-from ftcli.commands.supervision import Supervision
-from ftcli.commands.training_run import Job, RunPlace, create_directory, make_job, place_of
+from ftcli.commands.training_run import Job, RunPlace, TrainResult, create_directory, drive, make_job, place_of
+from ftcli.engine.interrupt import Supervision
 from ftcli.recipe.keys import Recipe
 from ftcli.runs.create import check_free, check_made
 from ftcli.runs.directory import RunDirectory

@@ -7,10 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftcli.data.class_folders import ClassFolders, Reading, Sample, label_samples, read_class_folders, training_classes
-from ftcli.data.grouping import refuse_ungrouped
-from ftcli.data.scanning import list_folder, unreadable
-from ftcli.data.val_split import cut_val
+from ftcli.data.class_folders import (
+    ClassFolders,
+    Reading,
+    Sample,
+    label_samples,
+    list_folder,
+    read_class_folders,
+    training_classes,
+    unreadable,
+)
+from ftcli.data.val_split import cut_val, refuse_ungrouped
 from ftcli.errors import DatasetError
 from ftcli.recipe.keys import DEFAULT_VAL_FRACTION
 

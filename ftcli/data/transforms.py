@@ -1,4 +1,7 @@
-"""Owns what lies between a decoded RGB image and the network: resizing, augmentation, normalisation."""
+"""Owns what lies between a decoded RGB image and the network: resizing, augmentation, normalisation.
+
+Owns which random version of an image an epoch sees: fixed views that repeat, or a fresh one every time.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from ftcli.records import InputSpec
+from ftcli.rng import stable_seed
 
 Augment = Literal["none", "standard", "strong"]
 
@@ -154,3 +158,33 @@ def _to_tensor(image: Image.Image) -> Tensor:
 
 def _pillow_filter(spec: InputSpec) -> Image.Resampling:
     return Image.Resampling[spec.interpolation.upper()]
+
+
+@dataclass(frozen=True)
+class FixedViews:
+    """`count` versions of each image; epoch e uses view e mod `count`, whatever the run and its seed."""
+
+    count: int
+
+    def seed_of(self, sha256: str, *, epoch: int) -> int:
+        """Return the seed of the draw that an epoch uses of an image."""
+        return view_seed(sha256, view=epoch % self.count)
+
+
+@dataclass(frozen=True)
+class FreshViews:
+    """A new version of each image in every epoch, from the run's seed."""
+
+    seed: int
+
+    def seed_of(self, sha256: str, *, epoch: int) -> int:
+        """Return the seed of the draw that an epoch uses of an image."""
+        return stable_seed("fresh view", self.seed, epoch, sha256)
+
+
+Views = FixedViews | FreshViews
+
+
+def view_seed(sha256: str, *, view: int) -> int:
+    """Return the seed of one fixed view of the image with this content."""
+    return stable_seed("fixed view", sha256, view)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.cache.features import Features
+from ftcli.cache.collection import Features
 from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
 from ftcli.data.checks.look_alikes import Sight

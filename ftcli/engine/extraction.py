@@ -1,4 +1,9 @@
-"""Owns computing features once: what the frozen prefix makes of the views of images, kept in the cache."""
+"""Owns computing features once: what the frozen prefix makes of the views of images, kept in the cache.
+
+Owns the stored features of a run's images: the prefix that makes them, what is stored, and computing the rest.
+
+Owns what all phases of a run share: the network, the images of each split, their preprocessing, and who hears.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Protocol
@@ -14,11 +20,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ftcli.cache.collection import Collection
-from ftcli.data.streams import Batch, Key
-from ftcli.data.views import view_seed
+from ftcli.cache.collection import Collection, Features
+from ftcli.cache.key import CacheError, HalfPrecisionError, cache_directory
+from ftcli.cache.shard import encode
+from ftcli.cache.store import FeatureStore
+from ftcli.data.loader import Batch, Images, Key, load_views
+from ftcli.data.transforms import Transform, view_seed
+from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
+from ftcli.engine.sources import to_input
+from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut
+from ftcli.model.prefix.fast import FastPrefix
 from ftcli.plan import Phase
 from ftcli.recipe.keys import DataSection
 
@@ -43,7 +56,7 @@ class Prefix(Protocol):
 
 
 _VERSIONS = ("torch", "torchvision", "timm", "pillow")
-_CODE = ("ftcli.data.decoding", "ftcli.data.transforms", "ftcli.data.views", "ftcli.model.prefix.fast", __name__)
+_CODE = ("ftcli.data.decoding", "ftcli.data.transforms", "ftcli.data.transforms", "ftcli.model.prefix.fast", __name__)
 
 
 @dataclass(frozen=True)
@@ -170,3 +183,119 @@ def _missing(collection: Collection, wanted: Wanted) -> list[tuple[int, tuple[in
     for position in collection.missing(wanted.names):
         of_image.setdefault(position // views, []).append(wanted.views[position % views])
     return [(index, tuple(missing)) for index, missing in of_image.items()]
+
+
+class StoringPrefix:
+    """The frozen part of a cut from uint8 images to features as they are stored, in the memory of the CPU.
+
+    Raises HalfPrecisionError when a value does not fit into `dtype`.
+    """
+
+    def __init__(self, forward: FastPrefix, setting: Setting, *, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.forward = forward
+        self._setting = setting
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return what crosses the cut for images (N, 3, S, S)."""
+        return self._encoded(images, self.dtype)
+
+    def widening(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the same; where a value does not fit, those of this batch are float32.
+
+        It remembers nothing of other batches, so that a resumed run sees what an uninterrupted one saw.
+        """
+        try:
+            return self._encoded(images, self.dtype)
+        except HalfPrecisionError:
+            return self._encoded(images, torch.float32)
+
+    def in_blocks(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the same as it would be stored, to the last bit, since as many images pass together."""
+        parts = [[each[:rows] for each in self.widening(block)] for block, rows in blocks([images])]
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def _encoded(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        with self._setting.compute.autocast():
+            features = self.forward(to_input(images, self._setting.network, self._setting.compute))
+            return tuple(encode(feature, dtype).cpu() for feature in features)
+
+
+class Storage:
+    """The stored features of a run's images, open until `opened` is closed; `tell` hears why there are none."""
+
+    def __init__(self, setting: Setting, opened: ExitStack, *, tell: Callable[[str], None]) -> None:
+        self._setting = setting
+        self._opened = opened
+        self._tell = tell
+
+    def features(
+        self, cut: Cut, prefix: StoringPrefix, images: Images, views: tuple[int, ...], how: Preprocessing
+    ) -> Features | None:
+        """Return the features of views of images, computing what is missing; None, having said why, without a cache."""
+        if self._setting.section.cache == "off":
+            return None
+        wanted = Wanted(images.sha256s, views)
+        try:
+            try:
+                return self._stored(cut, prefix, images, wanted, how)
+            except HalfPrecisionError:
+                prefix.dtype = torch.float32
+                return self._stored(cut, prefix, images, wanted, how)
+        except CacheError as error:
+            self._tell(f"features are computed in every epoch, since the cache cannot keep them: {error}")
+            return None
+
+    def _stored(self, cut: Cut, prefix: StoringPrefix, images: Images, wanted: Wanted, how: Preprocessing) -> Features:
+        setting = self._setting
+        description = describe(cut, how.name, dtype=prefix.dtype, compute=setting.compute)
+        store = FeatureStore(cache_directory())
+        collection = self._opened.enter_context(store.collection(description))
+        missing = len(collection.missing(wanted.names))
+        shortage = store.would_fit(missing * row_bytes(cut, prefix.dtype)) if missing else None
+        if shortage is not None:
+            raise CacheError(shortage)
+        fill(
+            collection,
+            wanted,
+            load=lambda jobs: load(images, how, jobs, workers=setting.workers(len(jobs))),
+            prefix=prefix,
+            on_rows=setting.listeners.rows,
+        )
+        return collection.open(wanted.names)
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of what happens: sentences, and (views done, views to do) while features are computed."""
+
+    notice: Callable[[str], None]
+    rows: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all phases of a run share."""
+
+    network: Network
+    section: DataSection
+    seed: int
+    compute: Compute
+    listeners: Listeners
+
+    def workers(self, images: int) -> int:
+        """Return how many processes decode so many images."""
+        return default_workers(images) if self.section.workers == "auto" else self.section.workers
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """A transform and what the cache calls it."""
+
+    transform: Transform
+    name: str
+
+
+def load(images: Images, how: Preprocessing, jobs: Sequence[Key], *, workers: int) -> Iterator[Batch]:
+    """Yield the views of images that `jobs` name, preprocessed, in batches."""
+    return load_views(images, jobs, transform=how.transform, batch_size=EXTRACTION_BATCH, workers=workers)

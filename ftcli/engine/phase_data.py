@@ -8,19 +8,21 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from ftcli.data.loader import Images
-from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices
-from ftcli.data.transforms import evaluation_transform, training_transform
-from ftcli.data.views import FixedViews, FreshViews, Views
+from ftcli.data.loader import EvaluationLoader, Images, TrainingLoader, batch_indices
+from ftcli.data.transforms import FixedViews, FreshViews, Views, evaluation_transform, training_transform
 from ftcli.engine.extraction import (
     STORED_DTYPE,
     VAL_STORED_DTYPE,
+    Preprocessing,
+    Setting,
+    Storage,
+    StoringPrefix,
     epochs_shown,
     fixed_views,
+    load,
     views_of_epochs,
 )
 from ftcli.engine.probe import cannot_probe
-from ftcli.engine.setting import Preprocessing, Setting, load
 from ftcli.engine.sources import (
     Batches,
     CutLogits,
@@ -31,7 +33,6 @@ from ftcli.engine.sources import (
     WholeLogits,
     to_input,
 )
-from ftcli.engine.storing import Storage, StoringPrefix
 from ftcli.model.prefix.cut import Cut, cut_network
 from ftcli.model.prefix.fast import fast_prefix
 from ftcli.plan import Phase

@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ftcli.cache.encoding import decode
-from ftcli.cache.features import Features
-from ftcli.data.loader import Images
-from ftcli.data.loading import Batch, EvaluationLoader, TrainingLoader, batch_indices
-from ftcli.data.transforms import evaluation_transform, normalise
-from ftcli.data.views import Views
+from ftcli.cache.collection import Features
+from ftcli.cache.shard import decode
+from ftcli.data.loader import Batch, EvaluationLoader, Images, TrainingLoader, batch_indices
+from ftcli.data.transforms import Views, evaluation_transform, normalise
 from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
 from ftcli.engine.inference import score_batches

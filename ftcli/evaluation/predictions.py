@@ -1,8 +1,12 @@
-"""Owns predictions: the scored images of one run, which every metric and comparison is computed from."""
+"""Owns predictions: the scored images of one run, which every metric and comparison is computed from.
+
+Owns how many of the images that are scored a network has met before, which makes its figures too good.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +64,21 @@ class Predictions:
         """The probabilities (N, C) with rounding taken out: rows sum to 1 as exactly as float64 can."""
         sums: NDArray[np.float64] = self.probabilities.sum(axis=1, keepdims=True)
         return self.probabilities / sums
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How many of `images` the network was trained on, and how many chose its best epoch; None where nobody knows."""
+
+    images: int
+    trained_on: int | None
+    chose_epoch: int | None
+
+    def to_json(self) -> dict[str, int | None]:
+        """Return the counts as plain data."""
+        return {name: count for name, count in asdict(self).items() if name != "images"}
+
+
+def count_among(known: Collection[str] | None, sha256: Sequence[str]) -> int | None:
+    """Return how many images have a content that is known; None where none is listed."""
+    return None if known is None else sum(each in known for each in sha256)

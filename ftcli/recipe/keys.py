@@ -20,6 +20,7 @@ from pydantic import (
 
 from ftcli.recipe.types import (
     Betas,
+    Expectations,
     Fraction,
     GroupCount,
     GroupPattern,
@@ -33,7 +34,6 @@ from ftcli.recipe.types import (
     WeightDecay,
     Workers,
 )
-from ftcli.recipe_expect import Expectations
 
 DEFAULT_VAL_FRACTION = 0.2
 """The share of train held out for validation where the dataset has no val split and the recipe names none."""

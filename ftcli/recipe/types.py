@@ -1,12 +1,25 @@
-"""Owns the types of the recipe's values: rates, shares, counts, and values that are a number or a word."""
+"""Owns the types of the recipe's values: rates, shares, counts, and values that are a number or a word.
+
+Owns expectations as a recipe writes them: the names that may stand under `expect`, and conditions on them.
+"""
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -52,3 +65,83 @@ def _finds_groups(text: str) -> str:
 
 
 GroupPattern = Annotated[str, AfterValidator(_finds_groups)]
+
+
+Anywhere = Literal[
+    "accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "worst_class_recall"
+]
+OnVal = Literal[
+    "val_accuracy",
+    "val_top5_accuracy",
+    "val_balanced_accuracy",
+    "val_macro_f1",
+    "val_log_loss",
+    "val_ece",
+    "val_worst_class_recall",
+]
+OnTest = Literal[
+    "test_accuracy",
+    "test_top5_accuracy",
+    "test_balanced_accuracy",
+    "test_macro_f1",
+    "test_log_loss",
+    "test_ece",
+    "test_worst_class_recall",
+]
+ExpectedName = Literal[Anywhere, OnVal, OnTest]
+
+_CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)\s*")
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A bound on a metric."""
+
+    sign: str
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a value meets it."""
+        return _OPERATORS[self.sign](value, self.bound)
+
+
+def parse_condition(text: str) -> Condition:
+    """Read a condition such as `>= 0.9`. Raises ValueError for what is none."""
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise ValueError(f'must be a comparison with a number, in quotes, such as ">= 0.9", not {text!r}')
+    return Condition(found[1], float(found[2]))
+
+
+def _condition(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f'must be a comparison, in quotes, such as ">= {value}", not {value!r}')  # noqa: TRY004 - pydantic's
+    parse_condition(value)
+    return value
+
+
+def _can_hold(expect: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse conditions that no model can meet, such as per cent where shares are meant, each at its own key."""
+    impossible = []
+    for name, text in expect.items():
+        condition = parse_condition(text)
+        reachable = [0.0, float("inf") if name.endswith("log_loss") else 1.0]
+        if not any(condition.holds(value) for value in reachable):
+            unit = "0 upwards" if name.endswith("log_loss") else "0 to 1"
+            error = PydanticCustomError(
+                "value_error", "{error}", {"error": f"{text!r} can never hold; it goes from {unit}"}
+            )
+            impossible.append(InitErrorDetails(type=error, loc=(name,), input=text))
+    if impossible:
+        raise ValidationError.from_exception_data("expect", impossible)
+    return expect
+
+
+ConditionText = Annotated[str, BeforeValidator(_condition)]
+Expectations = Annotated[Mapping[ExpectedName, ConditionText], AfterValidator(_can_hold)]

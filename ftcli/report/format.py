@@ -1,17 +1,29 @@
-"""Owns plain text for a screen or a log: tables that fit a width, prose, counts and safe names."""
+"""Owns plain text for a screen or a log: tables that fit a width, prose, counts and safe names.
+
+Owns how figures and settings read, wherever they are shown: names of metrics, shares, differences, p-values.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
+import shlex
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ftcli.evaluation.compare.differences import Difference
+from ftcli.evaluation.compare.result import Contrast, Pending
+from ftcli.evaluation.metrics import ClassMetrics, Evaluation
+from ftcli.evaluation.ranking import AVERAGE_PRECISION, QUICK_CELLS, ROC_AUC
+from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
 
 # Control characters, those that turn the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -68,3 +80,122 @@ def count(number: int, one: str, several: str | None = None) -> str:
 def printable(name: str) -> str:
     """Return a name with control characters, turns of direction and undecodable bytes shown as escapes."""
     return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), name)
+
+
+VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
+
+NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_precision"})
+"""Metrics that do not stand beside accuracy on one axis."""
+
+_NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
+
+_MEANS_OVER_CLASSES = ("macro_f1", "balanced_accuracy", ROC_AUC, AVERAGE_PRECISION)
+_VERY_LARGE = 1e5
+_ABSENT = 5
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name in words, saying which ones are better when they are lower."""
+    words = metric_words(name)
+    return f"{words} (lower is better)" if name in LOWER_IS_BETTER else words
+
+
+def figure(name: str, value: float) -> str:
+    """Return a metric's value: a percentage, or a plain number for what is no share."""
+    return plain(value, 3) if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+
+
+def plain(value: float, digits: int) -> str:
+    """Return a number that may be anything, such as a loss: with a power of ten where it is very large."""
+    return f"{value:.{digits}f}" if abs(value) < _VERY_LARGE else f"{value:.{digits}e}"
+
+
+def interval_text(name: str, interval: Interval) -> str:
+    """Return the ends of a metric's interval."""
+    return f"{figure(name, interval.low)} to {figure(name, interval.high)}"
+
+
+def signed(name: str, value: float) -> str:
+    """Return a difference of a metric: points, or a plain number for what is no share."""
+    return f"{value:+.3f}" if name in _NOT_A_SHARE else f"{100 * value:+.1f}"
+
+
+def share(value: float | None) -> str:
+    """Return a share as a percentage; a dash where it is undefined."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def setting(value: Any) -> str:
+    """Return a value of a recipe on one line."""
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def gates_met(summary: RunSummary | None) -> str:
+    """Return how many of a run's expectations hold; a dash where none was judged."""
+    if summary is None or not summary.gates:
+        return "-"
+    return f"{sum(gate.holds for gate in summary.gates)} of {len(summary.gates)}"
+
+
+def unchecked_text(names: Sequence[str]) -> str:
+    """Return which expectations speak of other images than those that were scored."""
+    return f"Not checked, since these images are another split: {', '.join(names)}." if names else ""
+
+
+def ranking_text(evaluation: Evaluation) -> str:
+    """Return what ROC-AUC and average precision are, or why they are not there."""
+    if ROC_AUC in evaluation.metrics:
+        return "ROC-AUC and average precision are means over the classes, each of them against the rest."
+    if evaluation.images * len(evaluation.classes) > QUICK_CELLS:
+        return "ROC-AUC of so many images and classes takes a while; ftcli eval computes it."
+    return ""
+
+
+def absent_text(evaluation: Evaluation) -> str:
+    """Return which classes none of the scored images belongs to, and what the means over classes then leave out."""
+    absent = [printable(each.name) for each in evaluation.per_class if not each.images]
+    if not absent:
+        return ""
+    named = ", ".join(absent[:_ABSENT]) + (f" and {len(absent) - _ABSENT} more" if len(absent) > _ABSENT else "")
+    left = len(evaluation.classes) - len(absent)
+    rest = "the other class alone" if left == 1 else f"the other {left} classes"
+    means = [metric_name(name) for name in _MEANS_OVER_CLASSES if name in evaluation.metrics]
+    return f"No scored image is of {named}: {', '.join(means[:-1])} and {means[-1]} are means over {rest}."
+
+
+def pending_text(pending: Pending) -> str:
+    """Return what to know of runs that are compared before their end, and how to get there."""
+    early, awaited = pending.unfinished, pending.awaited
+    sentences = []
+    if early:
+        have, their = ("has", "its") if len(early) == 1 else ("have", "their")
+        sentences.append(f"{', '.join(early)} {have} not finished: {their} figures are those of {their} epochs so far.")
+    if awaited:
+        have, are = ("has", "is") if len(awaited) == 1 else ("have", "are")
+        sentences.append(f"{', '.join(awaited)} {have} no figures yet and {are} left out.")
+    them = "it" if len(early) + len(awaited) == 1 else "them"
+    return f"{' '.join(sentences)} Finish {them}: ftcli train --resume {shlex.quote(pending.resume)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def difference_cells(name: str, found: Difference | Contrast) -> tuple[str, str, str, str]:
+    """Return a metric of two sides as cells of a table: A, B, B minus A and its 95 % interval."""
+    low, high = signed(name, found.low), signed(name, found.high)
+    return figure(name, found.a), figure(name, found.b), signed(name, found.difference), f"{low} to {high}"
+
+
+def class_cells(found: ClassMetrics) -> tuple[str, ...]:
+    """Return how one class does as cells of a table: images, precision, recall, its 95 % interval and F1."""
+    return (
+        str(found.images),
+        share(found.precision.value if found.precision else None),
+        share(found.recall.value if found.recall else None),
+        interval_text("recall", found.recall) if found.recall else "-",
+        share(found.f1),
+    )

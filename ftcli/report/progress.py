@@ -1,18 +1,22 @@
-"""Owns what a training run shows while it lasts: a live bar on a terminal, else one line per epoch, on stderr."""
+"""Owns what a training run shows while it lasts: a live bar on a terminal, else one line per epoch, on stderr.
+
+Owns the console for progress, which never stops what it tells of.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord
-from ftcli.report.format import printable
-from ftcli.report.wording import plain
+from ftcli.report.format import plain, printable
+from ftcli.report.streams import let_go
 
 
 class QuietProgress:
@@ -164,3 +168,22 @@ def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:
     if quiet:
         return QuietProgress(console)
     return LiveProgress(console) if console.is_terminal else LineProgress(console)
+
+
+class Screen(Console):
+    """A console that falls silent once what it says cannot be written: its reader has gone, or its disk is full."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, if that is still possible."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self._fall_silent()
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader; rich would leave the program."""
+        self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        self.quiet = True
+        let_go(self.file)

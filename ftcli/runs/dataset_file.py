@@ -13,7 +13,7 @@ from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.records import SCHEMA
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.reading import damaged, read_json, read_text
+from ftcli.runs.files import damaged, read_json, read_text
 
 _HASH_LINE = re.compile(r"\\?[0-9a-f]{64}  .")
 

@@ -13,8 +13,17 @@ from typing import Any
 from ftcli.errors import RunDirectoryError
 from ftcli.recipe.yaml12 import load_yaml
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.runs.files import append_line, ensure_text, write_json
-from ftcli.runs.reading import check_hashes, damaged, hashes_of, json_hash, read_json, read_text
+from ftcli.runs.files import (
+    append_line,
+    check_hashes,
+    damaged,
+    ensure_text,
+    hashes_of,
+    json_hash,
+    read_json,
+    read_text,
+    write_json,
+)
 
 SEEDS_SUMMARY = "seeds.json"
 """The file by which the directory of several seeds is known."""

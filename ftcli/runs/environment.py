@@ -13,7 +13,7 @@ from typing import Any
 
 from ftcli.records import SCHEMA
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.reading import damaged, read_json
+from ftcli.runs.files import damaged, read_json
 
 _PACKAGES = ("ftcli", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
 

@@ -16,8 +16,8 @@ from ftcli.records import EpochRecord, RunSummary
 from ftcli.runs.dataset_file import read_dataset_json, read_findings, read_skipped
 from ftcli.runs.directory import RunDirectory, open_run
 from ftcli.runs.environment import read_environment
+from ftcli.runs.files import damaged, read_json
 from ftcli.runs.predictions_file import read_predictions
-from ftcli.runs.reading import damaged, read_json
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ftcli.errors import CheckpointError
 from ftcli.records import EpochRecord, checked
+from ftcli.runs.checkpoint import damaged_description, load_tensors, save_tensors
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.tensor_file import damaged_description, load_tensors, save_tensors
 
 _OPTIMIZER = "optimizer/"
 _PROBABILITIES = "val_probabilities"

@@ -11,12 +11,10 @@ from typing import Any
 
 from ftcli.errors import RunDirectoryError
 from ftcli.records import SCHEMA
-from ftcli.runs.create import check_parents, exists_already, make_whole, write_files
+from ftcli.runs.create import check_parents, exists_already, make_whole, put_back, write_files
 from ftcli.runs.directory import SEEDS_SUMMARY, RunDirectory
-from ftcli.runs.files import write_json, write_text
+from ftcli.runs.files import damaged, read_json, write_json, write_text
 from ftcli.runs.lock import exclusive
-from ftcli.runs.reading import damaged, read_json
-from ftcli.runs.staging import put_back
 
 _NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftcli.errors import UsageError
 from ftcli.records import SCHEMA, EpochRecord, RunSummary
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.files import write_json
-from ftcli.runs.reading import read_json
+from ftcli.runs.files import read_json, write_json
 from ftcli.runs.seeds_directory import holds_seeds
 from ftcli.tracking.figures import EPOCH_MARK, best_figures, epoch_figures, flat_recipe
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.reading import read_text
+from ftcli.runs.files import read_text
 from ftcli.tracking.figures import EPOCH_MARK, best_figures, epoch_figures, flat_recipe
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from ftcli.cache.collection import Collection
-from ftcli.cache.encoding import decode, encode
-from ftcli.cache.errors import CacheError, HalfPrecisionError
-from ftcli.cache.key import collection_key
+from ftcli.cache.key import CacheError, HalfPrecisionError, collection_key
+from ftcli.cache.shard import decode, encode
 from ftcli.cache.store import FeatureStore
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from ftcli.cache import leases
+from ftcli.cache import space as leases
 from ftcli.cache import space as room
-from ftcli.cache.errors import CacheError
+from ftcli.cache.key import CacheError
 from ftcli.cache.store import FeatureStore
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ftcli.cache import space as room
-from ftcli.cache.errors import CacheError
-from ftcli.cache.key import cache_directory
+from ftcli.cache.key import CacheError, cache_directory
 from ftcli.cache.store import FeatureStore
 
 ENTRY_BYTES = 3 * (16 + 6) * 4

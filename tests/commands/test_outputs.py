@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from helpers.support import MakeRun
 
+from ftcli.commands.outputs import check_output, make_folder
 from ftcli.errors import UsageError
-from ftcli.runs.outputs import check_output, make_folder
 
 
 @pytest.fixture

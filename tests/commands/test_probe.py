@@ -14,7 +14,7 @@ from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
-from ftcli.engine import strengths
+from ftcli.engine import probe as strengths
 from ftcli.recipe.keys import VOID_WITH_LBFGS
 from ftcli.recipe.loading import load_recipe
 from ftcli.runs.directory import RunDirectory

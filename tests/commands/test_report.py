@@ -53,7 +53,7 @@ def test_a_page_holds_the_roc_auc_that_eval_prints(ftcli: Ftcli, recipe: Path) -
 def test_a_page_leaves_what_takes_long_to_eval_and_says_so(
     ftcli: Ftcli, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("ftcli.evaluation.ranking", "ftcli.report.wording"):
+    for module in ("ftcli.evaluation.ranking", "ftcli.report.format"):
         monkeypatch.setattr(f"{module}.QUICK_CELLS", 79)  # 40 images of 2 classes are 80
     run = make_run("a")
     ftcli("report", run)
@@ -180,7 +180,7 @@ def test_reports_never_import_torch(make_run: MakeRun) -> None:
 
 def test_training_does_not_wait_for_what_only_pages_need() -> None:
     code = (
-        "import sys, ftcli.cli.training, ftcli.commands.driving, ftcli.commands.report\n"
+        "import sys, ftcli.cli.training, ftcli.commands.training_run, ftcli.commands.report\n"
         "assert not {'jinja2', 'markupsafe', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

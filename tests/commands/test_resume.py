@@ -12,7 +12,7 @@ from filelock import FileLock
 from helpers.same_runs import assert_same_runs
 from helpers.support import Ftcli
 
-from ftcli.commands.supervision import Clock
+from ftcli.engine.interrupt import Clock
 from ftcli.errors import StoppedAtOnce
 from ftcli.report.progress import LineProgress
 from ftcli.runs.checkpoint import load_checkpoint

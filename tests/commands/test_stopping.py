@@ -115,7 +115,7 @@ def test_an_epoch_whose_weights_are_written_is_said_to_be_kept(
         raise StoppedAtOnce(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftcli.commands.driving.write_best", stopped)
+        patch.setattr("ftcli.commands.training_run.write_best", stopped)
         err = ftcli("train", recipe, "--name", "a", code=130).err
     assert "stopped at once by SIGINT; epochs 1 to 1 are kept\n" in err
     resumed = ftcli("train", "--resume", "runs/a")

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ftcli.data import scanning
-from ftcli.data.scanning import walk
+from ftcli.data import class_folders as scanning
+from ftcli.data.class_folders import walk
 from ftcli.errors import DatasetError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ftcli.data.dataset import open_dataset
-from ftcli.data.grouping import groups_in_several_splits, refuse_groups_in_several_splits
+from ftcli.data.val_split import groups_in_several_splits, refuse_groups_in_several_splits
 from ftcli.errors import DatasetError
 
 PATIENT = "^(p[0-9]+)_"

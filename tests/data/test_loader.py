@@ -12,10 +12,8 @@ import torch
 from ftcli.data import workers as cores
 from ftcli.data.decoding import decode
 from ftcli.data.inspection import hash_images
-from ftcli.data.loader import Images
-from ftcli.data.loading import EvaluationLoader, TrainingLoader, batch_indices, default_workers, load_views
-from ftcli.data.transforms import draw, evaluation_transform, training_transform
-from ftcli.data.views import FixedViews, FreshViews, view_seed
+from ftcli.data.loader import EvaluationLoader, Images, TrainingLoader, batch_indices, default_workers, load_views
+from ftcli.data.transforms import FixedViews, FreshViews, draw, evaluation_transform, training_transform, view_seed
 from ftcli.errors import ImageError
 from ftcli.records import InputSpec
 
@@ -228,7 +226,7 @@ from pathlib import Path
 from ftcli.data.class_folders import Sample
 from ftcli.data.loader import Images
 from ftcli.data.inspection import hash_images
-from ftcli.data.loading import EvaluationLoader
+from ftcli.data.loader import EvaluationLoader
 from ftcli.data.transforms import evaluation_transform
 from ftcli.records import InputSpec
 spec = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -6,8 +6,7 @@ from pathlib import Path
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
-from ftcli.data.class_folders import ClassFolders
-from ftcli.data.scanning import Tree
+from ftcli.data.class_folders import ClassFolders, Tree
 from ftcli.data.val_split import cut_val
 from ftcli.errors import DatasetError
 

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from ftcli.engine import allocator
+from ftcli.engine import device as allocator
 
 ON_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 FAULTS = """
 import os, resource, threading, torch
-from ftcli.engine.allocator import tune_allocator
+from ftcli.engine.device import tune_allocator
 def work(times):
     for _ in range(times):
         torch.ones(16 << 20)  # 64 MiB

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ftcli.data.loading import Batch
+from ftcli.data.loader import Batch
 from ftcli.engine.device import Compute
 from ftcli.engine.loop import Epoch, Start, Training, run_phase
 from ftcli.errors import NonFiniteLossError

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from ftcli.engine.strengths import ENOUGH_WORSE, STRENGTHS, Examples, fit_head, make_folds
+from ftcli.engine.probe import ENOUGH_WORSE, STRENGTHS, Examples, fit_head, make_folds
 from ftcli.errors import DatasetError
 from ftcli.records import ProbeRecord
 

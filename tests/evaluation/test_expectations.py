@@ -1,6 +1,6 @@
 import pytest
 
-from ftcli.evaluation.expectations import check_expectations, unchecked
+from ftcli.evaluation.gates import check_expectations, unchecked
 from ftcli.evaluation.metrics import evaluate
 
 

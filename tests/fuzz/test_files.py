@@ -18,8 +18,8 @@ from ftcli.model.weights import read_weights
 from ftcli.records import EpochRecord, InputSpec, ProbeRecord, StrengthTrial
 from ftcli.runs.checkpoint import Checkpoint, CheckpointInfo, is_checkpoint, load_checkpoint, save_checkpoint
 from ftcli.runs.directory import RunDirectory
+from ftcli.runs.files import read_json
 from ftcli.runs.predictions_file import read_predictions, write_predictions
-from ftcli.runs.reading import read_json
 from ftcli.runs.resume_state import ResumeState, load_state, save_state
 
 SEEDS = st.integers(0, 2**32)

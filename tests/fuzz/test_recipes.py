@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ftcli.errors import FtcliError, Problem, RecipeError
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_text
-from ftcli.recipe_keys import keys_by_home
+from ftcli.recipe.problems import keys_by_home
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
 KEYS = sorted(keys_by_home())

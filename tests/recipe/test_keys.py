@@ -6,7 +6,7 @@ import pytest
 from ftcli.errors import RecipeError, UsageError
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text
-from ftcli.recipe_keys import keys_by_home, sections_of
+from ftcli.recipe.problems import keys_by_home, sections_of
 
 GOOD = """
 data:

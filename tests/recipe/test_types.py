@@ -5,7 +5,7 @@ import pytest
 from helpers.support import Ftcli
 
 from ftcli.recipe.loading import load_recipe, recipe_text
-from ftcli.recipe_expect import Condition, ExpectedName, parse_condition
+from ftcli.recipe.types import Condition, ExpectedName, parse_condition
 from ftcli.records import METRIC_NAMES
 
 

@@ -10,8 +10,14 @@ from safetensors.torch import save_file
 
 from ftcli.errors import CheckpointError
 from ftcli.records import InputSpec
-from ftcli.runs.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from ftcli.runs.tensor_file import _checksum, load_tensors, save_tensors
+from ftcli.runs.checkpoint import (
+    CheckpointInfo,
+    _checksum,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 
 SPEC = InputSpec(32, 36, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 INFO = CheckpointInfo("resnet18", ("a", "b\udcff"), SPEC, {"data": {"root": "x"}}, 3, {"loss": 0.5})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ftcli.runs.staging import exchange, put_back, staged, sweep_places
+from ftcli.runs.create import exchange, put_back, staged, sweep_places
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 import json
 from pathlib import Path
 
-from ftcli.runs.files import write_json
-from ftcli.runs.reading import read_json
+from ftcli.runs.files import read_json, write_json
 
 
 def test_json_of_names_that_are_no_text_is_utf_8_for_any_reader_and_read_back(tmp_path: Path) -> None:

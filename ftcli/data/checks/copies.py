@@ -1,10 +1,21 @@
-"""Owns exact copies: images of one content within a split, in several splits, or under several labels."""
+"""Owns exact copies: images of one content within a split, in several splits, or under several labels.
+
+Owns images of two splits whose pixels are alike: resized, re-encoded or mirrored copies.
+
+A perceptual hash of 256 bits (pHash: the signs of the low frequencies of 64 x 64 grey pixels) tells how far two images
+are apart. On ants and bees, unrelated photos differ in 90 bits or more, over all 78,606 pairs, and re-encoded, halved,
+grey, brightened or mirrored copies in 30 or less.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from ftcli.data.checks.findings import Case, Finding, Level, counted
 from ftcli.data.dataset import Dataset, Sample
@@ -103,3 +114,93 @@ def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
             "Remove the copies.",
             cases,
         )
+
+
+BITS = 256
+LIMIT_BITS = 40
+"""Images whose hashes differ in more bits are not taken for copies."""
+
+LEAST_SIDE = 32
+"""Images with a shorter side below this, in pixels, have too little in them to be told apart by such a hash."""
+
+SIDE_FOR_HASH = 128
+"""The shorter side that an image should have when it is hashed; more changes nothing."""
+
+Fingerprint = NDArray[np.uint64]
+"""The hash of an image and of its mirror image, (2, 4)."""
+
+_PAIRS_AT_ONCE = 2**22
+
+
+def fingerprint(image: Image.Image) -> Fingerprint:
+    """Return the perceptual hash of an RGB image and of its mirror image."""
+    from imagehash import phash
+
+    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    bits = np.stack([phash(each, hash_size=16).hash.ravel() for each in (image, mirrored)])
+    return np.packbits(bits, axis=1).view(np.uint64)
+
+
+def near_duplicate_findings(
+    dataset: Dataset, fingerprints: Mapping[str, Fingerprint], sha256_of: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Find images of a later split that look like one of an earlier split and are not the same file.
+
+    Images without a fingerprint are passed over. A case names an image and the one most like it.
+    """
+    for one, other in combinations(dataset.splits, 2):
+        cases = _alike(
+            {sample.name: fingerprints[sample.name] for sample in dataset.splits[one] if sample.name in fingerprints},
+            {sample.name: fingerprints[sample.name] for sample in dataset.splits[other] if sample.name in fingerprints},
+            sha256_of,
+        )
+        if cases:
+            yield Finding(
+                "warning",
+                "near-duplicate",
+                f"{counted(len(cases), 'image', 'images')} of {other} may be in {one} as well: resized, re-encoded or "
+                "mirrored.",
+                f"Look at them. {in_several_splits(dataset, one, other)}",
+                cases,
+            )
+
+
+def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each of the wanted hashes (M, 4) the fewest bits to one of the pool (N, 4), and its position (M,)."""
+    distances, positions = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
+    rows = max(_PAIRS_AT_ONCE // len(pool), 1)
+    for start in range(0, len(wanted), rows):
+        block = wanted[start : start + rows]
+        apart = np.zeros((len(block), len(pool)), np.uint16)
+        for word in range(block.shape[1]):
+            apart += np.bitwise_count(block[:, word, None] ^ pool[None, :, word])
+        closest = apart.argmin(axis=1)
+        positions[start : start + rows] = closest
+        distances[start : start + rows] = apart[np.arange(len(block)), closest]
+    return distances, positions
+
+
+def _alike(
+    pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerprint], sha256_of: Mapping[str, str]
+) -> tuple[Case, ...]:
+    """Return the wanted images that look like one of the pool, the most alike first."""
+    if not pool or not wanted:
+        return ()
+    in_pool = {sha256_of[name] for name in pool}
+    names, pool_names = [name for name in wanted if sha256_of[name] not in in_pool], list(pool)
+    if not names:
+        return ()
+    hashes = np.stack([pool[name][0] for name in pool_names])
+    (bits, at), (mirrored_bits, mirrored_at) = (
+        nearest(np.stack([wanted[name][side] for name in names]), hashes) for side in (0, 1)
+    )
+    mirrored = mirrored_bits < bits
+    bits, at = np.where(mirrored, mirrored_bits, bits), np.where(mirrored, mirrored_at, at)
+    found = [row for row in np.argsort(bits, kind="stable") if bits[row] <= LIMIT_BITS]
+    return tuple(
+        Case(
+            (pool_names[at[row]], names[row]),
+            f"{'mirrored; ' if mirrored[row] else ''}{bits[row]} of {BITS} bits differ",
+        )
+        for row in found
+    )

@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
+from ftcli.data.checks.copies import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 from ftcli.data.checks.findings import Case, Finding, counted
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode_with_facts, read_content
 from ftcli.data.inspection import ImageFacts, facts_of
-from ftcli.data.near_duplicates import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 
 EXTREME_ASPECT = 8
 """From this ratio of the longer side to the shorter on, a square crop shows little of an image."""

@@ -9,8 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftcli.records import EpochRecord
-from ftcli.report.axes import Scale, epoch_ticks, percent_labels, tick_labels, ticks
-from ftcli.report.charts.svg import Element, add, drawing, fits, polyline, text_width, write
+from ftcli.report.charts.svg import (
+    Element,
+    Scale,
+    add,
+    drawing,
+    epoch_ticks,
+    fits,
+    percent_labels,
+    polyline,
+    text_width,
+    tick_labels,
+    ticks,
+    write,
+)
 
 HEIGHT = 260
 _TOP, _BOTTOM, _LEFT = 30, 38, 46

@@ -6,8 +6,20 @@ from collections.abc import Sequence
 
 from ftcli.evaluation.calibration import CalibrationBin
 from ftcli.records import Interval, ProbeRecord
-from ftcli.report.axes import Scale, decades, percent_labels, tick_labels, ticks
-from ftcli.report.charts.svg import Element, add, drawing, fitted, ornament, polyline, write
+from ftcli.report.charts.svg import (
+    Element,
+    Scale,
+    add,
+    decades,
+    drawing,
+    fitted,
+    ornament,
+    percent_labels,
+    polyline,
+    tick_labels,
+    ticks,
+    write,
+)
 from ftcli.report.format import count
 
 _LEFT, _TOP = 52, 12

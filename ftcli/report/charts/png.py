@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftcli.errors import UsageError
 from ftcli.evaluation.calibration import CalibrationBin
-from ftcli.report.axes import epoch_ticks, percent_labels, ticks
 from ftcli.report.charts.curves import CurveChart
+from ftcli.report.charts.svg import epoch_ticks, percent_labels, ticks
 from ftcli.report.format import printable
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from ftcli.plan import Phase, Plan
 from ftcli.records import EpochRecord
-from ftcli.report.axes import Scale, epoch_ticks
 from ftcli.report.charts.curves import Span, spans_of, titles
-from ftcli.report.charts.svg import Element, add, drawing, fits, fitted, text_width, write
+from ftcli.report.charts.svg import Element, Scale, add, drawing, epoch_ticks, fits, fitted, text_width, write
 
 _ROW, _GAP, _TOP, _SCHEDULE = 24, 2, 26, 34
 _FAINTEST, _STRONGEST = 0.12, 0.55  # so that text reads on every rate

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftcli.evaluation.compare.differences import Flip
 from ftcli.evaluation.compare.result import Contrast, Findings, RunPair
-from ftcli.evaluation.flips import Flip
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
 from ftcli.records import Interval
@@ -16,10 +16,9 @@ from ftcli.report.charts.curves import Curve, CurveChart, draw_curves
 from ftcli.report.charts.diagrams import draw_differences
 from ftcli.report.charts.thumbnails import Thumbnail, thumbnails
 from ftcli.report.charts.timeline import draw_timeline
-from ftcli.report.comparisons import chosen_epochs, equivalence, verdict
+from ftcli.report.format import NOT_DRAWN_TO_ONE_SCALE, VAL_CHOSE_THE_EPOCH, metric_name, pending_text
 from ftcli.report.html.page import HALF, WHOLE, chart, render
-from ftcli.report.text.compare import side_text
-from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE, VAL_CHOSE_THE_EPOCH, metric_name, pending_text
+from ftcli.report.text.compare import chosen_epochs, equivalence, side_text, verdict
 from ftcli.runs.read_run import RecordedRun
 
 FLIPS = 12

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from ftcli import __version__
 from ftcli.evaluation.significance import p_text
-from ftcli.report import wording
+from ftcli.report import format as wording
 from ftcli.report.charts.svg import Element, markup
 from ftcli.report.format import count, printable
 

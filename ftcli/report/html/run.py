@@ -1,4 +1,7 @@
-"""Owns the page of one run: what stands in each section."""
+"""Owns the page of one run: what stands in each section.
+
+Owns what the page of a run says of its data: what the checks of `train` found, and which images were left out.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,20 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ftcli.evaluation.changes import change_text
+from ftcli.data.checks.findings import Case, finding_notices, skipped_notices, with_level
+from ftcli.evaluation.compare.result import change_text
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.records import Interval
-from ftcli.report.axes import ticks
 from ftcli.report.charts.curves import Curve, CurveChart, draw_curves, spans_of
 from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_trials, draw_whisker
-from ftcli.report.charts.svg import markup
+from ftcli.report.charts.svg import markup, ticks
 from ftcli.report.charts.thumbnails import Thumbnail, thumbnails
 from ftcli.report.charts.timeline import draw_timeline, rate_text
-from ftcli.report.format import count
+from ftcli.report.format import NOT_DRAWN_TO_ONE_SCALE, absent_text, count
 from ftcli.report.html.page import HALF, WHOLE, chart, lines, render
-from ftcli.report.html_data import data_alerts, data_section, other_notices
+from ftcli.report.text.check import case_text
 from ftcli.report.text.compare import gate_text
-from ftcli.report.wording import NOT_DRAWN_TO_ONE_SCALE, absent_text
 from ftcli.runs.read_run import RecordedRun
 
 MISTAKES = 12
@@ -248,3 +250,32 @@ def _mistakes(run: RecordedRun) -> list[Mistake]:
         )
         for row, picture in zip(rows, pictures, strict=True)
     ]
+
+
+CASES = 5
+"""As many cases of a finding, and images that were left out, are shown."""
+
+
+def data_section(run: RecordedRun) -> dict[str, Any]:
+    """Return the findings, the gravest first, the images that were left out and the strays, the first few of each."""
+    strays = [Case((str(path),)) for path in run.dataset.get("strays", [])]
+    return {
+        "findings": [{"finding": finding, **_first(finding.cases, sign=finding.sign)} for finding in run.findings],
+        "skipped": {"images": len(run.skipped), **_first([Case((each.path,), each.reason) for each in run.skipped])},
+        "strays": {"files": len(strays), **_first(strays)},
+    }
+
+
+def data_alerts(run: RecordedRun) -> list[str]:
+    """Return the findings that no figure can be trusted beside."""
+    return [finding.message for finding in with_level(run.findings, "error")]
+
+
+def other_notices(run: RecordedRun) -> list[str]:
+    """Return the notices of a finished run that the section on its data does not tell in full."""
+    told = {*finding_notices(run.findings), *skipped_notices(run.skipped)}
+    return [] if run.summary is None else [notice for notice in run.summary.notices if notice not in told]
+
+
+def _first(cases: Sequence[Case], *, sign: str = "=") -> dict[str, Any]:
+    return {"cases": [case_text(case, sign=sign) for case in cases[:CASES]], "more": len(cases[CASES:])}

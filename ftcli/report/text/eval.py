@@ -2,6 +2,10 @@
 
 Everything is text without markup or colour, so that names such as `[red]` stay as they are and a pipe, a log
 and a terminal show the same.
+
+Owns calibration and abstaining as plain text.
+
+Owns the sentences on images that are scored although the network has met them before.
 """
 
 from __future__ import annotations
@@ -10,10 +14,25 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
+from ftcli.evaluation.abstention import Abstention
 from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.predictions import Seen
+from ftcli.evaluation.temperature import Calibration
 from ftcli.records import Interval
-from ftcli.report.format import count, printable, prose, table
-from ftcli.report.wording import absent_text, class_cells, figure, interval_text, metric_name, share
+from ftcli.report.format import (
+    VAL_CHOSE_THE_EPOCH,
+    absent_text,
+    class_cells,
+    count,
+    difference_cells,
+    figure,
+    interval_text,
+    metric_name,
+    printable,
+    prose,
+    share,
+    table,
+)
 
 _CLASS_ROWS = 30
 _MATRIX_CLASSES = 20
@@ -86,3 +105,69 @@ def _most_confused(evaluation: Evaluation, width: int) -> str:
     confused = table(("true class", "predicted", "images", "of the class"), rows, width, numbers_from=2)
     more = len(pairs) - len(rows)
     return f"Most confused\n{confused}" + (f"\n  and {count(more, 'more pair')}" if more else "")
+
+
+_LEAST_SHOWN = 0.5
+"""The coverage below which thresholds are left to --json."""
+
+
+def calibration_text(calibration: Calibration, *, width: int = 80) -> str:
+    """Return what a temperature does, and on which images it was fitted and judged."""
+    how = f"Temperature {calibration.temperature:.3f}, fitted on {printable(calibration.source)}"
+    how += f" ({count(calibration.images, 'image')})."
+    if calibration.folds:
+        how += (
+            f" Some of these images are scored as well, so the figures are cross-fitted: in {calibration.folds} folds, "
+            "each image by the temperature of the others."
+        )
+    if calibration.trained_on:
+        how += " The network was trained on them and is surer of them than of others: rather fit on val."
+    if calibration.unbounded:
+        how += " The network is right on all of them, so the colder the better: do not rely on this temperature."
+    rows = [(metric_name(name), *difference_cells(name, each)) for name, each in calibration.metrics.items()]
+    return f"{prose(how, width)}\n{table(('metric', 'before', 'after', 'change', '95 % interval'), rows, width)}"
+
+
+def abstention_text(abstention: Abstention, *, width: int = 80) -> str:
+    """Return the threshold that is suggested, and what others would do."""
+    target = share(abstention.target)
+    found = abstention.suggestion
+    if found is None:
+        said = f"These images show of no threshold that {target} of the answers are right, at 95 % confidence."
+    else:
+        said = (
+            f"Answer from a confidence of {found.threshold:.4f} on: {share(found.coverage)} of the images are "
+            f"answered, {share(found.precision.value)} of them right; "
+            f"at 95 % confidence at least {target} on images like these."
+        )
+    rows = [
+        (
+            f"{point.threshold:.4f}",
+            share(point.coverage),
+            str(point.images),
+            share(point.precision.value),
+            interval_text("accuracy", point.precision),
+        )
+        for point in reversed(abstention.curve)
+        if point.coverage >= _LEAST_SHOWN
+    ]
+    header = ("from confidence", "answered", "images", "right", "95 % interval")
+    return f"{prose(said, width)}\n{table(header, rows, width, numbers_from=0)}"
+
+
+_ALL = "these images"
+
+
+def seen_notes(seen: Seen) -> tuple[str, ...]:
+    """Return a sentence on the images that were trained on and one on those that chose the epoch, where there are."""
+    notes = []
+    if seen.trained_on:
+        which = _which(seen.trained_on, seen.images)
+        notes.append(f"The network was trained on {which}, which flatters it; a test split tells the truth.")
+    if seen.chose_epoch:
+        notes.append(VAL_CHOSE_THE_EPOCH.replace(_ALL, _which(seen.chose_epoch, seen.images)))
+    return tuple(notes)
+
+
+def _which(count: int, images: int) -> str:
+    return _ALL if count == images else f"{count:,} of these {images:,} images"

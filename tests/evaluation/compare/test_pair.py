@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from ftcli.errors import ComparisonError
-from ftcli.evaluation.changes import recipe_changes
-from ftcli.evaluation.compare.pair import compare_predictions, mcnemar
+from ftcli.evaluation.compare.pair import FEWEST_FLIPS, compare_predictions, mcnemar
+from ftcli.evaluation.compare.result import recipe_changes
 from ftcli.evaluation.intervals import paired_difference
-from ftcli.evaluation.resolution import FEWEST_FLIPS
 
 LABELS = [image % 2 for image in range(153)]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ftcli.evaluation.resolution import detectable_difference, resolution_sentence
+from ftcli.evaluation.compare.pair import detectable_difference, resolution_sentence
 from ftcli.evaluation.significance import sign_test
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ftcli.report.axes import Scale, decades, epoch_ticks, percent_labels, tick_labels, ticks
+from ftcli.report.charts.svg import Scale, decades, epoch_ticks, percent_labels, tick_labels, ticks
 
 
 @pytest.mark.parametrize(

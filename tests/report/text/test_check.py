@@ -1,8 +1,7 @@
 import pytest
 
 from ftcli.data.checks.contents import Contents
-from ftcli.data.checks.findings import Case, Finding
-from ftcli.data.notices import finding_notices
+from ftcli.data.checks.findings import Case, Finding, finding_notices
 from ftcli.report.text.check import check_text
 
 

@@ -5,8 +5,8 @@ from helpers.support import predictions_with
 
 from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.result import RunPair
-from ftcli.report.comparisons import pair_text, verdict
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
+from ftcli.report.format import VAL_CHOSE_THE_EPOCH
+from ftcli.report.text.compare import pair_text, verdict
 
 
 def _comparison(wrong_a, wrong_b, **predictions):

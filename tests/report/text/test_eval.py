@@ -3,9 +3,8 @@ from helpers.support import predictions_with
 
 from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.ranking import with_ranking
-from ftcli.report.format import printable
+from ftcli.report.format import VAL_CHOSE_THE_EPOCH, printable
 from ftcli.report.text.eval import evaluation_text
-from ftcli.report.wording import VAL_CHOSE_THE_EPOCH
 
 
 def _evaluation(wrong=(), **predictions):

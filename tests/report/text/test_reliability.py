@@ -4,7 +4,7 @@ from helpers.support import predictions_with
 from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.temperature import calibrate
-from ftcli.report.reliability import abstention_text, calibration_text
+from ftcli.report.text.eval import abstention_text, calibration_text
 
 
 def _words(text: str) -> str:

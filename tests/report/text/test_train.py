@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from ftcli.records import EpochRecord
-from ftcli.report.epochs import epochs_text, shown_epochs, sparkline
 from ftcli.report.streams import BLOCKS
+from ftcli.report.text.train import epochs_text, shown_epochs, sparkline
 
 
 def _records(epochs, *, phases=1, name="head"):

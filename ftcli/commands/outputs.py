@@ -1,12 +1,19 @@
-"""Owns the files that a user asks for by name: where they may be written, and that no file of a run is lost to them."""
+"""Owns the files that a user asks for by name: where they may be written, and that no file of a run is lost to them.
+
+Wires gates to the file that CI servers read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ftcli.errors import UsageError
+from ftcli.records import Gate
+from ftcli.report.gates import gates_junit
+from ftcli.runs.create import put_back
 from ftcli.runs.directory import OWN_FILES, OWN_FOLDERS, SEEDS_SUMMARY, RunDirectory
-from ftcli.runs.staging import put_back
+from ftcli.runs.files import write_text
 
 
 def check_output(path: Path) -> None:
@@ -50,3 +57,9 @@ def _run_of(path: Path) -> Path | None:
         if (directory / SEEDS_SUMMARY).is_file() and name.as_posix() in {SEEDS_SUMMARY, "recipe.yaml"}:
             return directory
     return None
+
+
+def write_junit(path: Path, gates: Sequence[Gate], *, suite: str) -> None:
+    """Write gates as JUnit XML to a path that `check_output` let pass. Raises RunError."""
+    make_folder(path)
+    write_text(path, gates_junit(gates, suite=suite))
