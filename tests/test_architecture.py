@@ -10,7 +10,8 @@ import ftcli
 PACKAGE = Path(ftcli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
-    {"__init__", "errors", "rng"},
+    {"__init__", "phrases"},
+    {"errors", "rng"},
     {"records"},
     {"plan", "recipe"},
     {"strategies"},
