@@ -10,7 +10,7 @@ import ftcli
 PACKAGE = Path(ftcli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
-    {"__init__", "phrases"},
+    {"__init__", "phrases", "interrupt"},
     {"errors", "rng"},
     {"records"},
     {"plan", "recipe"},

@@ -29,7 +29,7 @@ def after_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Do something once an epoch is written down and told; None takes it back."""
 
     def after(epoch: int | None, do: Callable[[], object] | None = None) -> None:
-        def heard(_progress: object, record: Any, *, best: bool) -> None:
+        def heard(_progress: object, record: Any, *, epochs: int, best: bool) -> None:
             if record.epoch == epoch:
                 if do is None:
                     raise StoppedAtOnce(signal.SIGINT)
