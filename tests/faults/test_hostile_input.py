@@ -160,7 +160,7 @@ def test_a_run_that_is_a_link_is_read_and_never_replaced(ftcli: Ftcli, recipe: s
     Path("runs/link").symlink_to("a")
     assert ftcli("eval", "runs/link", "--json").json["images"] == 12
     assert (
-        "runs/link: is a link and is left alone" in ftcli("train", recipe, "--name", "link", "--overwrite", code=2).err
+        "runs/link: is a link, so it is not replaced" in ftcli("train", recipe, "--name", "link", "--overwrite", code=2).err
     )
     assert Path("runs/a/summary.json").exists()
 
