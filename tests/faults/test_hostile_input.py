@@ -229,7 +229,7 @@ def test_weights_run_no_code_and_do_not_grow(ftcli: Ftcli, recipe: str, make, wo
     path = make()
     for arguments, why in (
         (("train", recipe, f"model.weights={path}"), words),
-        (("eval", path), "is no checkpoint of ftcli"),
+        (("eval", path), "is not a checkpoint of ftcli"),
     ):
         outcome = ftcli(*arguments, code=2)
         assert path in outcome.err
