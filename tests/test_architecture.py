@@ -13,7 +13,7 @@ PACKAGE = Path(ftcli.__file__).parent
 TESTS = Path(__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
-    {"__init__", "phrases"},
+    {"__init__", "phrases", "interrupt"},
     {"errors", "rng"},
     {"records"},
     {"plan", "recipe"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunDirectoryError
+from ftcli.phrases import resume_hint
 from ftcli.recipe.yaml12 import load_yaml
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.runs.files import (
@@ -233,7 +233,7 @@ def check_one_run(path: Path) -> None:
         runs = sorted(path.glob("seed-*"), key=lambda run: (len(run.name), run.name))
         hint = f"Give one of them: {', '.join(map(str, runs))}. ftcli compare and ftcli report take the directory."
         if not runs:
-            hint = f"None of them has started. Resume with: ftcli resume {shlex.quote(str(path))}"
+            hint = f"None of them has started. {resume_hint(path)}"
         raise RunDirectoryError("holds the runs of several seeds", where=str(path), hint=hint)
 
 

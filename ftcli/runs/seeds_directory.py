@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunDirectoryError
+from ftcli.phrases import resume_hint
 from ftcli.records import SCHEMA
 from ftcli.runs.create import check_parents, exists_already, make_whole, put_back, write_files
 from ftcli.runs.directory import SEEDS_SUMMARY, RunDirectory
@@ -95,7 +95,7 @@ def runs_at(path: Path) -> RunsAt:
     runs = [directory.run(seed) for seed in directory.seeds()]
     there = tuple(run.path for run in runs if run.summary.is_file() or run.predictions("val").is_file())
     if not there:
-        hint = f"Resume with: ftcli resume {shlex.quote(str(path))}"
+        hint = resume_hint(path)
         raise RunDirectoryError("no seed has finished an epoch yet", where=str(path), hint=hint)
     return RunsAt(path, there, tuple(run.path for run in runs if run.path not in there))
 

@@ -12,8 +12,8 @@ from filelock import FileLock
 from helpers.same_runs import assert_same_runs
 from helpers.support import Ftcli
 
-from ftcli.engine.interrupt import Clock
 from ftcli.errors import StoppedAtOnce
+from ftcli.interrupt import Deadline
 from ftcli.report.progress import LineProgress
 from ftcli.runs.checkpoint import load_checkpoint
 
@@ -33,7 +33,7 @@ class Interruption:
     monkeypatch: pytest.MonkeyPatch
 
     def after(self, epoch: int | None) -> None:
-        def stop(_progress: object, record: Any, *, best: bool) -> None:
+        def stop(_progress: object, record: Any, *, epochs: int, best: bool) -> None:
             if record.epoch == epoch:
                 raise StoppedAtOnce(signal.SIGINT)
 
@@ -250,7 +250,7 @@ def test_a_run_without_an_epoch_starts_over(ftcli: Ftcli, tiny: Path) -> None:
     recipe = write_recipe(tiny, "gradual")
     ftcli("train", recipe, "--name", "whole")
     stopped = ftcli("train", recipe, "--name", "parts", "--max-minutes", 0)
-    assert "the time is up; no epoch was finished. Go on with: ftcli train --resume runs/parts" in stopped.out
+    assert "the time is up; no epoch was finished. Resume with: ftcli resume runs/parts" in stopped.out
     assert stopped.out.splitlines()[-1] == "runs/parts"
     resumed = ftcli("train", "--resume", "runs/parts")
     assert "no epoch was finished, so the run starts over" in resumed.err
@@ -344,7 +344,7 @@ def test_time_that_is_up_keeps_the_epochs_and_exits_0(
     ftcli("train", recipe, "--name", "whole")
     passed = iter([0.0] * 14 + [3600.0] * 99)  # five batches in each of the first two epochs
     with monkeypatch.context() as patch:
-        patch.setattr(Clock, "seconds", property(lambda _clock: next(passed)))
+        patch.setattr(Deadline, "seconds", property(lambda _deadline: next(passed)))
         result = ftcli("train", recipe, "--name", "parts", "--max-minutes", 30, "--json").json
     assert result["finished"] is False
     assert 1 <= result["epochs"] <= 3
@@ -405,7 +405,7 @@ def test_a_run_that_is_being_trained_is_left_alone(
     interrupt.after(1)
     recipe = write_recipe(tiny, "fine-tune")
     ftcli("train", recipe, "--name", "a", code=130)
-    monkeypatch.setattr("ftcli.runs.lock._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("ftcli.runs.lock.PATIENCE_SECONDS", 0)
     with FileLock("runs/a/.lock"):
         for arguments in (("--resume", "runs/a"), (recipe, "--name", "a", "--overwrite")):
             assert "another process is training this run" in ftcli("train", *arguments, code=2).err

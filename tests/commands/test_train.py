@@ -216,10 +216,10 @@ def test_a_run_does_not_become_a_class_of_its_own_images(
     given = (recipe.absolute(), "--name", "a", "epochs=1", *seeds)
     monkeypatch.chdir(damaged / "train")
     err = ftcli("train", *given, "data.root=.", code=2).err
-    assert "error: runs/a: is among the images of ., where a run would count as a class" in err
+    assert "error: runs/a: is inside the image folder ." in err
     assert not Path("runs").exists()
     err = ftcli("train", *given, f"data.root={damaged}", "--runs", "red", code=2).err
-    assert f"error: red/a: is among the images of {damaged}" in err
+    assert f"error: red/a: is inside the image folder {damaged}" in err
     ftcli("train", *given, "data.root=.", "--runs", ".runs")
     monkeypatch.chdir(damaged)
     ftcli("train", *given, "data.root=.")

@@ -28,8 +28,8 @@ def wait_for(path: str, then: str):
     def fault() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == 1:
                 Path(path).open("w").close()  # a pipe: it opens once the other side does
                 Path(then).open().close()
@@ -77,8 +77,8 @@ def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, run
     def let_another_have_the_name() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == last:
                 if how == "removed":
                     shutil.rmtree("runs/a")
@@ -101,8 +101,8 @@ def test_seeds_whose_directory_was_moved_begin_no_other_run(launch, recipe) -> N
     def move() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == 2:
                 Path("runs/s").rename("runs/t")
 

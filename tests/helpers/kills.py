@@ -195,11 +195,11 @@ def _counting_changes(fatal: int | None) -> Callable[[], int]:
 def _die_after_batch(fatal: int | None) -> None:
     batches = itertools.count()
 
-    def hear(*_arguments: object) -> None:
-        if next(batches) == fatal:
+    def step(_progress: object, what: str, *_: object) -> None:
+        if what.startswith("epoch") and next(batches) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    LineProgress.batch = hear  # type: ignore[method-assign]
+    LineProgress.step = step  # type: ignore[method-assign]
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

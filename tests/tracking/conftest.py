@@ -29,7 +29,7 @@ def after_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Call `do`, by default Ctrl-C, after an epoch is written and tracked; epoch None never."""
 
     def after(epoch: int | None, do: Callable[[], object] | None = None) -> None:
-        def shown(_progress: object, record: Any, *, best: bool) -> None:
+        def shown(_progress: object, record: Any, *, epochs: int, best: bool) -> None:
             if record.epoch == epoch:
                 if do is None:
                     raise StoppedAtOnce(signal.SIGINT)
