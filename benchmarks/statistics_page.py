@@ -199,7 +199,7 @@ def abstaining(pairs: int, generator: np.random.Generator) -> str:
                     covered.append(found.coverage)
             share = percent(float(np.mean(covered)) if covered else 0.0)
             rows.append([f"{images}", percent(target), percent(len(covered) / pairs), share, percent(broken / pairs)])
-    header = ("images", "target", "a threshold was found", "it answered on average", "it broke its promise")
+    header = ("images", "target", "threshold found", "share answered on average", "precision below the target")
     return table(header, rows)
 
 
