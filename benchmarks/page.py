@@ -13,10 +13,10 @@ INTRODUCTION = """\
 
 Written by `make bench` from its measurements; please do not edit. ftcli is compared with the training loop of most
 tutorials, reproduced in [tutorial_loop.py](tutorial_loop.py): PIL and a DataLoader with two workers, and the whole
-network in every epoch, on the same photographs, in batches of 32, with the same crops. A ratio is the loop's time divided
-by ftcli's: median over median, in brackets the worst case for ftcli and the best. Times are wall times in seconds unless
-a table says otherwise, with the fastest and the slowest in brackets. *Cold* means an empty feature cache, *warm* the same
-command again; in all cases the operating system has the photographs in memory.
+network in every epoch, on the same photographs, in batches of 32, with the same crops. A ratio is the loop's time
+divided by ftcli's: median over median, in brackets the worst case for ftcli and the best. Times are wall times in
+seconds unless a table says otherwise, with the fastest and the slowest in brackets. *Cold* means an empty feature
+cache, *warm* the same command again; in all cases the operating system has the photographs in memory.
 """
 
 QUIET = 0.5

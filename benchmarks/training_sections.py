@@ -52,7 +52,7 @@ def finetune(rows: Rows) -> str:
     return section(
         "Fine-tuning two groups and the head",
         f"Wall time of the whole process `ftcli train`, {_repeats(rows)}, against the loop with the same groups "
-        f"trainable and the frozen BatchNorm in eval mode; gradual unfreezes none, one and two groups besides the head, "
+        "trainable and the frozen BatchNorm in eval mode; gradual unfreezes none, one and two groups besides the head, "
         f"and the loop's epochs are timed for each of the three. {_constant(loops)} {_RANDOM}",
         table(header, body),
     )
