@@ -13,7 +13,7 @@ from PIL import Image
 
 from ftcli.errors import FtcliError
 from ftcli.report.charts.thumbnails import SIDE, thumbnails
-from ftcli.report.html.page import run as html_run
+from ftcli.report.html import run as html_run
 
 RECIPE = """
 data: {{root: {root}, image_size: 32, batch_size: 5, workers: 0}}

@@ -123,8 +123,8 @@ def test_epochs_are_raised_for_all_seeds_and_for_those_to_come(ftcli: Ftcli, rec
     ("arguments", "words"),
     [
         (("runs/s", "strategy.lr=0.5"), "strategy.lr: cannot change in a run that has begun"),
-        (("runs/s", "epochs=1"), "epochs: may be raised, not lowered"),
-        (("runs/s/seed-0", "epochs=3"), "Raise it for all: ftcli train --resume runs/s epochs=3"),
+        (("runs/s", "epochs=1"), "epochs: can only be increased (currently: 2)"),
+        (("runs/s/seed-0", "epochs=3"), "Raise it for all: ftcli resume runs/s epochs=3"),
         (("link to seed 0", "epochs=3"), "/runs/s epochs=3"),
     ],
 )

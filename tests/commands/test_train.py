@@ -294,3 +294,13 @@ def test_a_run_in_another_place_is_made_there(ftcli: Ftcli, recipe: Path, tmp_pa
     default = ftcli("train", recipe, "epochs=1").out.splitlines()[-1]
     assert default.startswith("runs/recipe-")
     assert default.endswith("-s0")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--name", "a"), ("--runs", "x"), ("--overwrite",), ("--seeds", "0,1"), ("--max-minutes", "0")],
+    ids=lambda option: option[0],
+)
+def test_a_dry_run_refuses_options_that_it_would_ignore(ftcli: Ftcli, recipe: Path, option: tuple[str, ...]) -> None:
+    refused = ftcli("train", recipe, "--dry-run", *option, code=2).err
+    assert f"{option[0]} cannot be combined with --dry-run" in refused

@@ -162,7 +162,7 @@ def test_memory_that_really_runs_out_is_told(launch, recipe) -> None:
 def test_a_run_directory_that_is_removed_is_an_error_that_names_it(launch, recipe) -> None:
     remove = after_epoch(1, lambda: shutil.rmtree("runs/a"))
     outcome = launch("train", recipe, "--name", "a", fault=remove, code=1)
-    assert "error: runs/a: is no longer the run that is being trained" in outcome.err
+    assert "error: runs/a: this run directory was moved, removed or replaced" in outcome.err
     assert "ftcli resume runs/a" not in outcome.err
     assert not Path("runs/a").exists()
 

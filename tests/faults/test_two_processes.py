@@ -40,7 +40,7 @@ def wait_for(path: str, then: str):
 
 
 def test_a_run_that_is_being_trained_is_neither_overwritten_nor_resumed(launch, runs, recipe, monkeypatch) -> None:
-    monkeypatch.setattr(locking, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(locking, "PATIENCE_SECONDS", 0.1)
     launch("train", recipe, "--name", "whole")
     for pipe in ("begun", "go"):
         os.mkfifo(pipe)
@@ -89,7 +89,7 @@ def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, run
         LineProgress.epoch = epoch
 
     err = launch("train", recipe, "--name", "a", fault=let_another_have_the_name, code=1).err
-    assert "error: runs/a: is no longer the run that is being trained: that was moved, removed or replaced" in err
+    assert "error: runs/a: this run directory was moved, removed or replaced" in err
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
     runs.assert_valid(Path("runs/a"))
     if how == "moved":
@@ -109,7 +109,7 @@ def test_seeds_whose_directory_was_moved_begin_no_other_run(launch, recipe) -> N
         LineProgress.epoch = epoch
 
     err = launch("train", recipe, "--seeds", "0,1", "--name", "s", fault=move, code=1).err
-    assert "is no longer the run that is being trained" in err
+    assert "was moved, removed or replaced" in err
     assert not Path("runs/s").exists()
     assert launch("train", "--resume", "runs/t").code == 0
     assert json.loads(Path("runs/t/seeds.json").read_text())["finished"] is True
