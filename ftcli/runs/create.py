@@ -43,7 +43,7 @@ def check_free(run: RunDirectory, *, overwrite: bool) -> None:
         raise exists_already(run.path)
     if run.path.is_symlink() or not run.recipe.is_file() or not run.plan.is_file():
         what = "is a link" if run.path.is_symlink() else "is not a run directory"
-        raise RunDirectoryError(f"{what}, so it is not replaced", where=str(run.path), hint="Choose another --name.")
+        raise RunDirectoryError(f"{what}, so it is not overwritten", where=str(run.path), hint="Choose another --name.")
 
 
 def check_parents(path: Path) -> None:
@@ -138,8 +138,7 @@ _NEW, _OLD = "new", "old"
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Yield a hidden folder in which to make the directory `path`; what is left of it is removed. Raises OSError.
-    """
+    """Yield a hidden folder in which to make the directory `path`; what is left of it is removed. Raises OSError."""
     place, lock = _locked_place(path)
     try:
         (place / _NEW).mkdir()

@@ -372,7 +372,7 @@ def test_a_line_that_was_being_written_is_written_anew(ftcli: Ftcli, tiny: Path,
     ("file", "words"),
     [
         ("metrics.jsonl", "does not hold epochs 1 to 2"),
-        ("checkpoints/resume.3.safetensors", "is missing, though last.safetensors is of epoch 3"),
+        ("checkpoints/resume.3.safetensors", "is missing, but last.safetensors has epoch 3"),
         ("checkpoints/best.safetensors", "does not exist"),
         ("environment.json", "has no environment.json"),
         ("dataset.json", "is missing"),

@@ -248,11 +248,11 @@ def test_too_few_seeds_to_compare_are_told_from_too_few_paths(ftcli: Ftcli, half
     assert "compare needs at least two runs\nruns/s/seed-1, runs/s/seed-2, runs/s/seed-3 have no figures yet" in err
     shutil.rmtree(half_done / "seed-0")
     err = ftcli("compare", half_done, half_done, code=2).err
-    assert "runs/s: no seed has finished an epoch yet\nTrain them: ftcli train --resume runs/s\n" in err
+    assert "runs/s: no seed has finished an epoch yet\nResume with: ftcli resume runs/s\n" in err
     for seed in (1, 2):
         shutil.rmtree(half_done / f"seed-{seed}")
     err = ftcli("eval", half_done, code=2).err
-    assert "several seeds\nNone of them has begun. Train them: ftcli train --resume runs/s\n" in err
+    assert "several seeds\nNone of them has started. Resume with: ftcli resume runs/s\n" in err
 
 
 def test_every_run_is_expected_to_do_as_well(ftcli: Ftcli, recipe: Path) -> None:
@@ -284,9 +284,9 @@ def test_a_directory_of_seeds_is_no_run_and_no_place_for_one(ftcli: Ftcli, recip
         "Give one of them: runs/s/seed-0, runs/s/seed-1. ftcli compare and ftcli report take the directory.\n"
     )
     assert "already exists" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
-    assert "so it is not replaced" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
+    assert "so it is not overwritten" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
     ftcli("train", recipe, "--name", "a", "epochs=1", "--quiet")
-    assert "so it is not replaced" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
+    assert "is not overwritten" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
     ftcli("train", recipe, "--seeds", "4", "--name", "s", "epochs=1", "--overwrite", "--quiet")
     assert sorted(path.name for path in Path("runs/s").iterdir()) == [".lock", "recipe.yaml", "seed-4", "seeds.json"]
 

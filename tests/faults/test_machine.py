@@ -207,7 +207,7 @@ def test_a_file_of_a_run_that_may_not_be_read_is_not_called_damaged(launch, reci
     command = "eval" if name.startswith("checkpoints") else "report"
     err = launch(command, "runs/a", fault=obey_permissions, code=2).err
     assert f"error: runs/a/{name}: cannot be read: Permission denied" in err
-    assert "See that you may read it" in err
+    assert "Check the file's permissions" in err
     assert "train the run again" not in err
 
 
