@@ -47,7 +47,7 @@ def test_python_m_ftcli_is_the_same_program() -> None:
         (("schema", "--version"), "No such option: --version"),
     ],
 )
-def test_wrong_usage_is_told_in_a_sentence_and_exits_2(ftcli: Ftcli, arguments: tuple[str, ...], words: str) -> None:
+def test_wrong_usage_is_reported_and_exits_2(ftcli: Ftcli, arguments: tuple[str, ...], words: str) -> None:
     outcome = ftcli(*arguments, code=2)
     assert words in outcome.err
     assert outcome.out == ""
@@ -69,7 +69,7 @@ def test_errors_are_json_when_json_is_asked_for(ftcli: Ftcli) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_before_there_is_a_run_is_told_and_not_swallowed(
+def test_a_signal_before_there_is_a_run_is_reported_and_not_swallowed(
     ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     def signalled(*_arguments: object) -> None:
