@@ -1,10 +1,11 @@
-"""Wires weights: from a recipe or a checkpoint to a network."""
+"""From a recipe to what the engine works with: a network with its first weights, and plain settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from ftcli.engine.extraction import DataSettings
 from ftcli.errors import ModelError
 from ftcli.model.network import Network, build_network
 from ftcli.model.weights import SourceWeights
@@ -26,6 +27,12 @@ def build_recipe_network(recipe: Recipe, classes: Sequence[str]) -> Network:
         image_size=recipe.data.image_size,
         source=_source(recipe),
     )
+
+
+def data_settings(recipe: Recipe) -> DataSettings:
+    """Return how a recipe's images reach the network."""
+    data = recipe.data
+    return DataSettings(data.batch_size, data.augment, data.views, data.cache, data.workers, recipe.seed)
 
 
 def _source(recipe: Recipe) -> SourceWeights | None:

@@ -37,6 +37,7 @@ def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
     recipe = load_recipe(config, overrides)
     with naming_places(config, overrides):
         preparation = prepare(recipe)
+    from ftcli.commands.networks import data_settings
     from ftcli.engine.device import pick_compute
     from ftcli.engine.forecast import forecast_phases
     from ftcli.model.network import build_network
@@ -53,5 +54,7 @@ def plan_recipe(config: Path, overrides: Sequence[str] = ()) -> PlanResult:
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size
     )
     compute.place(network.module)
-    forecasts = forecast_phases(network, preparation.plan, recipe.data, samples=dataset.splits, compute=compute)
+    forecasts = forecast_phases(
+        network, preparation.plan, data_settings(recipe), samples=dataset.splits, compute=compute
+    )
     return PlanResult(preparation, forecasts)

@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from ftcli.data.inspection import ImageFacts
     from ftcli.engine.device import Compute
     from ftcli.engine.interrupt import StopRequest
-    from ftcli.engine.loop import Epoch, Start, Training
+    from ftcli.engine.loop import Epoch, Start, TrainSettings
     from ftcli.engine.monitor import Watch
-    from ftcli.engine.phase_data import Sources
+    from ftcli.engine.phase_data import DataOpener
     from ftcli.model.network import Network
 
 
@@ -92,7 +92,7 @@ class Job:
     preparation: Preparation
     run: RunDirectory
     network: Network
-    sources: Sources
+    opener: DataOpener
     inspected: Inspected
     compute: Compute
     supervision: Supervision
@@ -158,12 +158,12 @@ def make_job(
     begun: Begun = _NOTHING,
 ) -> Job:
     """Look at every image and get everything ready; nothing has been written then. Raises FtcliError."""
+    from ftcli.commands.networks import data_settings
     from ftcli.data.loader import Images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.extraction import Listeners, Setting, fixed_views
     from ftcli.engine.interrupt import StopRequest
-    from ftcli.engine.phase_data import Sources
-    from ftcli.engine.probe import check_probe
+    from ftcli.engine.phase_data import DataOpener
+    from ftcli.engine.solvers import check_phase
 
     recipe = preparation.recipe
     clock, progress = supervision.clock, supervision.progress
@@ -177,28 +177,26 @@ def make_job(
     for sentence in inspected.notices:
         progress.notice(sentence)
     compute.place(network.module)
+    settings = data_settings(recipe)
     for phase in preparation.plan.phases:
-        if phase.solver == "lbfgs":
-            check_probe(network, phase, rows=len(inspected.facts["train"]) * fixed_views(recipe.data))
+        check_phase(network, phase, rows=len(inspected.facts["train"]) * settings.different_views)
     request, records = StopRequest(), list(begun.records)
 
     def on_rows(done: int, total: int) -> None:
         progress.features(done, total)
         stop_if_asked(request, clock, records)
 
-    listeners = Listeners(notice=progress.notice, rows=on_rows)
-    setting = Setting(network, recipe.data, seed=recipe.seed, compute=compute, listeners=listeners)
     images = {
-        split: Images(inspected.dataset.splits[split], tuple(fact.sha256 for fact in of_split))
+        split: Images.labelled(inspected.dataset.splits[split], [fact.sha256 for fact in of_split])
         for split, of_split in inspected.facts.items()
     }
-    sources = Sources(setting, images)
+    opener = DataOpener(network, images, settings, compute, notice=progress.notice, on_rows=on_rows)
     notices = begun.notices or (*preparation.notices, *network.notices, *inspected.notices)
     return Job(
         preparation,
         run,
         network,
-        sources,
+        opener,
         inspected,
         compute,
         supervision,
@@ -321,7 +319,7 @@ def _drive(job: Job) -> TrainResult:
 def _train(job: Job) -> None:
     """Run what is left of the plan. Raises InterruptedRunError for a signal, OutOfTimeError when the time is up."""
     try:
-        with job.request.listening(), job.sources:
+        with job.request.listening(), job.opener:
             _train_phases(job)
     except Exception as error:
         if isinstance(error, WorkerError) or isinstance(failure_of(error), WorkerError):
@@ -372,18 +370,15 @@ def resume_hint(path: Path) -> str:
 
 def _train_phases(job: Job) -> None:
     """Run every phase that is not over, from where it stands."""
-    from ftcli.engine.loop import run_phase
-    from ftcli.engine.probe import run_probe
+    from ftcli.engine.solvers import run_phase
 
-    watch, training = job.watch(), _training(job)
+    watch, settings = job.watch(), _train_settings(job)
     for index, phase in enumerate(job.preparation.plan.phases):
         start = _start(job, index)
         over = watch.phase_index > index or (watch.phase_index == index and watch.is_over(phase.patience))
         if over or start.epochs_done >= phase.epochs:
             continue
-        source = job.sources.open(phase, first_epoch=start.first_epoch)
-        run = run_phase if phase.solver == "sgd" else run_probe
-        for epoch in run(job.network, phase, source, start=start, training=training):
+        for epoch in run_phase(job.network, phase, job.opener, start=start, settings=settings):
             watch = watch.after(epoch.record)
             is_best = watch.best_epoch == epoch.record.epoch
             _write_epoch(job, epoch, is_best=is_best)
@@ -401,15 +396,15 @@ def _start(job: Job, index: int) -> Start:
     return Start(index, before + 1, of_phase, job.begun.optimizer if of_phase else {})
 
 
-def _training(job: Job) -> Training:
-    from ftcli.engine.loop import Training
+def _train_settings(job: Job) -> TrainSettings:
+    from ftcli.engine.loop import TrainSettings
 
     def on_batch(epoch: int, batch: int, batches: int) -> None:
         job.progress.batch(epoch, batch, batches)
         job.stop_if_asked()
 
     recipe = job.recipe
-    return Training(
+    return TrainSettings(
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
         compute=job.compute,
