@@ -192,11 +192,11 @@ def test_where_the_run_began_in_another_directory_it_is_named(
         err = ftcli("eval", subject, code=3).err
         assert "photos: does not exist in the current directory" in err
         assert f"Change to that directory first: cd {began}" in err
-    assert "began in another" not in ftcli("eval", began / "runs/b", "--data", "missing", code=3).err
+    assert "Change to that directory" not in ftcli("eval", began / "runs/b", "--data", "missing", code=3).err
     (began / "runs/b/environment.json").write_text("{")
     err = ftcli("eval", began / "runs/b", code=3).err
-    assert "photos: does not exist in the current directory" in err
-    assert "began in another" not in err
+    assert "photos: " in err
+    assert "Change to that directory" not in err
 
 
 def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> None:

@@ -277,7 +277,7 @@ def test_a_run_whose_last_checkpoint_is_gone_is_refused_and_not_begun_anew(
         assert contents(Path("runs", run)) == before
     for gone in ("metrics.jsonl", "checkpoints/best.safetensors"):  # what else tells of an epoch
         Path("runs/stopped", gone).unlink()
-        assert "last.safetensors: is missing, though" in ftcli("train", "--resume", "runs/stopped", code=2).err
+        assert "last.safetensors: is missing, although" in ftcli("train", "--resume", "runs/stopped", code=2).err
 
 
 @pytest.mark.parametrize("override", [[], ["epochs=6"]])

@@ -283,8 +283,8 @@ def test_a_directory_of_seeds_is_no_run_and_no_place_for_one(ftcli: Ftcli, recip
         "error: runs/s: holds the runs of several seeds\n"
         "Give one of them: runs/s/seed-0, runs/s/seed-1. ftcli compare and ftcli report take the directory.\n"
     )
-    assert "exists already" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
-    assert "is left alone" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
+    assert "already exists" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
+    assert "so it is not overwritten" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
     ftcli("train", recipe, "--name", "a", "epochs=1", "--quiet")
     assert "is not overwritten" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
     ftcli("train", recipe, "--seeds", "4", "--name", "s", "epochs=1", "--overwrite", "--quiet")

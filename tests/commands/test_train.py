@@ -232,7 +232,7 @@ def test_the_name_of_a_run_that_was_being_replaced_is_taken(ftcli: Ftcli, recipe
     Path("runs/.a.ftcli-0a1b2c3d/ftcli.lock").touch()
     Path("runs/a").rename("runs/.a.ftcli-0a1b2c3d/old")
     err = ftcli("train", recipe, "--name", "a", code=2).err
-    assert "runs/a: exists already" in err
+    assert "runs/a: already exists" in err
     assert "checking" not in err, "before any image is looked at"
     assert Path("runs/a/summary.json").is_file()
 

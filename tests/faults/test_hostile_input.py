@@ -162,7 +162,8 @@ def test_a_link_to_a_run_is_read_but_never_replaced(ftcli: Ftcli, recipe: str) -
     Path("runs/link").symlink_to("a")
     assert ftcli("eval", "runs/link", "--json").json["images"] == 12
     assert (
-        "runs/link: is a link and is left alone" in ftcli("train", recipe, "--name", "link", "--overwrite", code=2).err
+        "runs/link: is a link, so it is not overwritten"
+        in ftcli("train", recipe, "--name", "link", "--overwrite", code=2).err
     )
     assert Path("runs/a/summary.json").exists()
 

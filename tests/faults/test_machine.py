@@ -181,7 +181,7 @@ def obey_permissions() -> None:
 def test_a_read_only_folder_is_reported_before_anything_is_computed(launch, recipe) -> None:
     Path("runs").mkdir(mode=0o555)
     outcome = launch("train", recipe, "--name", "a", fault=obey_permissions, code=2)
-    assert f"{Path('runs').absolute()}: may not be written to" in outcome.err
+    assert f"{Path('runs').absolute()}: is not writable" in outcome.err
     assert "checking" not in outcome.err
 
 

@@ -17,7 +17,7 @@ def test_of_two_runs_of_one_name_one_wins_and_the_other_is_refused(launch, runs,
     children = [launch.start("train", recipe, "--name", "a") for _ in range(2)]
     outcomes = sorted((child.wait() for child in children), key=lambda outcome: outcome.code)
     assert [outcome.code for outcome in outcomes] == [0, 2]
-    assert "runs/a: exists already" in outcomes[1].err
+    assert "runs/a: already exists" in outcomes[1].err
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
     assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "whole"], "the loser leaves nothing behind"
 
