@@ -17,7 +17,7 @@ def test_help_names_every_command_and_the_exit_codes(ftcli: Ftcli) -> None:
         assert word in shown
 
 
-def test_no_command_shows_the_help(ftcli: Ftcli) -> None:
+def test_no_command_at_all_shows_the_help(ftcli: Ftcli) -> None:
     assert "Commands:" in ftcli().out
 
 
@@ -54,13 +54,13 @@ def test_wrong_usage_is_reported_and_exits_2(ftcli: Ftcli, arguments: tuple[str,
 
 
 @pytest.mark.parametrize("arguments", [("--json",), ("--json", "schema")])
-def test_json_before_the_command_is_refused(ftcli: Ftcli, arguments: tuple[str, ...]) -> None:
+def test_json_before_the_command_is_refused_and_not_ignored(ftcli: Ftcli, arguments: tuple[str, ...]) -> None:
     outcome = ftcli(*arguments, code=2)
     assert "put --json after the command" in json.loads(outcome.err)["error"]["message"]
     assert outcome.out == ""
 
 
-def test_errors_are_json_with_json(ftcli: Ftcli) -> None:
+def test_errors_are_json_when_json_is_asked_for(ftcli: Ftcli) -> None:
     outcome = ftcli("train", "missing.yaml", "--json", code=2)
     error = json.loads(outcome.err)
     assert error["schema"] == 1
@@ -90,7 +90,7 @@ def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str], monkeypatc
     assert done.returncode == 2
 
 
-def test_a_closed_pipe_is_not_an_error() -> None:
+def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m ftcli schema | head -c 10"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -98,7 +98,7 @@ def test_a_closed_pipe_is_not_an_error() -> None:
 
 @pytest.mark.parametrize(("arguments", "code"), [("schema", 0), ("check nowhere", 3), ("--help", 0)])
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_not_an_error(arguments: str, code: int, closed: str) -> None:
+def test_streams_that_the_caller_has_closed_are_no_error(arguments: str, code: int, closed: str) -> None:
     command = f"{sys.executable} -m ftcli {arguments} {closed}"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == code
@@ -107,7 +107,7 @@ def test_closed_streams_are_not_an_error(arguments: str, code: int, closed: str)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_imports_shows_no_traceback(number: signal.Signals) -> None:
+def test_a_signal_while_ftcli_is_being_imported_is_no_traceback(number: signal.Signals) -> None:
     script = (
         "import os, sys, ftcli.cli\n"
         "class Finder:\n"
