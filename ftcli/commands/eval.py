@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ftcli.commands.outputs import check_output, make_folder
 from ftcli.commands.prepare import directory_where_began, inspect_dataset, open_recipe_dataset, readable_samples
 from ftcli.data.checks.findings import skipped_notices
@@ -167,7 +169,7 @@ def _calibrate(subject: _Subject, fit: ScoredImages, scored: Predictions) -> Cal
 def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
     from ftcli.data.loader import Images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.sources import score_images
+    from ftcli.engine.inference import Scorer
     from ftcli.model.network import restore_network
 
     info, recipe, scoring = subject.checkpoint.info, subject.recipe, subject.scoring
@@ -181,15 +183,14 @@ def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
     )
     compute.place(network.module)
     sha256s = tuple(fact.sha256 for fact in images.facts)
-    labels, probabilities = score_images(
-        network, Images(images.samples, sha256s), compute, batch_size=scoring.batch_size or recipe.data.batch_size
-    )
+    scorer = Scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)
+    labels = [sample.label for sample in images.samples]
     return Predictions(
         classes=info.classes,
         paths=tuple(fact.name for fact in images.facts),
         sha256=sha256s,
-        labels=labels,
-        probabilities=probabilities,
+        labels=np.array(labels, dtype=np.int64),
+        probabilities=scorer.probabilities(Images(tuple(sample.path for sample in images.samples), sha256s)),
     )
 
 

@@ -26,6 +26,7 @@ from ftcli.runs.directory import RunDirectory
 from ftcli.strategies import HEAD, check_warmup, make_plan
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
+    from ftcli.engine.extraction import DataSettings
     from ftcli.model.network import Network
     from ftcli.model.weights import SourceWeights
 
@@ -127,6 +128,14 @@ def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) 
     for text in network.notices:
         progress.stage(text)
     return network
+
+
+def data_settings(recipe: Recipe) -> DataSettings:
+    """Return how a recipe's images reach the network, as the engine takes it."""
+    from ftcli.engine.extraction import DataSettings
+
+    data = recipe.data
+    return DataSettings(data.batch_size, data.augment, data.views, data.cache, data.workers, recipe.seed)
 
 
 def _source(path: Path, model: str) -> SourceWeights | None:

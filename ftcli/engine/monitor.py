@@ -1,4 +1,4 @@
-"""Owns choosing the best epoch and knowing when to stop waiting for a better one."""
+"""Chooses the best epoch, and decides when to stop waiting for a better one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _SIGNS = {"val_accuracy": 1.0, "val_macro_f1": 1.0, "val_loss": -1.0}
 
 
 def score(record: EpochRecord, monitor: str) -> tuple[float, float]:
-    """Return what compares epochs: the monitor, larger is better, then the negative val loss as tie-breaker."""
+    """Return the key that compares epochs: the monitor, larger is better, then the negative val loss."""
     return _SIGNS[monitor] * record.val[monitor.removeprefix("val_")], -record.val["loss"]
 
 
 @dataclass(frozen=True)
 class Watch:
-    """The best epoch of a run and, for the phase at hand, how long ago its own best was.
+    """The best epoch of a run, and how many epochs ago the current phase had its own best.
 
-    A phase is measured against itself: thawing groups may cost accuracy before it pays.
+    A phase is measured against itself: unfreezing groups may cost accuracy before it pays.
     """
 
     monitor: str
@@ -45,5 +45,5 @@ class Watch:
         return watch
 
     def is_over(self, patience: int | None) -> bool:
-        """Tell whether the phase has waited `patience` epochs for a better one."""
+        """Return whether the phase has waited `patience` epochs for a better one."""
         return patience is not None and self.waited >= patience
