@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,13 @@ def test_a_part_imports_only_lower_parts(path: Path) -> None:
         if pieces[0] != "ftcli" or len(pieces) < 2 or pieces[1] not in TIER_OF or pieces[1] == part:
             continue
         assert TIER_OF[pieces[1]] < TIER_OF[part], f"{path} imports {name}"
+
+
+def test_contributing_states_the_same_order() -> None:
+    text = (TESTS.parent / "CONTRIBUTING.md").read_text()
+    stated = re.findall(r"^    (?:phrases|<).*$", text, re.MULTILINE)
+    tiers = [set(tier.replace(",", " ").split()) for tier in "".join(stated).split("<")]
+    assert tiers == [tier - {"__init__"} for tier in TIERS[:-1]]
 
 
 @pytest.mark.parametrize("part", ["report", "evaluation", "cli", "plan", "strategies", "recipe"])
