@@ -10,21 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ftcli.data.builtin import DIGITS, digits_folder
-from ftcli.data.checks.dataset import content_findings
 from ftcli.data.checks.findings import Finding, finding_notices, skipped_notices
+from ftcli.data.checks.table import content_findings
 from ftcli.data.class_folders import IMAGE_EXTENSIONS
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, Dataset, Sample, open_dataset
 from ftcli.data.inspection import (
     SKIP_THEM,
     BadImage,
-    Heard,
     ImageFacts,
+    OnImage,
     Survey,
     hash_images,
     survey_images,
-    unheard,
 )
-from ftcli.data.val_split import refuse_groups_in_several_splits
+from ftcli.data.val_split import refuse_clusters_in_several_splits
 from ftcli.data.workers import available_cores
 from ftcli.errors import DatasetError, UsageError
 from ftcli.plan import Plan
@@ -54,7 +53,7 @@ def prepare(recipe: Recipe) -> Preparation:
     recipe names it.
     """
     dataset = open_recipe_dataset(recipe)
-    refuse_groups_in_several_splits(dataset.splits, where=str(dataset.root))
+    refuse_clusters_in_several_splits(dataset.splits, where=str(dataset.root))
     _check_expectations(recipe, dataset)
     # These import torch, which a wrong recipe must not wait for.
     from ftcli.model.freezing import batchnorm_mode
@@ -137,9 +136,9 @@ def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) ->
 
 def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     notices = []
-    if dataset.strays:
-        names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.strays[:5])
-        more = f" and {len(dataset.strays) - 5} more" if len(dataset.strays) > 5 else ""
+    if dataset.unlabelled:
+        names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.unlabelled[:5])
+        more = f" and {len(dataset.unlabelled) - 5} more" if len(dataset.unlabelled) > 5 else ""
         notices.append(
             f"left out, since they are not {' '.join(sorted(IMAGE_EXTENSIONS))} files of a class: {names}{more}"
         )
@@ -166,7 +165,7 @@ class Inspected:
         return (*skipped_notices(self.skipped), *finding_notices(self.findings))
 
 
-def inspect_for_training(recipe: Recipe, dataset: Dataset, *, heard: Heard) -> Inspected:
+def inspect_for_training(recipe: Recipe, dataset: Dataset, *, heard: OnImage) -> Inspected:
     """Look at a dataset as `inspect_dataset` does, and find what its names and hashes tell.
 
     Images of test are hashed alone: whether they can be decoded is for `eval` to say.
@@ -179,13 +178,13 @@ def inspect_for_training(recipe: Recipe, dataset: Dataset, *, heard: Heard) -> I
     return replace(inspected, findings=content_findings(inspected.dataset, sha256_of))
 
 
-def inspect_dataset(recipe: Recipe, dataset: Dataset, *, heard: Heard = unheard) -> Inspected:
+def inspect_dataset(recipe: Recipe, dataset: Dataset, *, heard: OnImage | None = None) -> Inspected:
     """Look at every image of train and val. Bad ones raise one ImageError, or are left out where the recipe says so.
 
     Val is then cut as if they were not there. Raises DatasetError where they are all that a class has.
     """
     samples = [*dataset.splits["train"], *dataset.splits["val"]]
-    survey = survey_images(samples, workers=available_cores(), heard=heard)
+    survey = survey_images(samples, workers=available_cores(), on_image=heard)
     if recipe.data.on_bad_image == "error":
         survey.refuse_bad(otherwise=SKIP_THEM)
     if survey.bad:

@@ -54,7 +54,7 @@ class Images:
     @property
     def together(self) -> tuple[str, ...]:
         """What each image shares with those that are held out with it: its group, or else its content."""
-        return tuple(sample.group or sha256 for sample, sha256 in zip(self.samples, self.sha256s, strict=True))
+        return tuple(sample.cluster or sha256 for sample, sha256 in zip(self.samples, self.sha256s, strict=True))
 
 
 Key = tuple[int, tuple[int, ...]]

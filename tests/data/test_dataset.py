@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 import pytest
 
@@ -61,7 +60,7 @@ def test_without_val_a_share_of_every_class_becomes_val(touch, prefix):
     assert dataset.val_fraction == 0.3
 
 
-def test_the_default_fraction_is_used_and_told(touch):
+def test_the_default_fraction_is_used_and_reported(touch):
     dataset = open_dataset(touch(*numbered("a", 10), *numbered("b", 10)))
     assert dataset.val_fraction == 0.2
     assert len(dataset.splits["val"]) == 4
@@ -123,7 +122,7 @@ def test_a_class_that_train_lacks_is_an_error_with_the_near_match(touch):
     assert caught.value.where == str(root / "val")
 
 
-def test_a_class_spelt_with_other_code_points_is_told_from_the_one_that_looks_the_same(touch):
+def test_a_class_in_another_unicode_form_is_unknown_and_explained(touch):
     root = touch("train/ants/1.jpg", "train/caf\u00e9/1.jpg", "val/cafe\u0301/2.jpg")
     with pytest.raises(DatasetError, match=r"\('cafe\\u0301', where train has 'caf\\xe9': the same letters"):
         open_dataset(root)
@@ -143,7 +142,7 @@ def test_a_test_folder_without_labelled_images_is_no_split(touch):
     root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "test/0001.jpg")
     dataset = open_dataset(root)
     assert "test" not in dataset.splits
-    assert root / "test/0001.jpg" in dataset.strays
+    assert root / "test/0001.jpg" in dataset.unlabelled
 
 
 def test_a_val_folder_without_images_is_an_error(touch):
@@ -152,7 +151,7 @@ def test_a_val_folder_without_images_is_an_error(touch):
         open_dataset(root)
 
 
-def test_stray_files_are_collected_and_hidden_ones_ignored(touch):
+def test_files_outside_the_classes_are_listed_and_hidden_ones_ignored(touch):
     root = touch(
         "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg",
         "readme.md", "extra/1.jpg", "train/loose.jpg", "train/a/imageNotFound.gif", "val/a/notes.txt",
@@ -160,7 +159,7 @@ def test_stray_files_are_collected_and_hidden_ones_ignored(touch):
         "train/a/Thumbs.db", "train/b/desktop.ini",
     )  # fmt: skip
     dataset = open_dataset(root)
-    assert {path.relative_to(root).as_posix() for path in dataset.strays} == {
+    assert {path.relative_to(root).as_posix() for path in dataset.unlabelled} == {
         "readme.md", "extra", "train/loose.jpg", "train/a/imageNotFound.gif", "val/a/notes.txt",
     }  # fmt: skip
     assert dataset.classes == ("a", "b")
@@ -202,7 +201,7 @@ def test_a_link_to_itself_stays_a_sample_so_that_it_is_reported_later(touch):
     (root / "train/a/loop").symlink_to(root / "train/a/loop")
     dataset = open_dataset(root)
     assert "train/a/loop.jpg" in names(dataset.splits["train"])
-    assert root / "train/a/loop" in dataset.strays
+    assert root / "train/a/loop" in dataset.unlabelled
 
 
 def test_a_broken_link_to_an_image_stays_a_sample_so_that_it_is_reported_later(touch):
@@ -247,20 +246,21 @@ def test_a_class_may_be_called_valid(touch):
     assert open_dataset(touch(*numbered("valid", 3), *numbered("invalid", 3))).classes == ("invalid", "valid")
 
 
-def test_twenty_thousand_files_open_in_two_seconds(tmp_path):
-    for label in range(10):
-        folder = tmp_path / "train" / str(label)
-        folder.mkdir(parents=True)
-        for number in range(2000):
-            os.close(os.open(folder / f"{number}.png", os.O_CREAT | os.O_WRONLY))
-    start = time.perf_counter()
-    dataset = open_dataset(tmp_path)
-    assert time.perf_counter() - start < 2
-    assert len(dataset.splits["val"]) == 4000
+def test_a_dataset_opens_by_listing_folders_without_a_call_for_each_file(touch, monkeypatch):
+    """Tens of thousands of files on a network drive must not be asked for one by one."""
+    root = touch(*(f"train/{label}/{number}.png" for label in range(10) for number in range(200)))
+    listed, asked = [], []
+    scandir, stat = os.scandir, os.stat
+    monkeypatch.setattr(os, "scandir", lambda path: (listed.append(path), scandir(path))[1])
+    monkeypatch.setattr(os, "stat", lambda path, **options: (asked.append(path), stat(path, **options))[1])
+    dataset = open_dataset(root)
+    assert len(dataset.splits["val"]) == 400
+    assert len(listed) <= 2 * 12, "the root, train/ and the ten classes, some of them twice"
+    assert len([path for path in asked if str(path).endswith(".png")]) == 0
 
 
 def test_ants_and_bees_open_with_their_stray_file(hymenoptera):
     dataset = open_dataset(hymenoptera)
     assert dataset.classes == ("ants", "bees")
     assert {name: len(samples) for name, samples in dataset.splits.items()} == {"train": 244, "val": 153}
-    assert [path.name for path in dataset.strays] == ["imageNotFound.gif"]
+    assert [path.name for path in dataset.unlabelled] == ["imageNotFound.gif"]

@@ -47,7 +47,7 @@ def test_all_bad_images_are_counted_and_every_one_is_named(photos):
     with pytest.raises(ImageError, match="13 images cannot be used") as caught:
         survey.refuse_bad()
     for sample in samples[1:]:
-        assert f"{sample.name}: the image is broken or cut short" in str(caught.value)
+        assert f"{sample.name}: the image is broken or truncated" in str(caught.value)
     assert str(caught.value).count("Replace the file") == 1
 
 
@@ -69,7 +69,7 @@ def test_what_to_do_is_said_for_every_kind_of_bad_image(photos):
     samples[1].path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(ImageError) as caught:
         survey_images(samples, workers=2).refuse_bad()
-    assert "Replace the file by a good copy" in str(caught.value)
+    assert "Replace the file with a good copy" in str(caught.value)
     assert "Convert it to JPEG" in str(caught.value)
 
 
