@@ -86,7 +86,7 @@ def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     except (PlanError, ModelError) as error:
         key = error.where or ""
         if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, path, overrides)):
-            error.message, error.where = f"{key}: {error.message}", place
+            raise type(error)(f"{key}: {error.message}", where=place, hint=error.hint) from error
         raise
 
 

@@ -109,13 +109,13 @@ def test_an_unknown_group_and_an_unknown_model_are_told_with_the_place_of_their_
     assert "wrong.yaml:8: strategy.lr.layer5: matches no group of the network: stem, layer1" in err
     assert "Did you mean 'layer" in err
     path.write_text(path.read_text().replace("resnet18", "resnet81"))
-    assert "wrong.yaml:3: model.name: there is no model 'resnet81'" in ftcli(command, path, code=2).err
+    assert "wrong.yaml:3: model.name: unknown model 'resnet81'" in ftcli(command, path, code=2).err
     assert (
-        "override 'model.name=resnet82': model.name: there is no"
+        "override 'model.name=resnet82': model.name: unknown model"
         in ftcli(command, path, "model.name=resnet82", code=2).err
     )
     given = "model={name: no}"
-    assert f"override {given!r}: model.name: there is no" in ftcli(command, path, given, code=2).err
+    assert f"override {given!r}: model.name: unknown model" in ftcli(command, path, given, code=2).err
     path.write_text(f"data: {{root: {tiny}}}\n")
     given = "strategy={kind: fine-tune, lr: {layer5: 1}}"
     assert f"override {given!r}: strategy.lr.layer5: matches no" in ftcli(command, path, given, code=2).err

@@ -106,7 +106,7 @@ def _leak(dataset: Dataset, copies: list[_Copies], one: str, other: str) -> Iter
         yield Finding(
             level,
             "leak",
-            f"{count(len(cases), 'image is', 'images are')} both in {one} and in {other}, {effect}.",
+            f"{count(len(cases), 'image is', 'images are')} in {one} and in {other}, {effect}.",
             in_several_splits(dataset, one, other),
             cases,
         )
