@@ -190,12 +190,12 @@ def test_where_the_run_began_in_another_directory_it_is_named(
     monkeypatch.chdir(tmp_path)
     for subject in (began / "runs/b", began / "runs/b/checkpoints/best.safetensors"):
         err = ftcli("eval", subject, code=3).err
-        assert "photos: there is no such folder" in err
+        assert "photos: no such folder" in err
         assert f"The run began in another directory; give the command there: cd {began}" in err
     assert "began in another" not in ftcli("eval", began / "runs/b", "--data", "missing", code=3).err
     (began / "runs/b/environment.json").write_text("{")
     err = ftcli("eval", began / "runs/b", code=3).err
-    assert "photos: there is no such folder" in err
+    assert "photos: no such folder" in err
     assert "began in another" not in err
 
 

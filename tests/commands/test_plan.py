@@ -80,12 +80,12 @@ def test_the_forecast_of_views_is_what_training_computes(ftcli: Ftcli, recipe: P
     ("override", "code", "words"),
     [
         ("model.name=resnet81", 2, "resnet18"),
-        ("strategy.unfreeze=7", 2, "there are 5 groups besides the head"),
+        ("strategy.unfreeze=7", 2, "has 5 groups before the head"),
         ("strategy={kind: fine-tune, lr: {layer5: 1e-3}}", 2, "matches no group"),
         ("strategy={kind: fine-tune, lr: {head: 0}}", 2, "must be above 0"),
         ("epochs=1", 2, "need at least 3 epochs"),
         ("data.batch_size=1", 2, "cannot train BatchNorm"),
-        ("schedule={kind: cosine, warmup_epochs: 1}", 2, "leave nothing of phase 'head'"),
+        ("schedule={kind: cosine, warmup_epochs: 1}", 2, "do not fit into phase 'head'"),
         ("data.root=nowhere", 3, "nowhere"),
         ("data.val_fraction=0.5", 3, "val_fraction"),
     ],
@@ -97,7 +97,7 @@ def test_what_cannot_be_trained_is_refused_by_the_plan(
 
 
 @pytest.mark.parametrize("command", ["plan", "train"])
-def test_an_unknown_group_and_an_unknown_model_are_told_with_the_place_of_their_key(
+def test_an_unknown_group_and_an_unknown_model_are_reported_at_the_place_of_their_key(
     ftcli: Ftcli, tiny: Path, command: str
 ) -> None:
     path = Path("wrong.yaml")

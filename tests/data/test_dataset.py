@@ -42,7 +42,7 @@ def test_two_val_folders_are_an_error(touch):
         open_dataset(touch("train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "valid/a/2.jpg"))
 
 
-def test_a_val_fraction_beside_a_val_folder_is_an_error(touch):
+def test_a_val_fraction_with_a_val_folder_is_an_error(touch):
     root = touch("train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg")
     with pytest.raises(DatasetError, match=r"data\.val_fraction"):
         open_dataset(root, val_fraction=0.3)

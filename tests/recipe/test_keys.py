@@ -47,7 +47,7 @@ def test_a_written_recipe_reads_back_as_the_same_recipe(recipe_file: Path, tmp_p
     assert recipe_from(json.loads(recipe.model_dump_json()), source="checkpoint") == recipe
 
 
-def test_gpu_is_taken_for_cuda_though_its_letters_are_nearer_to_cpu(recipe_file: Path) -> None:
+def test_gpu_suggests_cuda_although_its_letters_are_nearer_to_cpu(recipe_file: Path) -> None:
     for given in ("gpu", "GPU"):
         (problem,) = problems_of(recipe_file, f"device={given}")
         assert "device: must be 'auto', 'cpu', 'cuda' or 'mps'" in problem
@@ -60,7 +60,7 @@ def test_a_recipe_cannot_be_changed(recipe_file: Path) -> None:
         recipe.epochs = 3  # type: ignore[misc]
 
 
-def test_all_problems_are_told_at_once_with_line_and_suggestion(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_with_line_and_suggestion(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(
         "data:\n  root: x\n  batchsize: 32\n  augment: standart\n"
@@ -117,19 +117,17 @@ def test_an_override_reaches_into_the_list_of_phases(tmp_path: Path) -> None:
         ("optimizer={kind: sgd, momentum: 0, nesterov: true}", "nesterov needs a momentum"),
     ],
 )
-def test_keys_that_would_make_one_another_void_are_refused(recipe_file: Path, override: str, words: str) -> None:
+def test_keys_that_cannot_both_have_an_effect_are_refused(recipe_file: Path, override: str, words: str) -> None:
     assert words in "\n".join(problems_of(recipe_file, override))
 
 
-def test_weights_beside_from_scratch_are_refused(recipe_file: Path) -> None:
+def test_weights_with_from_scratch_are_refused(recipe_file: Path) -> None:
     shown = problems_of(recipe_file, "strategy={kind: from-scratch}", "model.weights=default")
     assert "model.weights: would have no effect" in shown[0]
 
 
 @pytest.mark.parametrize("override", ["format=2", "format=x", "format=null"])
-def test_a_recipe_of_another_format_is_refused_before_anything_in_it_is_judged(
-    recipe_file: Path, override: str
-) -> None:
+def test_a_recipe_of_another_format_is_refused_before_its_keys_are_checked(recipe_file: Path, override: str) -> None:
     (shown,) = problems_of(recipe_file, override, "a_key_of_the_future=1")
     assert "this ftcli reads format 1" in shown
 
@@ -140,7 +138,7 @@ def test_a_missing_recipe_is_named_with_a_near_one(recipe_file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(text)
     assert str(path) in problems_of(path)[0]

@@ -20,7 +20,7 @@ def test_a_missing_library_is_told_with_its_extra_before_anything_else(
     ("tracking", "words"),
     [
         ("[tensorbord]", "did you mean 'tensorboard'?"),
-        ("[mlflow, mlflow]", "tracking: a tracker is there twice"),
+        ("[mlflow, mlflow]", "tracking: each tracker must be listed once"),
         ("mlflow", "tracking: must be a list"),
     ],
 )
