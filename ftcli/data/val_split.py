@@ -66,7 +66,7 @@ def _cut_clusters(
 
     Throughout, `in_val` counts the images of `chosen` by class, and `in_val < total` in every class: train never loses
     the last image of a class. The first pass takes a cluster only if that brings the counts nearer to `wanted`, so it
-    never moves away; but it may leave a class out of val. Three clusters, a fraction of 0.2:
+    never moves away; but it may leave a class out of val. Three clusters, in this order, and a fraction of 0.2:
 
                ants  bees
         total    10     5

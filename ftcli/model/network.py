@@ -61,22 +61,22 @@ class Library(Protocol):
     def names(self) -> tuple[str, ...]:
         """Return the names of its models, as in a recipe."""
 
-    def spec(self, name: str) -> InputSpec:
+    def spec(self, name: str, /) -> InputSpec:
         """Return the input that the default weights were trained for."""
 
-    def blank(self, name: str, *, image_size: int) -> nn.Module:
+    def blank(self, name: str, /, *, image_size: int) -> nn.Module:
         """Return the architecture with random weights."""
 
-    def pretrained(self, name: str, *, image_size: int) -> nn.Module:
+    def pretrained(self, name: str, /, *, image_size: int) -> nn.Module:
         """Return the architecture with the default weights."""
 
-    def origin(self, name: str) -> str:
+    def origin(self, name: str, /) -> str:
         """Return which weights the default ones are."""
 
-    def head(self, name: str, network: nn.Module) -> str:
+    def head(self, name: str, network: nn.Module, /) -> str:
         """Return the path of the last layer."""
 
-    def translate(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def translate(self, name: str, tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
         """Rename tensors of weights files that use other names."""
 
 
@@ -148,7 +148,7 @@ def restore_network(
 ) -> Network:
     """Rebuild the network of a checkpoint with exactly its tensors.
 
-    Raises ModelError, naming the checkpoint as `origin`, where they do not fit or there is no such model.
+    Raises ModelError, naming the checkpoint as `origin`, if they do not fit or the model is unknown.
     """
     try:
         library = _library(name)

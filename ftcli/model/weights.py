@@ -97,7 +97,7 @@ def _read_torch(path: Path) -> Any:
         content = {} if compressed else _load(path)
     except pickle.UnpicklingError as error:
         hint = "If you trust the file, load it yourself and save it with torch.save(model.state_dict(), PATH)."
-        message = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
+        message = "not a weights file, or one with Python objects other than tensors, which ftcli does not run"
         raise ModelError(message, where=f"model.weights: {path}", hint=hint) from error
     except Exception as error:
         reason = first_line(error)[:200]

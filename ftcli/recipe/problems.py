@@ -107,7 +107,7 @@ def _message(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> t
     given = detail["input"]
     if detail["loc"][-1] == "[key]":
         near = _nearest(given, [str(context["expected"])])
-        return "is no metric" if near else f"is no metric; it must be {context['expected']}", near
+        return "is not a metric" if near else f"is not a metric; it must be {context['expected']}", near
     if kind == "literal_error":
         return f"{message}, not {shown(given)}", _nearest(
             given, str(context["expected"]).replace("'", "").split(" or ")

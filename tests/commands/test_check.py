@@ -80,7 +80,7 @@ def test_a_copy_under_another_label_is_not_a_copy_to_remove(ftcli: Ftcli, root: 
     assert "duplicate" not in findings_of(ftcli("check", root, "--json", code=3))
 
 
-def test_a_val_that_is_cut_from_train_is_said_to_be(ftcli: Ftcli, root: Path) -> None:
+def test_a_val_cut_from_train_is_reported(ftcli: Ftcli, root: Path) -> None:
     assert ftcli("check", root, "--json").json["contents"]["val_fraction"] is None
     shutil.rmtree(root / "val")
     for split in (root / "train").iterdir():
@@ -140,16 +140,14 @@ def test_folders_that_are_wrong_are_an_error_of_the_layout(ftcli: Ftcli, root: P
     assert words in " ".join(ftcli("check", root, code=3).out.split())
 
 
-def test_a_class_without_a_single_good_image_is_an_error_besides_the_images(ftcli: Ftcli, root: Path) -> None:
+def test_a_class_without_a_good_image_is_an_error_in_addition_to_the_images(ftcli: Ftcli, root: Path) -> None:
     for path in (root / "train/bees").iterdir():
         path.write_bytes(b"")
     found = findings_of(ftcli("check", root, "--json", code=3))
     assert len(found["bad-image"][0]["cases"]) == 12
     words = f"Without the bad images: {root / 'train'}: no images in class folder bees"
     assert found["layout"][0]["message"].startswith(words)
-    assert found["imbalance"][0]["message"] == (
-        "Class bees has no image in train that can be used, and class ants has 12."
-    )
+    assert "Class bees has no usable image" in found["imbalance"][0]["message"]
 
 
 def test_a_split_without_a_single_good_image_is_named(ftcli: Ftcli, root: Path) -> None:
@@ -221,7 +219,7 @@ def test_a_recipe_says_what_its_dataset_is(ftcli: Ftcli, root: Path) -> None:
     assert "group_by" in ftcli("check", recipe, "--group-by", "(a)", code=2).err
 
 
-def test_a_folder_that_is_not_there_or_a_wrong_pattern_is_an_error_without_a_report(ftcli: Ftcli, root: Path) -> None:
+def test_a_missing_folder_or_a_wrong_pattern_is_an_error_without_a_report(ftcli: Ftcli, root: Path) -> None:
     assert "no such folder" in ftcli("check", "nowhere", code=3).err
     assert "needs parentheses" in ftcli("check", root, "--group-by", "ants", code=2).err
     assert "below 1" in ftcli("check", root, "--val-fraction", 1.5, code=2).err

@@ -62,7 +62,7 @@ def test_crops_of_photos_are_found_once_a_run_has_left_features(ftcli: Ftcli, ph
     assert "compared by perceptual hash and by what efficientnet_lite0 sees" in text
 
 
-def test_a_copy_that_the_hash_finds_is_told_once(ftcli: Ftcli, photos: Path) -> None:
+def test_a_copy_that_the_hash_finds_is_reported_once(ftcli: Ftcli, photos: Path) -> None:
     image = Image.open(photos / "train/ants/05.jpg")
     image.resize((image.width // 2, image.height // 2)).save(photos / "val/ants/smaller.png")
     train(ftcli, photos)

@@ -63,7 +63,7 @@ def test_every_bad_image_has_a_line_of_its_own_whatever_its_name(photos):
         survey_images(samples[:1], workers=1).refuse_bad()
 
 
-def test_what_to_do_is_said_for_every_kind_of_bad_image(photos):
+def test_every_kind_of_bad_image_has_its_advice(photos):
     samples = photos(2)
     samples[0].path.write_bytes(b"")
     samples[1].path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
@@ -73,7 +73,7 @@ def test_what_to_do_is_said_for_every_kind_of_bad_image(photos):
     assert "Convert it to JPEG" in str(caught.value)
 
 
-def test_hashing_decodes_nothing_and_leaves_out_what_cannot_be_read(photos, tmp_path):
+def test_hashing_does_not_decode_and_skips_unreadable_files(photos, tmp_path):
     samples = photos(1)
     samples[0].path.write_bytes(b"no image")
     gone = Sample(tmp_path / "gone.jpg", "gone.jpg", 0)

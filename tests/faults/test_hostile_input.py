@@ -211,7 +211,7 @@ def hidden_bomb() -> str:
     return "hidden.pth"
 
 
-OBJECTS = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
+OBJECTS = "not a weights file, or one with Python objects other than tensors, which ftcli does not run"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights: downloads, files and checkpoints reach the network whole, or an error says what to do."""
+"""Weights: downloads, files and checkpoints are loaded completely, or an error says what to do."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_integers_are_not_taken_for_weights():
         load_exactly(network, tensors, origin="file")
 
 
-def test_a_file_that_ends_amid_a_pickled_number_is_no_weights_file(tmp_path):
+def test_a_file_that_ends_within_a_pickled_number_is_not_a_weights_file(tmp_path):
     (tmp_path / "cut.bin").write_bytes(b"\x80\x02X\x01\x00")
     with pytest.raises(ModelError, match="not a weights file"):
         read_weights(tmp_path / "cut.bin")

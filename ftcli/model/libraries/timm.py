@@ -97,9 +97,8 @@ def head(name: str, network: nn.Module) -> str:
     return path
 
 
-def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def translate(_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors as they are: weights files must have the names of timm's own models."""
-    del name
     return dict(tensors)
 
 
