@@ -22,8 +22,8 @@ from ftcli.evaluation.compare.differences import metric_differences
 from ftcli.evaluation.compare.evidence import PairEvidence
 from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.compare.replicates import group_evidence
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.intervals import paired_difference
-from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.significance import loss_test

@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
     {"__init__", "phrases"},
     {"errors", "rng"},
-    {"records"},
+    {"metrics", "records"},
     {"plan", "recipe"},
     {"strategies"},
     {"data", "model"},

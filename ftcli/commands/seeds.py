@@ -14,7 +14,7 @@ from ftcli.commands.train import begin, get_ready, train_recipe
 from ftcli.commands.training_run import RunPlace, TrainResult, place_of, resume_hint
 from ftcli.engine.interrupt import Supervision
 from ftcli.errors import FtcliError
-from ftcli.evaluation.compare.replicates import Spread, seed_spread
+from ftcli.evaluation.compare.replicates import Spread, spread_of
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import SCHEMA, Gate
@@ -175,4 +175,4 @@ def _each(
 def _result(directory: SeedsDirectory, seeds: Sequence[int], results: Sequence[TrainResult]) -> SeedsResult:
     done = [result.run for result in results if result.finished]
     predictions = [read_predictions(RunDirectory(run).predictions("val")) for run in done]
-    return SeedsResult(directory.path, tuple(seeds), tuple(results), seed_spread(predictions) if done else {})
+    return SeedsResult(directory.path, tuple(seeds), tuple(results), spread_of(predictions) if done else {})

@@ -37,8 +37,8 @@ from ftcli.errors import (
     WorkerError,
     failure_of,
 )
+from ftcli.evaluation.evaluate import Evaluation, evaluate
 from ftcli.evaluation.gates import check_expectations, unchecked
-from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.plan import Plan
 from ftcli.recipe.keys import Recipe
@@ -230,13 +230,8 @@ def create_directory(job: Job, *, overwrite: bool) -> int:
 def val_predictions(job: Job, probabilities: NDArray[np.float64]) -> Predictions:
     """Return predictions of the val images from their probabilities (N, classes)."""
     facts, dataset = job.facts["val"], job.inspected.dataset
-    return Predictions(
-        classes=dataset.classes,
-        paths=tuple(fact.name for fact in facts),
-        sha256=tuple(fact.sha256 for fact in facts),
-        labels=np.array([sample.label for sample in dataset.splits["val"]], dtype=np.int64),
-        probabilities=probabilities,
-    )
+    labels = [sample.label for sample in dataset.splits["val"]]
+    return Predictions.of(dataset.classes, facts, labels, probabilities)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from ftcli.engine.logistic import (
 from ftcli.engine.loop import Epoch, Start, Training
 from ftcli.engine.sources import CutLogits, PhaseSource
 from ftcli.errors import DatasetError, ModelError, NonFiniteLossError, RunError, UsageError
-from ftcli.evaluation.metrics import quick_metrics
+from ftcli.evaluation.resampling import quick_metrics
 from ftcli.model.freezing import apply_phase, evaluating, fingerprint
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import TOLERANCE, Cut, cut_network, deviation

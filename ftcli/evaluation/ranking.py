@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.intervals import logit_normal
-from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.resampling import weights_of
 

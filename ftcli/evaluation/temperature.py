@@ -1,10 +1,10 @@
-"""Owns temperature scaling: one number that makes confidences honest, fitted on some images and judged on others."""
+"""Temperature scaling: one number that calibrates confidences, fitted on some images and judged on others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,13 +92,13 @@ def tempered(predictions: Predictions, temperatures: NDArray[np.float64]) -> Pre
     from scipy.special import softmax
 
     probabilities = softmax(_logits(predictions) / temperatures[:, None], axis=1)
-    return Predictions(predictions.classes, predictions.paths, predictions.sha256, predictions.labels, probabilities)
+    return replace(predictions, probabilities=probabilities)
 
 
 def _cross_fitted(fitted: Predictions, scored: Predictions) -> NDArray[np.float64]:
     """Return each scored image's temperature (N,), fitted on the images of other folds."""
     of_fitted, of_scored = _folds(fitted, fitted), _folds(fitted, scored)
-    temperatures = np.array([fit_temperature(_rows(fitted, of_fitted != fold)) for fold in range(FOLDS)])
+    temperatures = np.array([fit_temperature(fitted.rows(np.flatnonzero(of_fitted != fold))) for fold in range(FOLDS)])
     return temperatures[of_scored]
 
 
@@ -111,17 +111,6 @@ def _folds(fitted: Predictions, predictions: Predictions) -> NDArray[np.int64]:
         dealt |= {content: (label + place) % FOLDS for place, content in enumerate(contents)}
     # An image that took no part in the fit may have the temperature of any fold.
     return np.array([dealt.get(content, 0) for content in predictions.sha256], dtype=np.int64)
-
-
-def _rows(predictions: Predictions, chosen: NDArray[np.bool_]) -> Predictions:
-    rows = np.flatnonzero(chosen)
-    return Predictions(
-        predictions.classes,
-        tuple(predictions.paths[row] for row in rows),
-        tuple(predictions.sha256[row] for row in rows),
-        predictions.labels[rows],
-        predictions.probabilities[rows],
-    )
 
 
 def _logits(predictions: Predictions) -> NDArray[np.float64]:

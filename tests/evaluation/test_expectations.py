@@ -1,7 +1,7 @@
 import pytest
 
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.gates import check_expectations, unchecked
-from ftcli.evaluation.metrics import evaluate
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_worse_is_adjusted_for_the_number_of_runs(against):
     assert (alone.holds, first.holds, second.holds, third.holds) == (False, True, True, True)
 
 
-def test_every_rule_speaks_of_every_metric_and_every_run(against):
+def test_every_rule_has_a_gate_for_every_metric_and_run(against):
     rules = Rules((parse_rule("worse"), parse_rule("drop:0.5")), ("accuracy", "macro_f1"))
     gates = judge(rules, [against(10, "b"), against(12, "c")])
     assert len(gates) == 8
@@ -83,29 +83,29 @@ def test_every_rule_speaks_of_every_metric_and_every_run(against):
         ("not_better", "Did you mean not-better?"),
         ("drop", "drop:0.01"),
         ("worse:0.1", "takes no limit"),
-        ("drop:ten", "no limit"),
-        ("drop:-0.1", "no limit"),
-        ("drop:nan", "no limit"),
-        ("not-equivalent:0", "no limit"),
+        ("drop:ten", "'ten'"),
+        ("drop:-0.1", "'-0.1'"),
+        ("drop:nan", "'nan'"),
+        ("not-equivalent:0", "'0'"),
         ("x", "The rules are worse, not-better, drop:0.01, not-equivalent:0.02"),
     ],
 )
-def test_what_is_no_rule_is_refused_with_the_way_to_write_it(text, words):
+def test_an_invalid_rule_is_refused_with_the_valid_form(text, words):
     with pytest.raises(UsageError, match="--fail-if") as caught:
         parse_rule(text)
     assert words in str(caught.value)
 
 
-def test_a_rule_reads_as_it_was_written():
+def test_a_rule_is_shown_as_it_was_written():
     assert str(parse_rule(" drop:0.010 ")) == "drop:0.01"
     assert str(parse_rule("worse")) == "worse"
     assert parse_rule("not-equivalent:2e-2") == Rule("not-equivalent", 0.02)
 
 
-def test_a_metric_that_is_none_is_refused_with_the_nearest(against):
+def test_an_unknown_metric_is_refused_with_the_nearest(against):
     with pytest.raises(UsageError, match="Did you mean macro_f1"):
         check_metric("macrof1")
-    with pytest.raises(UsageError, match="have no top5_accuracy"):
+    with pytest.raises(UsageError, match="top5_accuracy"):
         judge(Rules((parse_rule("worse"),), ("top5_accuracy",)), [against(1)])
 
 

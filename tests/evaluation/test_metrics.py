@@ -3,9 +3,9 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from ftcli.evaluation.calibration import calibration_gaps
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.intervals import mean_of_shares, wilson
-from ftcli.evaluation.metrics import evaluate, quick_metrics
-from ftcli.evaluation.resampling import metric_values, resampled_metrics
+from ftcli.evaluation.resampling import metric_values, quick_metrics, resampled_metrics
 
 
 @pytest.mark.parametrize(("right", "low", "high"), [(142, 0.876, 0.959), (146, 0.909, 0.978)])

@@ -4,9 +4,9 @@ from typing import get_args
 import pytest
 from helpers.support import Ftcli
 
+from ftcli.metrics import COMPARABLE
 from ftcli.recipe.loading import load_recipe, recipe_text
 from ftcli.recipe.types import Condition, ExpectedName, parse_condition
-from ftcli.records import METRIC_NAMES
 
 
 def _recipe(text: str) -> Path:
@@ -16,7 +16,7 @@ def _recipe(text: str) -> Path:
 
 
 def test_every_metric_may_be_expected_of_any_images_of_val_and_of_test() -> None:
-    metrics = {*METRIC_NAMES, "worst_class_recall"}
+    metrics = {*COMPARABLE, "worst_class_recall"}
     assert set(get_args(ExpectedName)) == {f"{split}{name}" for split in ("", "val_", "test_") for name in metrics}
 
 

@@ -1,7 +1,4 @@
-"""Owns how much two runs differ on the same images: every metric and every class, with intervals.
-
-Owns flips: the images that exactly one of two runs has right.
-"""
+"""How two runs differ on the same images: every metric and class with intervals, and the images that flipped."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftcli.evaluation.compare.pairing import Paired
-from ftcli.evaluation.intervals import CONFIDENCE, at_least_as_wide, paired_difference, percentile
-from ftcli.evaluation.resampling import in_top5, metric_values, resampled_metrics
+from ftcli.evaluation.intervals import CONFIDENCE, paired_difference, percentile, widened
+from ftcli.evaluation.resampling import metric_values, resampled_metrics, shares_in_strata
 from ftcli.evaluation.significance import holm, sign_test
 from ftcli.records import Interval
 
@@ -51,20 +48,15 @@ def metric_differences(
 ) -> dict[str, Difference]:
     """Return each metric's difference; both runs are resampled with the same images.
 
-    Shares of images take the closed form that agrees with McNemar's test, and macro F1's interval is never
-    narrower than balanced accuracy's.
+    Shares of images have the closed form that agrees with McNemar's test.
     """
-    values = metric_values(paired.a), metric_values(paired.b)
-    drawn = resampled_metrics([paired.a, paired.b], seed=seed, resamples=resamples)
+    of_a, of_b = metric_values(paired.a), metric_values(paired.b)
+    drawn_a, drawn_b = resampled_metrics([paired.a, paired.b], seed=seed, resamples=resamples)
     gaps = {
-        name: percentile(values[1][name] - values[0][name], drawn[1][name] - drawn[0][name], confidence=confidence)
-        for name in values[0]
+        name: percentile(of_b[name] - of_a[name], drawn_b[name] - drawn_a[name], confidence=confidence) for name in of_a
     }
-    gaps |= _share_differences(paired, confidence=confidence)
-    gaps["macro_f1"] = at_least_as_wide(gaps["macro_f1"], gaps["balanced_accuracy"], bounds=(-1.0, 1.0))
-    return {
-        name: Difference(values[0][name], values[1][name], gap.value, gap.low, gap.high) for name, gap in gaps.items()
-    }
+    gaps = widened(gaps | _share_differences(paired, confidence=confidence), differences=True)
+    return {name: Difference(of_a[name], of_b[name], gap.value, gap.low, gap.high) for name, gap in gaps.items()}
 
 
 def accuracy_difference(paired: Paired, *, confidence: float) -> Interval:
@@ -102,15 +94,9 @@ def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
 
 def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
     """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
-    labels = paired.a.labels
-    everything = np.zeros_like(labels)
-    correct = paired.a.correct, paired.b.correct
-    shares = {"accuracy": (everything, correct), "balanced_accuracy": (labels, correct)}
-    if len(paired.a.classes) > 5:
-        shares["top5_accuracy"] = (everything, (in_top5(paired.a), in_top5(paired.b)))
     differences = {}
-    for name, (strata, successes) in shares.items():
-        gained, lost, images = _flips_by(strata, successes)
+    for name, share_of, strata in shares_in_strata(paired.a):
+        gained, lost, images = _flips_by(strata, (share_of(paired.a), share_of(paired.b)))
         present = images > 0
         differences[name] = paired_difference(gained[present], lost[present], images[present], confidence=confidence)
     return differences

@@ -1,15 +1,16 @@
-"""Owns matching the predictions of two runs: classes by name, images by the hash of their content."""
+"""Matching the predictions of runs: classes by name, images by the hash of their content."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftcli.errors import ComparisonError
 from ftcli.evaluation.predictions import Predictions
+from ftcli.phrases import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ def _check_classes(a: Predictions, b: Predictions, *, names: tuple[str, str]) ->
     if set(a.classes) == set(b.classes):
         return
     extra = [
-        f"only {name} has {_listed(sorted(set(one.classes) - set(other.classes)))}"
+        f"only {name} has {listed(map(repr, sorted(set(one.classes) - set(other.classes))))}"
         for name, one, other in ((names[0], a, b), (names[1], b, a))
         if set(one.classes) - set(other.classes)
     ]
@@ -108,12 +109,12 @@ def _select(predictions: Predictions, rows: list[int], classes: tuple[str, ...])
     """Return some rows, with the classes in another order."""
     columns = np.array([predictions.classes.index(name) for name in classes])
     renumbered: NDArray[np.int64] = np.argsort(columns)
-    return Predictions(
-        classes,
-        tuple(predictions.paths[row] for row in rows),
-        tuple(predictions.sha256[row] for row in rows),
-        renumbered[predictions.labels[rows]],
-        predictions.probabilities[rows][:, columns],
+    chosen = predictions.rows(rows)
+    return replace(
+        chosen,
+        classes=classes,
+        given_labels=renumbered[chosen.labels],
+        probabilities=chosen.probabilities[:, columns],
     )
 
 
@@ -126,9 +127,3 @@ def _check_labels(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> 
             f"{len(conflicts)} of the shared images have other labels: {one}, and {other}",
             hint="Labels changed between the runs; train the older one again.",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return at most five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + more

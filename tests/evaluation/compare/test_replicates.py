@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ftcli.evaluation.compare.replicates import group_by_seed, group_evidence, seed_spread
+from ftcli.evaluation.compare.replicates import find_replicates, replicates_evidence, spread_of
 from ftcli.evaluation.intervals import paired_difference
 
 RECIPE = {"model": {"name": "resnet18"}, "epochs": 5}
@@ -13,15 +13,15 @@ def _recipes(*seeds, **changes):
 
 def test_runs_that_differ_only_in_their_seeds_belong_together():
     recipes = [*_recipes(0, 1), *_recipes(0, 1, epochs=6), *_recipes(2)]
-    assert group_by_seed(recipes, ["x"] * 5) == ((0, 1, 4), (2, 3))
+    assert find_replicates(recipes, ["x"] * 5) == ((0, 1, 4), (2, 3))
 
 
 def test_runs_on_other_training_images_do_not_belong_together():
-    assert group_by_seed(_recipes(0, 1, 2), ["x", "y", "x"]) == ((0, 2), (1,))
+    assert find_replicates(_recipes(0, 1, 2), ["x", "y", "x"]) == ((0, 2), (1,))
 
 
 def test_a_run_that_was_repeated_with_its_seed_is_no_further_seed():
-    assert group_by_seed(_recipes(0, 0, 1), ["x"] * 3) == ((0, 2), (1,))
+    assert find_replicates(_recipes(0, 0, 1), ["x"] * 3) == ((0, 2), (1,))
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_a_run_that_was_repeated_with_its_seed_is_no_further_seed():
     ],
 )
 def test_the_seeds_of_one_directory_stay_together(seeds, homes, groups):
-    assert group_by_seed(_recipes(*seeds), ["x"] * 4, homes) == groups
+    assert find_replicates(_recipes(*seeds), ["x"] * 4, homes) == groups
 
 
 def test_the_spread_of_one_run_is_unknown(drawn):
-    assert seed_spread([drawn(50, 3, seed=0)])["accuracy"].deviation is None
+    assert spread_of([drawn(50, 3, seed=0)])["accuracy"].deviation is None
 
 
 def test_two_single_runs_have_the_interval_of_a_pair(drawn):
@@ -48,7 +48,7 @@ def test_two_single_runs_have_the_interval_of_a_pair(drawn):
     pair = paired_difference(
         np.array([(b.correct & ~a.correct).sum()]), np.array([(a.correct & ~b.correct).sum()]), np.array([400])
     )
-    group = group_evidence(("a", "b"), [a], [b], resamples=50).difference("accuracy")
+    group = replicates_evidence(("a", "b"), [a], [b], resamples=50).difference("accuracy")
     assert group.difference == pytest.approx(pair.value)
     assert (group.low, group.high) == pytest.approx((pair.low, pair.high), abs=2e-4)  # t instead of normal
 
@@ -58,14 +58,14 @@ def test_seeds_that_differ_much_widen_the_interval(drawn, metric):
     a = drawn(300, 7, seed=0, sharpness=1.0)
     near = [drawn(300, 7, seed=0, labels=a.labels, sharpness=sharpness) for sharpness in (1.0, 1.01)]
     far = [drawn(300, 7, seed=seed, labels=a.labels, sharpness=seed) for seed in (1, 9)]
-    narrow, wide = (group_evidence(("a", "b"), near, group).difference(metric) for group in (near, far))
+    narrow, wide = (replicates_evidence(("a", "b"), near, group).difference(metric) for group in (near, far))
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
 def test_an_interval_ends_where_what_is_possible_ends(scored):
     labels = [0, 1] * 3
     wrong = [1 - label for label in labels]
-    worse = group_evidence(
+    worse = replicates_evidence(
         ("a", "b"), [scored(labels, labels), scored(labels, wrong)], [scored(labels, wrong), scored(labels, labels)]
     )
     for metric in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
@@ -78,7 +78,7 @@ def test_an_interval_ends_where_what_is_possible_ends(scored):
 def test_groups_that_never_differ_are_neither_worse_nor_certainly_equal(scored):
     labels = [0, 1] * 50
     runs = [scored(labels, labels) for _ in range(2)]
-    evidence = group_evidence(("a", "b"), runs, runs)
+    evidence = replicates_evidence(("a", "b"), runs, runs)
     assert evidence.worse("log_loss") == 0.5
     assert evidence.worse("accuracy") == 0.5
     gap = evidence.difference("accuracy")
@@ -98,8 +98,8 @@ def test_the_interval_of_groups_holds_the_truth_where_the_images_alone_would_not
             return scored(labels, (~right).astype(int).tolist())
 
         a, b = [run() for _ in range(3)], [run() for _ in range(3)]
-        group = group_evidence(("a", "b"), a, b, resamples=20).difference("accuracy")
-        pair = group_evidence(("a", "b"), a[:1], b[:1], resamples=20).difference("accuracy")
+        group = replicates_evidence(("a", "b"), a, b, resamples=20).difference("accuracy")
+        pair = replicates_evidence(("a", "b"), a[:1], b[:1], resamples=20).difference("accuracy")
         held += group.low <= 0 <= group.high
         by_images += pair.low <= 0 <= pair.high
     assert held >= 138

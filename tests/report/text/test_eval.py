@@ -1,7 +1,7 @@
 import pytest
 from helpers.support import predictions_with
 
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH, printable
 from ftcli.report.text.eval import evaluation_text

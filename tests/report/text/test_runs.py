@@ -1,6 +1,6 @@
 from helpers.support import predictions_with
 
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.plan import Phase, Plan
 from ftcli.records import RunSummary
 from ftcli.report.text.train import run_text
