@@ -3,7 +3,19 @@ import pytest
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.compare.evidence import PairEvidence
 from ftcli.evaluation.compare.pairing import pair_by_content
-from ftcli.evaluation.gates import Rule, Rules, check_metric, judge, parse_rule, raise_failed
+from ftcli.evaluation.evaluate import evaluate
+from ftcli.evaluation.gates import (
+    Rule,
+    Rules,
+    check_expectations,
+    check_limits,
+    check_metric,
+    judge,
+    parse_rule,
+    raise_failed,
+    unchecked,
+)
+from ftcli.metrics import METRICS, Metric
 
 LABELS = [image % 2 for image in range(400)]
 
@@ -116,3 +128,59 @@ def test_failed_gates_raise_with_their_number_and_others_do_not(against):
     assert caught.value.exit_code == 4
     assert str(caught.value) == "1 of 2 gates failed"
     raise_failed(gates[1:])
+
+
+@pytest.fixture
+def evaluation(scored):
+    """75 % of ants and 100 % of bees are right."""
+    return evaluate(scored([0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1]), resamples=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "holds"),
+    [
+        ("val_accuracy", ">= 0.875", True),
+        ("val_accuracy", "> 0.875", False),
+        ("accuracy", ">=.9", False),
+        ("worst_class_recall", ">= 0.75", True),
+        ("val_worst_class_recall", "> 7.6e-1", False),
+        ("val_log_loss", "<= 5", True),
+        ("val_ece", "< 0.0001", False),
+    ],
+)
+def test_a_figure_is_held_against_its_condition(evaluation, name, condition, holds):
+    (gate,) = check_expectations({name: condition}, evaluation, split="val", run="runs/a")
+    assert (gate.holds, gate.metric, gate.run) == (holds, name, "runs/a")
+    assert condition in gate.sentence
+
+
+def test_the_worst_class_is_named(evaluation):
+    (gate,) = check_expectations({"worst_class_recall": ">= 0.9"}, evaluation, split="val", run="a")
+    assert "0.7500, of ants with 4 images" in gate.sentence
+
+
+@pytest.mark.parametrize(
+    ("split", "checked"),
+    [
+        ("val", ["val_accuracy", "worst_class_recall"]),
+        ("test", ["test_accuracy", "worst_class_recall"]),
+        ("train", ["worst_class_recall"]),
+        (None, ["worst_class_recall"]),
+    ],
+)
+def test_an_expectation_of_a_split_is_about_that_split_alone(evaluation, split, checked):
+    expect = {"val_accuracy": ">= 0.9", "test_accuracy": ">= 0.8", "worst_class_recall": ">= 0.7"}
+    gates = check_expectations(expect, evaluation, split=split, run="a")
+    assert [gate.metric for gate in gates] == checked
+    assert set(unchecked(expect, split=split)) == set(expect) - set(checked)
+
+
+@pytest.mark.parametrize(("limit", "can_fail"), [("drop:1.9", True), ("drop:2", False)])
+def test_a_limit_is_held_against_the_range_of_its_metric(monkeypatch, limit, can_fail):
+    monkeypatch.setitem(METRICS, "kappa", Metric("kappa", "kappa", low=-1.0))
+    rules = Rules((parse_rule(limit),), ("kappa",))
+    if can_fail:
+        check_limits(rules)
+    else:
+        with pytest.raises(UsageError, match="kappa goes from -1 to 1"):
+            check_limits(rules)
