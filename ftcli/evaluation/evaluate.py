@@ -1,4 +1,4 @@
-"""What predictions are worth: every metric with its 95 % interval, the classes, the confusions, the calibration."""
+"""The evaluation of predictions: every metric with its 95 % interval, classes, confusions and calibration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ftcli.records import SCHEMA, Interval, Metrics, metrics_to_json
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fared. None is undefined: recall and F1 without images, precision without predictions.
+    """The figures of one class. None is undefined: recall and F1 without images, precision without predictions.
 
-    `roc_auc` and `average_precision`, against all other classes, are for `with_ranking` to fill in.
+    `roc_auc` and `average_precision`, against all other classes, are filled in by `with_ranking`.
     """
 
     name: str
@@ -31,7 +31,7 @@ class ClassMetrics:
     average_precision: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain figures, the ends of an interval beside its value."""
+        """Return plain figures, each interval's ends after its value."""
         value: dict[str, Any] = {"name": self.name, "images": self.images}
         for name, interval in (("precision", self.precision), ("recall", self.recall)):
             value[name] = interval and interval.value
@@ -42,7 +42,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of one class that were taken for another, and their share of the class's images."""
+    """Images of one class that were predicted as another, and their share of the class's images."""
 
     true: str
     predicted: str
@@ -52,7 +52,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What predictions are worth. `confusion` (C, C) counts images: true classes by predicted."""
+    """Every figure of some predictions. `confusion` (C, C) counts images: true classes by predicted."""
 
     images: int
     classes: tuple[str, ...]
@@ -95,12 +95,11 @@ class Evaluation:
 def evaluate(predictions: Predictions, *, seed: int = 0, resamples: int = 1000) -> Evaluation:
     """Return all metrics of predictions with their intervals, per class and as a confusion matrix.
 
-    Shares of images have Wilson intervals, balanced accuracy the combination of its classes' ones; the others
-    come from a stratified bootstrap of so many resamples. Macro F1's is never narrower than balanced
-    accuracy's, because a bootstrap cannot see errors that did not occur, and that of an ECE which a perfectly
-    calibrated model could show by chance starts at zero.
+    Shares of images have Wilson intervals, balanced accuracy the combination of its classes' ones; the others come from
+    a stratified bootstrap of so many resamples. The interval of an ECE that a perfectly calibrated model could show by
+    chance starts at zero. Raises DatasetError for images without labels.
     """
-    assert len(predictions) > 0, "there is nothing to evaluate"
+    assert len(predictions) > 0, "no image was scored"
     confusion = confusion_of(predictions.labels, predictions.predicted, len(predictions.classes))
     return Evaluation(
         images=len(predictions),

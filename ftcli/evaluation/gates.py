@@ -104,9 +104,9 @@ def judge(rules: Rules, evidence: Sequence[Evidence]) -> tuple[Gate, ...]:
     for rule in rules.rules:
         if rule.kind == "worse":
             adjusted = holm([each.worse(metric) for metric, each in tests])
-            gates += [_worse(p, rules.alpha, *test) for p, test in zip(adjusted, tests, strict=True)]
+            gates += [_worse(rule, rules.alpha, p, *test) for p, test in zip(adjusted, tests, strict=True)]
         elif rule.kind == "not-better":
-            gates += [_not_better(rules.alpha, *test) for test in tests]
+            gates += [_not_better(rule, rules.alpha, *test) for test in tests]
         elif rule.kind == "drop":
             gates += [_drop(rule, *test) for test in tests]
         else:
@@ -128,11 +128,11 @@ def check_expectations(
         if of_split in {None, split} and (found := _figure(metric, evaluation)) is not None:
             figure, what = found
             holds = parse_condition(text).holds(figure.value)
-            sentence = (
+            reason = (
                 f"{name} is {figure.value:.4f}{what} (95 % interval {figure.low:.4f} to {figure.high:.4f}), "
                 f"{'as' if holds else 'not as'} expected: {text.strip()}."
             )
-            gates.append(Gate(f"expect {text.strip()}", name, run, holds, sentence))
+            gates.append(Gate(f"expect {text.strip()}", name, run, holds, reason))
     return tuple(gates)
 
 
@@ -165,19 +165,19 @@ def _check_metrics(rules: Rules, evidence: Sequence[Evidence]) -> None:
                 raise UsageError(message, where="--metric", hint=hint) from error
 
 
-def _worse(p_value: float, alpha: float, metric: str, evidence: Evidence) -> Gate:
+def _worse(rule: Rule, alpha: float, p_value: float, metric: str, evidence: Evidence) -> Gate:
     holds = p_value >= alpha
     how = "is not significantly worse than" if holds else "is significantly worse than"
-    sentence = _sentence(evidence, metric, how, f"one-sided {p_text(p_value)}, level {alpha:g}")
-    return Gate("worse", metric, evidence.names[1], holds, sentence, p_value)
+    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
+    return _gate(rule, metric, evidence, holds=holds, how=how, why=why, p_value=p_value)
 
 
-def _not_better(alpha: float, metric: str, evidence: Evidence) -> Gate:
+def _not_better(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
     p_value = evidence.better(metric)
     holds = p_value < alpha
     how = "is significantly better than" if holds else "is not significantly better than"
-    sentence = _sentence(evidence, metric, how, f"one-sided {p_text(p_value)}, level {alpha:g}")
-    return Gate("not-better", metric, evidence.names[1], holds, sentence, p_value)
+    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
+    return _gate(rule, metric, evidence, holds=holds, how=how, why=why, p_value=p_value)
 
 
 def _drop(rule: Rule, metric: str, evidence: Evidence) -> Gate:
@@ -185,8 +185,7 @@ def _drop(rule: Rule, metric: str, evidence: Evidence) -> Gate:
     # The last digit of a difference of floats must not decide.
     holds = -METRICS[metric].sign * gap <= rule.limit + 1e-12
     how = f"is {'at most' if holds else 'more than'} {rule.limit:g} worse than"
-    sentence = _sentence(evidence, metric, how, "point estimate, no test")
-    return Gate(str(rule), metric, evidence.names[1], holds, sentence)
+    return _gate(rule, metric, evidence, holds=holds, how=how, why="point estimate, no test")
 
 
 def _not_equivalent(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
@@ -195,14 +194,17 @@ def _not_equivalent(rule: Rule, alpha: float, metric: str, evidence: Evidence) -
     how = f"{'is equivalent' if holds else 'is not shown to be equivalent'} within {rule.limit:g} to"
     interval = f"the {100 * (1 - 2 * alpha):g} % interval is {gap.low:+.4f} to {gap.high:+.4f}"
     why = f"two one-sided tests at {alpha:g}: {interval}"
-    return Gate(str(rule), metric, evidence.names[1], holds, _sentence(evidence, metric, how, why))
+    return _gate(rule, metric, evidence, holds=holds, how=how, why=why)
 
 
-def _sentence(evidence: Evidence, metric: str, how: str, why: str) -> str:
+def _gate(
+    rule: Rule, metric: str, evidence: Evidence, *, holds: bool, how: str, why: str, p_value: float | None = None
+) -> Gate:
     gap = evidence.difference(metric)
     a, b = evidence.names
     figures = f"{gap.b:.4f} against {gap.a:.4f} on {evidence.how}"
-    return f"{b} {how} {a} in {METRICS[metric].words}: {figures} ({why})."
+    reason = f"{b} {how} {a} in {METRICS[metric].words}: {figures} ({why})."
+    return Gate(str(rule), metric, b, holds, reason, p_value)
 
 
 def _figure(metric: str, evaluation: Evaluation) -> tuple[Interval, str] | None:

@@ -48,7 +48,7 @@ def worse_p_value(paired: Paired, metric: str, *, seed: int, resamples: int) -> 
     sign = METRICS[metric].sign
     observed = sign * (metric_values(paired.b)[metric] - metric_values(paired.a)[metric])
     swapped = sign * swapped_metrics(paired.a, paired.b, seed=seed, resamples=resamples)[metric]
-    # Sums in another order differ in the last digits, which must not tell equal differences apart.
+    # Sums in another order differ in the last digits, which must not make equal differences differ.
     return float((1 + (swapped <= observed + 1e-12).sum()) / (1 + resamples))
 
 

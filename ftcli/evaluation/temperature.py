@@ -25,10 +25,10 @@ _JUDGED = ("log_loss", "ece")
 class Calibration:
     """A temperature, what it was fitted on, and the scored images without it (a) and with it (b).
 
-    `folds` is 0 where no scored image took part in the fit. Otherwise the figures are cross-fitted: the temperature
+    `folds` is 0 where no scored image was used in the fit. Otherwise the figures are cross-fitted: the temperature
     of each image comes from the folds without it, and `temperature` is the one of all images, for use on others.
-    `trained_on` says that the network has learnt the images of the fit, `unbounded` that it is right on all of them, so
-    that no temperature is the best. `bins` are those of the calibrated predictions.
+    `trained_on` says that the network was trained on the images of the fit, `unbounded` that it is right on all of
+    them, so that there is no best temperature. `bins` are those of the calibrated predictions.
     """
 
     temperature: float
@@ -88,7 +88,7 @@ def fit_temperature(predictions: Predictions) -> float:
 
 
 def tempered(predictions: Predictions, temperatures: NDArray[np.float64]) -> Predictions:
-    """Return predictions with every image's logits divided by its temperature (N,); no label changes by it."""
+    """Return predictions with every image's logits divided by its temperature (N,); no predicted class changes."""
     from scipy.special import softmax
 
     probabilities = softmax(_logits(predictions) / temperatures[:, None], axis=1)
@@ -109,7 +109,7 @@ def _folds(fitted: Predictions, predictions: Predictions) -> NDArray[np.int64]:
         contents = sorted({fitted.sha256[row] for row in np.flatnonzero(fitted.labels == label)})
         # Classes start at different folds, so that many small ones do not all fill the first.
         dealt |= {content: (label + place) % FOLDS for place, content in enumerate(contents)}
-    # An image that took no part in the fit may have the temperature of any fold.
+    # An image that was not used in the fit may have the temperature of any fold.
     return np.array([dealt.get(content, 0) for content in predictions.sha256], dtype=np.int64)
 
 

@@ -23,7 +23,7 @@ from ftcli.runs.files import write_text
 _COLUMNS = ("path", "sha256", "label", "predicted")
 _PROBABILITY = "probability:"
 _TIE = 1e-8  # rounding may make two classes equally probable
-_HINT = "The file was cut or edited; `ftcli train` writes it anew."
+_HINT = "The file is damaged or was edited; `ftcli train` writes a new one."
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

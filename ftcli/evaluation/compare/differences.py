@@ -43,6 +43,18 @@ class ClassDifference:
     adjusted: float
 
 
+@dataclass(frozen=True)
+class Flip:
+    """An image that exactly one run has right, with what each predicted and its probability."""
+
+    path: str
+    label: str
+    a_predicted: str
+    b_predicted: str
+    a_probability: float
+    b_probability: float
+
+
 def metric_differences(
     paired: Paired, *, confidence: float = CONFIDENCE, seed: int, resamples: int
 ) -> dict[str, Difference]:
@@ -66,13 +78,12 @@ def accuracy_difference(paired: Paired, *, confidence: float) -> Interval:
 
 def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
     """Return how the recall of each class that has images differs, in the order of the classes."""
-    gained, lost, images = _flips_by(paired.a.labels, (paired.a.correct, paired.b.correct))
+    gained, lost, images = _flips_by(paired.a.labels, paired.a.correct, paired.b.correct)
     right = np.bincount(paired.a.labels, weights=paired.a.correct)
     present = np.flatnonzero(images)
     p_values = sign_test(gained[present], lost[present]).tolist()
-    rows = zip(present.tolist(), p_values, holm(p_values), strict=True)
     differences = []
-    for label, p_value, adjusted in rows:
+    for label, p_value, adjusted in zip(present.tolist(), p_values, holm(p_values), strict=True):
         one = slice(label, label + 1)
         gap = paired_difference(gained[one], lost[one], images[one])
         recall = float(right[label] / images[label])
@@ -92,50 +103,37 @@ def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
     return tuple(differences)
 
 
-def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
-    """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
-    differences = {}
-    for name, share_of, strata in shares_in_strata(paired.a):
-        gained, lost, images = _flips_by(strata, (share_of(paired.a), share_of(paired.b)))
-        present = images > 0
-        differences[name] = paired_difference(gained[present], lost[present], images[present], confidence=confidence)
-    return differences
-
-
-def _flips_by(
-    strata: NDArray[np.int64], successes: tuple[NDArray[np.bool_], NDArray[np.bool_]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each stratum of images (N,), the successes of B alone, of A alone, and the images."""
-    a, b = successes
-    gained, lost = (np.bincount(strata, weights=each).astype(np.int64) for each in (b & ~a, a & ~b))
-    return gained, lost, np.bincount(strata)
-
-
-@dataclass(frozen=True)
-class Flip:
-    """An image that exactly one run has right: what each predicted, and how probable it held that to be."""
-
-    path: str
-    label: str
-    a_predicted: str
-    b_predicted: str
-    a_probability: float
-    b_probability: float
-
-
 def flips_of(paired: Paired, chosen: NDArray[np.bool_]) -> tuple[Flip, ...]:
     """Return the chosen images (N,) as flips, ordered by path."""
     classes = paired.a.classes
     a_predicted, b_predicted = paired.a.predicted, paired.b.predicted
     flips = (
         Flip(
-            paired.a.paths[image],
-            classes[paired.a.labels[image]],
-            classes[a_predicted[image]],
-            classes[b_predicted[image]],
-            float(paired.a.probabilities[image, a_predicted[image]]),
-            float(paired.b.probabilities[image, b_predicted[image]]),
+            path=paired.a.paths[image],
+            label=classes[paired.a.labels[image]],
+            a_predicted=classes[a_predicted[image]],
+            b_predicted=classes[b_predicted[image]],
+            a_probability=float(paired.a.probabilities[image, a_predicted[image]]),
+            b_probability=float(paired.b.probabilities[image, b_predicted[image]]),
         )
         for image in np.flatnonzero(chosen)
     )
     return tuple(sorted(flips, key=lambda flip: flip.path))
+
+
+def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
+    """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
+    differences = {}
+    for name, share_of, strata in shares_in_strata(paired.a):
+        gained, lost, images = _flips_by(strata, share_of(paired.a), share_of(paired.b))
+        present = images > 0
+        differences[name] = paired_difference(gained[present], lost[present], images[present], confidence=confidence)
+    return differences
+
+
+def _flips_by(
+    strata: NDArray[np.int64], a: NDArray[np.bool_], b: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for each stratum of images (N,), the successes of B alone, of A alone, and the images."""
+    gained, lost = (np.bincount(strata, weights=each).astype(np.int64) for each in (b & ~a, a & ~b))
+    return gained, lost, np.bincount(strata)

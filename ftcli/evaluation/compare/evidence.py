@@ -93,12 +93,8 @@ def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[
     """Return every metric's contrasts, adjusted for the number of those compared with the baseline."""
     contrasts = []
     for metric in metrics:
-        p_values = [two_sided(each, metric) for each in evidence]
+        # Two-sided: twice the smaller tail.
+        p_values = [min(1.0, 2 * min(each.worse(metric), each.better(metric))) for each in evidence]
         for each, p_value, adjusted in zip(evidence, p_values, holm(p_values), strict=True):
             contrasts.append(Contrast(*each.names, metric, each.difference(metric), p_value, adjusted))
     return tuple(contrasts)
-
-
-def two_sided(evidence: Evidence, metric: str) -> float:
-    """Return the two-sided p-value of a difference: twice the smaller tail."""
-    return min(1.0, 2 * min(evidence.worse(metric), evidence.better(metric)))

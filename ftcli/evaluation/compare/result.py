@@ -57,7 +57,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Findings:
-    """What two or more runs, the first of which is the baseline, show against each other.
+    """How two or more runs do against the first of them, the baseline.
 
     There is a pair for every run but the first. Contrasts and gates are about the runs, or about the means of
     replicates where recipes differ in more than the seed and some have several. `pending` is still to be trained.

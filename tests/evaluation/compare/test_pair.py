@@ -7,7 +7,7 @@ from ftcli.evaluation.compare.pair import (
     compare_predictions,
     detectable_difference,
     mcnemar,
-    resolution_sentence,
+    resolution_text,
 )
 from ftcli.evaluation.intervals import paired_difference
 from ftcli.evaluation.significance import sign_test
@@ -47,7 +47,7 @@ def test_flips_name_the_image_its_label_and_what_each_run_said(tutorial):
     assert (flip.a_probability, flip.b_probability) == (0.9, 0.8)
 
 
-def test_six_one_way_flips_are_the_fewest_that_convince():
+def test_six_one_way_flips_are_the_fewest_that_are_significant():
     assert mcnemar(FEWEST_FLIPS, 0).resolved
     assert not mcnemar(FEWEST_FLIPS - 1, 0).resolved
     assert mcnemar(0, 0).p_value == 1.0
@@ -60,7 +60,7 @@ def test_the_interval_of_one_way_flips_excludes_zero_where_mcnemar_does(images, 
     assert (interval.low > 0) == mcnemar(flips, 0).resolved
 
 
-def test_two_runs_without_a_flip_are_not_said_to_be_equal_for_certain(scored):
+def test_the_intervals_of_two_runs_without_a_flip_have_a_width(scored):
     a, b = scored(LABELS, LABELS, confidence=0.9), scored(LABELS, LABELS, confidence=0.8)
     metrics = compare_predictions(a, b).metrics
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
@@ -90,7 +90,7 @@ def test_intervals_of_the_difference_hold_the_truth_about_as_often_as_they_say(d
     assert 70 <= held <= 80
 
 
-def test_too_few_images_are_said_to_resolve_nothing(scored):
+def test_too_few_images_resolve_nothing(scored):
     comparison = compare_predictions(scored([0, 1], [0, 1]), scored([0, 1], [1, 0]))
     assert "cannot tell two runs apart" in comparison.resolution
 
@@ -109,13 +109,13 @@ def test_the_detectable_difference_is_found_four_times_in_five(images, flips):
     assert 0.7 < power < 0.85
 
 
-def test_so_few_flips_that_no_difference_could_show_have_none():
+def test_too_few_flips_have_no_detectable_difference():
     assert detectable_difference(153, 5) is None
     assert detectable_difference(2, 1) is None
-    assert "four times in five" not in resolution_sentence(153, 5)
+    assert "four times in five" not in resolution_text(153, 5)
 
 
-def test_the_sentence_names_flips_and_points():
-    sentence = resolution_sentence(1_000, 60)
-    assert "at least 6 one-way flips (0.6 points)" in sentence
-    assert "6.0 % of them flip" in sentence
+def test_the_resolution_is_given_in_flips_and_points():
+    text = resolution_text(1_000, 60)
+    assert "at least 6 one-way flips (0.6 points)" in text
+    assert "6.0 % of them flip" in text

@@ -11,7 +11,7 @@ def test_recipe_changes_are_named_by_dotted_keys():
     }
 
 
-def test_recipe_changes_tell_a_section_from_a_value_and_true_from_one():
+def test_recipe_changes_distinguish_a_section_from_a_value_and_true_from_one():
     assert recipe_changes({"lr": {"head": 1}}, {"lr": 1}) == {"lr": {"a": {"head": 1}, "b": 1}}
     assert recipe_changes({"x": True}, {"x": 1}) == {"x": {"a": True, "b": 1}}
     assert recipe_changes({"x": [1, 2]}, {"x": [1, 3]}) == {"x": {"a": [1, 2], "b": [1, 3]}}
