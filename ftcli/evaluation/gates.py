@@ -68,6 +68,18 @@ def parse_rule(text: str) -> Rule:
     return Rule(kind, _limit(kind, limit)) if wants_limit else Rule(kind)
 
 
+def _limit(kind: Kind, text: str) -> float:
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    # A zero drop means any drop; a zero margin could never be shown.
+    if not math.isfinite(limit) or limit < 0 or (limit == 0 and kind == "not-equivalent"):
+        hint = f"Write it as {FORMS[kind]}; 0.01 is one point."
+        raise UsageError(f"invalid limit {text!r} for {kind}", where="--fail-if", hint=hint)
+    return limit
+
+
 def check_limits(rules: Rules) -> None:
     """Raise UsageError for a limit that no difference of a metric can pass, such as per cent where shares are meant."""
     for rule in rules.rules:
@@ -114,6 +126,58 @@ def judge(rules: Rules, evidence: Sequence[Evidence]) -> tuple[Gate, ...]:
     return tuple(gates)
 
 
+def _check_metrics(rules: Rules, evidence: Sequence[Evidence]) -> None:
+    for metric in rules.metrics:
+        for each in evidence:
+            try:
+                each.difference(metric)
+            except KeyError as error:
+                row = METRICS[metric]
+                message = f"{' and '.join(each.names)} have no {metric}"
+                hint = f"Choose another metric: {row.words} needs at least {row.fewest_classes} classes."
+                raise UsageError(message, where="--metric", hint=hint) from error
+
+
+def _worse(rule: Rule, alpha: float, p_value: float, metric: str, evidence: Evidence) -> Gate:
+    holds = p_value >= alpha
+    how = "is not significantly worse than" if holds else "is significantly worse than"
+    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
+    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why), p_value)
+
+
+def _not_better(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
+    p_value = evidence.better(metric)
+    holds = p_value < alpha
+    how = "is significantly better than" if holds else "is not significantly better than"
+    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
+    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why), p_value)
+
+
+def _drop(rule: Rule, metric: str, evidence: Evidence) -> Gate:
+    gap = evidence.difference(metric).difference
+    # The last digit of a difference of floats must not decide.
+    holds = -METRICS[metric].sign * gap <= rule.limit + 1e-12
+    how = f"is {'at most' if holds else 'more than'} {rule.limit:g} worse than"
+    reason = _reason(metric, evidence, how, "point estimate, no test")
+    return Gate(str(rule), metric, evidence.names[1], holds, reason)
+
+
+def _not_equivalent(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
+    gap = evidence.difference(metric, confidence=1 - 2 * alpha)
+    holds = -rule.limit < gap.low and gap.high < rule.limit
+    how = f"{'is equivalent' if holds else 'is not shown to be equivalent'} within {rule.limit:g} to"
+    interval = f"the {100 * (1 - 2 * alpha):g} % interval is {gap.low:+.4f} to {gap.high:+.4f}"
+    why = f"two one-sided tests at {alpha:g}: {interval}"
+    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why))
+
+
+def _reason(metric: str, evidence: Evidence, how: str, why: str) -> str:
+    gap = evidence.difference(metric)
+    a, b = evidence.names
+    figures = f"{gap.b:.4f} against {gap.a:.4f} on {evidence.how}"
+    return f"{b} {how} {a} in {METRICS[metric].words}: {figures} ({why})."
+
+
 def check_expectations(
     expect: Mapping[ExpectedName, str], evaluation: Evaluation, *, split: str | None, run: str
 ) -> tuple[Gate, ...]:
@@ -136,77 +200,6 @@ def check_expectations(
     return tuple(gates)
 
 
-def unchecked(expect: Mapping[ExpectedName, str], *, split: str | None) -> tuple[str, ...]:
-    """Return the expectations about other images than these."""
-    return tuple(name for name in expect if split_and_metric(name)[0] not in {None, split})
-
-
-def _limit(kind: Kind, text: str) -> float:
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = math.nan
-    # A zero drop means any drop; a zero margin could never be shown.
-    if not math.isfinite(limit) or limit < 0 or (limit == 0 and kind == "not-equivalent"):
-        hint = f"Write it as {FORMS[kind]}; 0.01 is one point."
-        raise UsageError(f"invalid limit {text!r} for {kind}", where="--fail-if", hint=hint)
-    return limit
-
-
-def _check_metrics(rules: Rules, evidence: Sequence[Evidence]) -> None:
-    for metric in rules.metrics:
-        for each in evidence:
-            try:
-                each.difference(metric)
-            except KeyError as error:
-                row = METRICS[metric]
-                message = f"{' and '.join(each.names)} have no {metric}"
-                hint = f"Choose another metric: {row.words} needs at least {row.fewest_classes} classes."
-                raise UsageError(message, where="--metric", hint=hint) from error
-
-
-def _worse(rule: Rule, alpha: float, p_value: float, metric: str, evidence: Evidence) -> Gate:
-    holds = p_value >= alpha
-    how = "is not significantly worse than" if holds else "is significantly worse than"
-    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
-    return _gate(rule, metric, evidence, holds=holds, how=how, why=why, p_value=p_value)
-
-
-def _not_better(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
-    p_value = evidence.better(metric)
-    holds = p_value < alpha
-    how = "is significantly better than" if holds else "is not significantly better than"
-    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
-    return _gate(rule, metric, evidence, holds=holds, how=how, why=why, p_value=p_value)
-
-
-def _drop(rule: Rule, metric: str, evidence: Evidence) -> Gate:
-    gap = evidence.difference(metric).difference
-    # The last digit of a difference of floats must not decide.
-    holds = -METRICS[metric].sign * gap <= rule.limit + 1e-12
-    how = f"is {'at most' if holds else 'more than'} {rule.limit:g} worse than"
-    return _gate(rule, metric, evidence, holds=holds, how=how, why="point estimate, no test")
-
-
-def _not_equivalent(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
-    gap = evidence.difference(metric, confidence=1 - 2 * alpha)
-    holds = -rule.limit < gap.low and gap.high < rule.limit
-    how = f"{'is equivalent' if holds else 'is not shown to be equivalent'} within {rule.limit:g} to"
-    interval = f"the {100 * (1 - 2 * alpha):g} % interval is {gap.low:+.4f} to {gap.high:+.4f}"
-    why = f"two one-sided tests at {alpha:g}: {interval}"
-    return _gate(rule, metric, evidence, holds=holds, how=how, why=why)
-
-
-def _gate(
-    rule: Rule, metric: str, evidence: Evidence, *, holds: bool, how: str, why: str, p_value: float | None = None
-) -> Gate:
-    gap = evidence.difference(metric)
-    a, b = evidence.names
-    figures = f"{gap.b:.4f} against {gap.a:.4f} on {evidence.how}"
-    reason = f"{b} {how} {a} in {METRICS[metric].words}: {figures} ({why})."
-    return Gate(str(rule), metric, b, holds, reason, p_value)
-
-
 def _figure(metric: str, evaluation: Evaluation) -> tuple[Interval, str] | None:
     """Return a metric's figure, and what to add to it; None where there is none, as top-5 accuracy of five classes."""
     if metric == "worst_class_recall":
@@ -215,3 +208,8 @@ def _figure(metric: str, evaluation: Evaluation) -> tuple[Interval, str] | None:
         return worst.recall, f", of {worst.name} with {worst.images} images"
     figure = evaluation.metrics.get(metric)
     return None if figure is None else (figure, "")
+
+
+def unchecked(expect: Mapping[ExpectedName, str], *, split: str | None) -> tuple[str, ...]:
+    """Return the expectations about other images than these."""
+    return tuple(name for name in expect if split_and_metric(name)[0] not in {None, split})
