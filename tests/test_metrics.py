@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,12 @@ def test_runs_are_compared_by_what_sums_give_and_monitored_by_what_epochs_record
     assert COMPARABLE == ("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
     assert set(EXPECTABLE) - set(COMPARABLE) == {"worst_class_recall"}
     assert list(MONITORS) == ["val_accuracy", "val_macro_f1", "val_loss"]
+
+
+def test_the_page_on_statistics_explains_every_metric_that_has_an_interval() -> None:
+    page = (Path(__file__).parents[1] / "docs/statistics.md").read_text()
+    named = {name for name, row in METRICS.items() if row.words in page}
+    assert set(METRICS) - named == {"worst_class_recall"}
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ def find_replicates(
     a recipe with the same seed is not a further seed, and starts a set of its own. `homes` numbers the directories of
     seeds that runs come from: the runs of one directory stay together.
 
-    Example: of the seeds 0, 1 in one directory and a lone run with seed 0 given before it, the directory's two are one
-    set, and the lone run is another, although it comes first.
+    Example: a lone run with seed 0, given before a directory with the seeds 0 and 1 of the same recipe, is not joined
+    with either of them: ((0,), (1, 2)).
     """
     experiments = [
         ({key: value for key, value in recipe.items() if key != "seed"}, trained_on)
