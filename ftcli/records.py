@@ -1,4 +1,4 @@
-"""Plain values that the parts of ftcli pass to each other: input spec, intervals, epoch records, gates, summaries."""
+"""Plain values that the parts of ftcli exchange: input spec, epoch records, metrics, summaries, progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -131,7 +131,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Gate:
-    """One rule about one metric of a run or of replicates: whether it holds, and the reason in `sentence`.
+    """One rule about one metric of one run, or of replicates: whether it holds, and why.
 
     `p_value` is that of the rule's test, adjusted where several runs or metrics share the rule; None where it has none.
     """
@@ -178,8 +178,24 @@ class RunSummary:
         return checked(cls, value)
 
 
+class Progress(Protocol):
+    """What a command reports while it works: to a terminal, to a log, or to nobody."""
+
+    def notice(self, text: str) -> None:
+        """Warn the user."""
+
+    def stage(self, text: str) -> None:
+        """Report what is being done next."""
+
+    def step(self, what: str, done: int, total: int | None) -> None:
+        """Report how far it is; without a total, that it takes a while."""
+
+    def epoch(self, record: EpochRecord, *, epochs: int, best: bool) -> None:
+        """Report a finished epoch of a plan with so many `epochs`."""
+
+
 def check_schema(value: object) -> None:
-    """Raise ValueError where a JSON value is not an object, or has a version that this ftcli cannot read."""
+    """Raise ValueError if a JSON value is not an object, or has a version that this ftcli does not read."""
     if not isinstance(value, Mapping):
         raise ValueError("not a JSON object")  # noqa: TRY004 - damage to a file, not a bug
     # The first lines of metrics.jsonl that were ever written name no version.

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.outputs import check_output, make_folder
-from ftcli.commands.prepare import inspect_dataset, open_recipe_dataset, readable_samples
-from ftcli.commands.resume import naming_where_it_began
+from ftcli.commands.prepare import directory_where_began, inspect_dataset, open_recipe_dataset, readable_samples
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.data.dataset import (
     SPLIT_FOLDERS,
@@ -124,12 +123,11 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
         check_output(scoring.predictions)
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
-    with naming_where_it_began(RunDirectory(checkpoint.path.resolve().parent.parent), recipe):
-        if scoring.data is None:
-            images = split_images(checkpoint, recipe, scoring.split or VAL)
-        else:
-            images = folder_images(checkpoint, recipe, scoring.data, scoring.split)
-        fit = None if scoring.calibrate is None else _fit_images(checkpoint, recipe, scoring.data, scoring.calibrate)
+    if scoring.data is None:
+        images = split_images(checkpoint, recipe, scoring.split or VAL)
+    else:
+        images = folder_images(checkpoint, recipe, scoring.data, scoring.split)
+    fit = None if scoring.calibrate is None else _fit_images(checkpoint, recipe, scoring.data, scoring.calibrate)
     seen = seen_images(path, recipe, images, own_split=scoring.data is None)
     predictions = _predict(checkpoint, recipe, images, scoring)
     if scoring.predictions is not None:
@@ -157,7 +155,7 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
 def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scoring: Scoring) -> Predictions:
     from ftcli.data.loader import Images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.sources import score_images
+    from ftcli.engine.inference import Scorer
     from ftcli.model.network import restore_network
 
     info = checkpoint.info
@@ -170,10 +168,10 @@ def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scori
         origin=str(checkpoint.path),
     )
     compute.place(network.module)
-    loaded = Images(images.samples, tuple(fact.sha256 for fact in images.facts))
-    batch_size = scoring.batch_size or recipe.data.batch_size
-    labels, probabilities = score_images(network, loaded, compute, batch_size=batch_size)
-    return Predictions.of(info.classes, images.facts, labels, probabilities)
+    scorer = Scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)
+    loaded = Images(tuple(sample.path for sample in images.samples), tuple(fact.sha256 for fact in images.facts))
+    labels = [sample.label for sample in images.samples]
+    return Predictions.of(info.classes, images.facts, labels, scorer.probabilities(loaded))
 
 
 def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredImages:
@@ -182,7 +180,8 @@ def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredIm
     Raises DatasetError where that dataset has other classes now, or lacks the split.
     """
     classes = checkpoint.info.classes
-    dataset = open_recipe_dataset(recipe)
+    run = RunDirectory(checkpoint.path.resolve().parent.parent)
+    dataset = open_recipe_dataset(recipe, began=directory_where_began(run))
     if dataset.classes != classes:
         raise DatasetError(
             f"has the classes {', '.join(dataset.classes)}, but the checkpoint has {', '.join(classes)}",
@@ -195,8 +194,8 @@ def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredIm
     source = f"{split} of {dataset.root}"
     if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
         # Which images are val depends on which images could be read when train was split.
-        inspected = inspect_dataset(recipe, dataset)
-        return ScoredImages(inspected.dataset.splits[split], inspected.facts[split], source, split, inspected.skipped)
+        dataset, facts, skipped = inspect_dataset(recipe, dataset)
+        return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
     samples, survey = readable_samples(recipe, dataset.splits[split])
     return ScoredImages(samples, survey.facts, source, split, survey.bad)
 

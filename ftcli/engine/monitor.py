@@ -15,9 +15,9 @@ def score(record: EpochRecord, monitor: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Watch:
-    """The best epoch of a run and, for the phase at hand, how long ago its own best was.
+    """The best epoch of a run, and how many epochs ago the current phase had its own best.
 
-    A phase is measured against itself, because unfreezing groups may cost accuracy at first.
+    A phase is measured against itself: unfreezing groups may cost accuracy before it pays.
     """
 
     monitor: str

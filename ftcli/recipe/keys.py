@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from ftcli.metrics import EXPECTABLE
+from ftcli.recipe.augmentation import AUGMENT_WORDS, Augment
 from ftcli.recipe.types import (
     Betas,
     Expectations,
@@ -92,11 +93,7 @@ class DataSection(Section):
         description="Side of the network's input in pixels. null: what the weights were trained with.",
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(default=32, description="Images per training step.")
-    augment: Literal["none", "standard", "strong"] = Field(
-        default="standard",
-        description="none: the validation preprocessing; standard: random crops and flips; "
-        "strong: wider crops, flips, colour and shape changes, erasing.",
-    )
+    augment: Augment = Field(default="standard", description=AUGMENT_WORDS)
     views: Views = Field(
         default=8,
         description="Fixed augmented versions of each training image that the epochs take in turn, or `fresh` for a "

@@ -14,7 +14,7 @@ from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
-from ftcli.engine import probe as strengths
+from ftcli.engine import logistic as strengths
 from ftcli.recipe.keys import VOID_WITH_LBFGS
 from ftcli.recipe.loading import load_recipe
 from ftcli.runs.directory import RunDirectory
@@ -93,7 +93,7 @@ def test_the_predictions_are_those_of_scikit_learn_on_the_same_features(
 ) -> None:
     from ftcli.engine import probe as probing
 
-    seen: list[probing.Examples] = []
+    seen: list[strengths.Examples] = []
     fit = probing.fit_head
     monkeypatch.setattr(probing, "fit_head", lambda data, **options: (seen.append(data), fit(data, **options))[1])
     ftcli("train", recipe, "--name", "a", f"data.root={request.getfixturevalue(root)}")
@@ -153,7 +153,7 @@ def test_groups_are_never_on_both_sides_of_a_fold(
     overrides = [f"data.root={tiny / 'train'}", "data.val_fraction=0.3", "data.group_by=^00([0-9])"]
     ftcli("train", recipe, "--name", "a", *overrides)
     (examples,) = given
-    groups, sizes = np.unique(examples.contents, return_counts=True)
+    groups, sizes = np.unique(examples.clusters, return_counts=True)
     assert (len(groups), set(sizes)) == (6, {2}), "a blue image and a red one in each of the six groups left in train"
 
 

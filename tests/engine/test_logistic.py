@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from ftcli.engine.probe import ENOUGH_WORSE, STRENGTHS, Examples, fit_head, make_folds
+from ftcli.engine.logistic import ENOUGH_WORSE, STRENGTHS, Examples, fit_head, make_folds
 from ftcli.errors import DatasetError
 from ftcli.records import ProbeRecord
 
@@ -110,9 +110,9 @@ def test_the_folds_hold_every_image_out_once_and_spread_the_classes() -> None:
 
 def test_copies_of_one_image_are_never_on_both_sides_of_a_fold() -> None:
     data = examples(20, 20)
-    copied = replace(data, contents=np.arange(40) // 4)
+    copied = replace(data, clusters=np.arange(40) // 4)
     for fitted, held in make_folds(copied, seed=0):
-        assert not set(copied.contents[fitted]) & set(copied.contents[held])
+        assert not set(copied.clusters[fitted]) & set(copied.clusters[held])
 
 
 def test_the_folds_depend_on_the_seed_alone() -> None:
@@ -144,7 +144,7 @@ def test_a_class_with_one_image_is_fitted_but_cannot_be_scored() -> None:
 
 def test_few_images_make_fewer_folds_and_too_few_an_error() -> None:
     assert fit(examples(3, 2))[2].folds == 3
-    for too_few in (examples(1, 1), replace(examples(4, 4), contents=np.array([0, 0, 0, 0, 1, 1, 1, 1]))):
+    for too_few in (examples(1, 1), replace(examples(4, 4), clusters=np.array([0, 0, 0, 0, 1, 1, 1, 1]))):
         with pytest.raises(DatasetError, match="too few to hold any out"):
             make_folds(too_few, seed=0)
 
