@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
     {"__init__", "phrases", "interrupt"},
     {"errors", "rng"},
-    {"records"},
+    {"metrics", "records"},
     {"plan", "recipe"},
     {"strategies"},
     {"data", "model"},

@@ -25,6 +25,7 @@ from ftcli.data.inspection import (
 from ftcli.data.val_split import refuse_clusters_in_several_splits
 from ftcli.data.workers import available_cores
 from ftcli.errors import DatasetError, ModelError, RunDirectoryError, UsageError
+from ftcli.metrics import METRICS, split_and_metric
 from ftcli.phrases import listed
 from ftcli.plan import Plan
 from ftcli.recipe.keys import DEFAULT_VAL_FRACTION, FromScratch, Recipe
@@ -258,9 +259,11 @@ def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
 
 def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
     for name in recipe.expect:
-        if name.endswith("top5_accuracy") and len(dataset.classes) <= 5:
+        metric = METRICS[split_and_metric(name)[1]]
+        fewest, classes = metric.fewest_classes, len(dataset.classes)
+        if classes < fewest:
             raise UsageError(
-                f"top-5 accuracy needs at least 6 classes; this dataset has {len(dataset.classes)}",
+                f"{metric.words} needs at least {fewest} classes; this dataset has {classes}",
                 where=f"expect.{name}",
                 hint="Expect an accuracy instead.",
             )

@@ -27,8 +27,8 @@ from ftcli.errors import (
     WorkerError,
     failure_of,
 )
+from ftcli.evaluation.evaluate import Evaluation, evaluate
 from ftcli.evaluation.gates import check_expectations, unchecked
-from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.interrupt import Deadline, OutOfTimeError, StopRequest
 from ftcli.phrases import count, resume_hint
@@ -257,13 +257,8 @@ class TrainingRun:
         """Make the last checkpoint the best one, with what it predicted for val (N, classes)."""
         duplicate(self.directory.last, self.directory.best)
         facts, dataset = self.prepared.facts[VAL], self.prepared.dataset
-        predictions = Predictions(
-            classes=dataset.classes,
-            paths=tuple(fact.name for fact in facts),
-            sha256=tuple(fact.sha256 for fact in facts),
-            labels=np.array([sample.label for sample in dataset.splits[VAL]], dtype=np.int64),
-            probabilities=val_probabilities,
-        )
+        labels = [sample.label for sample in dataset.splits[VAL]]
+        predictions = Predictions.of(dataset.classes, facts, labels, val_probabilities)
         write_predictions(self.directory.predictions(VAL), predictions)
 
     def finish(self) -> TrainResult:

@@ -26,7 +26,7 @@ from ftcli.engine.optimizers import (
 )
 from ftcli.engine.phase_data import PhaseData
 from ftcli.errors import NonFiniteLossError
-from ftcli.evaluation.metrics import quick_metrics
+from ftcli.evaluation.resampling import quick_metrics
 from ftcli.model.freezing import apply_phase, standing_still
 from ftcli.model.network import Network
 from ftcli.plan import Phase

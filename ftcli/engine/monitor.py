@@ -1,17 +1,16 @@
-"""Chooses the best epoch, and decides when to stop waiting for a better one."""
+"""Which epoch is the best so far, and when to stop waiting for a better one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ftcli.metrics import MONITORS
 from ftcli.records import EpochRecord
-
-_SIGNS = {"val_accuracy": 1.0, "val_macro_f1": 1.0, "val_loss": -1.0}
 
 
 def score(record: EpochRecord, monitor: str) -> tuple[float, float]:
-    """Return the key that compares epochs: the monitor, larger is better, then the negative val loss."""
-    return _SIGNS[monitor] * record.val[monitor.removeprefix("val_")], -record.val["loss"]
+    """Return what epochs are ranked by, larger is better: the monitor, then the val loss to break ties."""
+    return MONITORS[monitor].sign * record.val[monitor.removeprefix("val_")], -record.val["loss"]
 
 
 @dataclass(frozen=True)

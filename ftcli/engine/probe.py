@@ -16,7 +16,7 @@ from ftcli.engine.logistic import BYTES_PER_FEATURE, Examples, fit_head
 from ftcli.engine.loop import Epoch, Start, TrainSettings, score_val
 from ftcli.engine.phase_data import PhaseData
 from ftcli.errors import ModelError, NonFiniteLossError, UsageError
-from ftcli.evaluation.metrics import quick_metrics
+from ftcli.evaluation.resampling import quick_metrics
 from ftcli.model.freezing import apply_phase, evaluating, fingerprint
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import TOLERANCE, Cut, cut_network, deviation

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from ftcli.metrics import EXPECTABLE
 from ftcli.recipe.augmentation import AUGMENT_WORDS, Augment
 from ftcli.recipe.types import (
     Betas,
@@ -22,6 +23,7 @@ from ftcli.recipe.types import (
     Fraction,
     GroupCount,
     GroupPattern,
+    Monitor,
     Rate,
     RateOrRates,
     Rates,
@@ -310,8 +312,8 @@ class Recipe(Section):
         description="End a phase, and in the last phase the run, after this many epochs without a better monitor. "
         "null: never.",
     )
-    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = Field(
-        default="val_accuracy", description="What the best epoch is best at; ties are broken by val loss."
+    monitor: Monitor = Field(
+        default="val_accuracy", description="Metric that selects the best epoch; ties are broken by val loss."
     )
     label_smoothing: Share = Field(
         default=0.0, description="Share of each training label that is spread evenly over all classes."
@@ -337,10 +339,9 @@ class Recipe(Section):
     )
     expect: Expectations = Field(
         default={},
-        description='Figures that must be reached, such as `val_accuracy: ">= 0.9"`; where one is not, `train` and '
-        "`eval` exit with 4 after everything is written. Names: accuracy, balanced_accuracy, macro_f1, log_loss, ece, "
-        "top5_accuracy and worst_class_recall, which speak of whatever is scored; with `val_` or `test_` before them, "
-        "of that split alone.",
+        description='Figures that must be reached, such as `val_accuracy: ">= 0.9"`; if one is not, `train` and '
+        f"`eval` exit with 4 after everything is written. Names: {', '.join(EXPECTABLE)}, for whatever is scored; "
+        "with `val_` or `test_` before them, for that split alone.",
     )
     tracking: Annotated[tuple[Tracking, ...], Field(strict=False)] = Field(
         default=(),

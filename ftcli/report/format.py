@@ -20,10 +20,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ftcli.evaluation.compare.differences import Difference
-from ftcli.evaluation.compare.result import Contrast, Pending
-from ftcli.evaluation.metrics import ClassMetrics, Evaluation
-from ftcli.evaluation.ranking import AVERAGE_PRECISION, QUICK_CELLS, ROC_AUC
-from ftcli.records import LOWER_IS_BETTER, Interval, RunSummary, metric_words
+from ftcli.evaluation.compare.result import Pending
+from ftcli.evaluation.evaluate import ClassMetrics, Evaluation
+from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
+from ftcli.metrics import METRICS
+from ftcli.records import Interval, RunSummary
 
 # Control characters, those that turn the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -84,25 +85,24 @@ def printable(name: str) -> str:
 
 VAL_CHOSE_THE_EPOCH = "The best epoch was chosen on these images, which flatters it; a test split tells the truth."
 
-NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_precision"})
-"""Metrics that do not stand beside accuracy on one axis."""
-
-_NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
-
-_MEANS_OVER_CLASSES = ("macro_f1", "balanced_accuracy", ROC_AUC, AVERAGE_PRECISION)
 _VERY_LARGE = 1e5
 _ABSENT = 5
 
 
 def metric_name(name: str) -> str:
     """Return a metric's name in words, saying which ones are better when they are lower."""
-    words = metric_words(name)
-    return f"{words} (lower is better)" if name in LOWER_IS_BETTER else words
+    metric = METRICS[name]
+    return metric.words if metric.higher_is_better else f"{metric.words} (lower is better)"
+
+
+def _as_percent(name: str) -> bool:
+    """Return whether a figure is shown as a percentage; those of one class, such as its recall, always are."""
+    return name not in METRICS or METRICS[name].as_percent
 
 
 def figure(name: str, value: float) -> str:
     """Return a metric's value: a percentage, or a plain number for what is no share."""
-    return plain(value, 3) if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %" if _as_percent(name) else plain(value, 3)
 
 
 def plain(value: float, digits: int) -> str:
@@ -117,7 +117,7 @@ def interval_text(name: str, interval: Interval) -> str:
 
 def signed(name: str, value: float) -> str:
     """Return a difference of a metric: points, or a plain number for what is no share."""
-    return f"{value:+.3f}" if name in _NOT_A_SHARE else f"{100 * value:+.1f}"
+    return f"{100 * value:+.1f}" if _as_percent(name) else f"{value:+.3f}"
 
 
 def share(value: float | None) -> str:
@@ -159,7 +159,7 @@ def absent_text(evaluation: Evaluation) -> str:
     named = ", ".join(absent[:_ABSENT]) + (f" and {len(absent) - _ABSENT} more" if len(absent) > _ABSENT else "")
     left = len(evaluation.classes) - len(absent)
     rest = "the other class alone" if left == 1 else f"the other {left} classes"
-    means = [metric_name(name) for name in _MEANS_OVER_CLASSES if name in evaluation.metrics]
+    means = [metric_name(name) for name in evaluation.metrics if METRICS[name].over_classes]
     return f"No scored image is of {named}: {', '.join(means[:-1])} and {means[-1]} are means over {rest}."
 
 
@@ -184,7 +184,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def difference_cells(name: str, found: Difference | Contrast) -> tuple[str, str, str, str]:
+def difference_cells(name: str, found: Difference) -> tuple[str, str, str, str]:
     """Return a metric of two sides as cells of a table: A, B, B minus A and its 95 % interval."""
     low, high = signed(name, found.low), signed(name, found.high)
     return figure(name, found.a), figure(name, found.b), signed(name, found.difference), f"{low} to {high}"

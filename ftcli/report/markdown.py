@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ftcli.evaluation.compare.differences import Flip
-from ftcli.evaluation.compare.result import Contrast, Findings, RunPair, SeedGroup
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.compare.evidence import Contrast
+from ftcli.evaluation.compare.replicates import Replicates
+from ftcli.evaluation.compare.result import Findings, RunPair
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import p_text
 from ftcli.records import Gate
 from ftcli.report.format import (
@@ -70,7 +72,7 @@ def findings_markdown(findings: Findings) -> str:
         parts += [_pair(findings.pairs[0])]
     else:
         parts += [_contrasts(findings.contrasts), *(_short(pair) for pair in findings.pairs)]
-    parts += [_seeds(group) for group in findings.groups if len(group.runs) > 1]
+    parts += [_seeds(group) for group in findings.replicates if len(group.runs) > 1]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -109,7 +111,7 @@ def _contrasts(contrasts: Sequence[Contrast]) -> str:
         (
             escaped(each.b_name),
             metric_name(each.metric),
-            *difference_cells(each.metric, each),
+            *difference_cells(each.metric, each.gap),
             escaped(p_text(each.adjusted)),
         )
         for each in contrasts
@@ -117,7 +119,7 @@ def _contrasts(contrasts: Sequence[Contrast]) -> str:
     return table(("against the baseline", "metric", "baseline", "value", "gap", "95 % interval", "Holm"), rows)
 
 
-def _seeds(group: SeedGroup) -> str:
+def _seeds(group: Replicates) -> str:
     rows = [
         (metric_name(name), figure(name, each.mean), signed(name, each.deviation or 0.0).removeprefix("+"))
         for name, each in group.metrics.items()

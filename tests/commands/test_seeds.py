@@ -238,8 +238,8 @@ def test_seeds_that_are_not_trained_yet_are_named_with_what_to_do(ftcli: Ftcli, 
     assert found["unfinished"] == ["runs/s/seed-1"]
     assert found["awaited"] == ["runs/s/seed-2", "runs/s/seed-3"]
     err = ftcli("compare", half_done, "--fail-if", "worse", code=3).err
-    assert "seed-1, runs/s/seed-2, runs/s/seed-3 have not finished, and gates judge finished runs only" in err
-    assert err.endswith("Finish them first:\n  ftcli train --resume runs/s\n")
+    assert "seed-1, runs/s/seed-2, runs/s/seed-3 have not finished" in err
+    assert err.endswith("Finish them first:\n  ftcli resume runs/s\n")
 
 
 def test_too_few_seeds_to_compare_are_told_from_too_few_paths(ftcli: Ftcli, half_done: Path) -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.evaluation.compare.differences import Flip
-from ftcli.evaluation.compare.result import Contrast, Findings, RunPair
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.compare.evidence import Contrast
+from ftcli.evaluation.compare.result import Findings, RunPair
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
+from ftcli.metrics import METRICS
 from ftcli.records import Interval
 from ftcli.report.charts.curves import Curve, CurveChart, draw_curves
 from ftcli.report.charts.diagrams import draw_differences
 from ftcli.report.charts.thumbnails import Thumbnail, thumbnails
 from ftcli.report.charts.timeline import draw_timeline
-from ftcli.report.format import NOT_DRAWN_TO_ONE_SCALE, VAL_CHOSE_THE_EPOCH, metric_name, pending_text
+from ftcli.report.format import VAL_CHOSE_THE_EPOCH, metric_name, pending_text
 from ftcli.report.html.page import HALF, WHOLE, chart, render
 from ftcli.report.text.compare import chosen_epochs, equivalence, side_text, verdict
 from ftcli.runs.read_run import RecordedRun
@@ -66,7 +68,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> dict[str, Any]:
     shares = [
         (metric_name(name), Interval(each.difference, each.low, each.high))
         for name, each in comparison.metrics.items()
-        if name not in NOT_DRAWN_TO_ONE_SCALE
+        if METRICS[name].drawn_with_accuracy
     ]
     loss, accuracy = _curves(shown, "loss"), _curves(shown, "accuracy")
     return {
@@ -90,13 +92,14 @@ def _several(shown: Sequence[ShownRun], findings: Findings) -> dict[str, Any]:
     contrasts = findings.contrasts
     short = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])
     gaps = [
-        (name, Interval(each.difference, each.low, each.high)) for name, each in zip(short[1:], contrasts, strict=True)
+        (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
+        for name, each in zip(short[1:], contrasts, strict=True)
     ]
     return {
         **_baseline(shown, findings),
         "contrasts": [(each.b_name, each, _conclusion(each)) for each in contrasts],
         "pairs": list(zip(shown[1:], findings.pairs, strict=True)),
-        "seeds": [group for group in findings.groups if len(group.runs) > 1],
+        "seeds": [group for group in findings.replicates if len(group.runs) > 1],
         "note": VAL_CHOSE_THE_EPOCH if any(any(pair.chose_epoch) for pair in findings.pairs) else "",
         "differences": chart(
             lambda width: draw_differences(gaps, "accuracy minus the baseline's, in points", width), WHOLE
@@ -137,7 +140,7 @@ def _conclusion(contrast: Contrast) -> str:
     """Return what a contrast lets one say, adjusted for the number of them."""
     if contrast.adjusted >= SIGNIFICANCE:
         return "cannot be told apart"
-    return "better" if contrast.difference > 0 else "worse"
+    return "better" if contrast.gap.difference > 0 else "worse"
 
 
 def _all_changes(pairs: Sequence[RunPair]) -> dict[str, list[Any]]:

@@ -15,15 +15,16 @@ from markupsafe import Markup
 
 from ftcli.data.checks.findings import Case, finding_notices, skipped_notices, with_level
 from ftcli.evaluation.compare.result import change_text
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
+from ftcli.metrics import METRICS
 from ftcli.records import Interval
 from ftcli.report.charts.curves import Curve, CurveChart, draw_curves, spans_of
 from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_trials, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
 from ftcli.report.charts.thumbnails import Thumbnail, thumbnails
 from ftcli.report.charts.timeline import draw_timeline, rate_text
-from ftcli.report.format import NOT_DRAWN_TO_ONE_SCALE, absent_text, count
+from ftcli.report.format import absent_text, count
 from ftcli.report.html.page import HALF, WHOLE, chart, lines, render
 from ftcli.report.text.check import case_text
 from ftcli.report.text.compare import gate_text
@@ -147,11 +148,11 @@ def _unfinished(run: RecordedRun) -> str:
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     """Return the metrics with a whisker for each share, on an axis that they have in common."""
-    shares = [each for name, each in evaluation.metrics.items() if name not in NOT_DRAWN_TO_ONE_SCALE]
-    marks = ticks(min(each.low for each in shares), 1.0, 5)
-    low = max(marks[0], 0.0)
+    drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
+    marks = ticks(min(each.low for each in drawn.values()), 1.0, 5)
+    low = max(marks[0], min(METRICS[name].bounds[0] for name in drawn))
     rows = [
-        (name, each, "" if name in NOT_DRAWN_TO_ONE_SCALE else markup(draw_whisker(each, low, 1.0)))
+        (name, each, markup(draw_whisker(each, low, 1.0)) if name in drawn else "")
         for name, each in evaluation.metrics.items()
     ]
     return {"rows": rows, "low": low}

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ftcli.evaluation.compare.differences import ClassDifference, Difference, Flip
+from ftcli.evaluation.compare.evidence import Contrast
 from ftcli.evaluation.compare.pair import Comparison
-from ftcli.evaluation.compare.result import Changes, Contrast, Findings, RunPair, SeedGroup
+from ftcli.evaluation.compare.replicates import Replicates
+from ftcli.evaluation.compare.result import Changes, Findings, RunPair
 from ftcli.evaluation.significance import p_text
 from ftcli.records import Gate
 from ftcli.report.format import (
@@ -35,7 +37,7 @@ def findings_text(findings: Findings, *, width: int = 80) -> str:
         parts += [pair_text(findings.pairs[0], width=width)]
     else:
         parts += [_runs(findings), _contrast_table(findings.contrasts, width), *_pairs(findings, width)]
-    parts += [seeds_text(group, width=width) for group in findings.groups if len(group.runs) > 1]
+    parts += [seeds_text(group, width=width) for group in findings.replicates if len(group.runs) > 1]
     parts.append(gates_text(findings.gates, width=width))
     return "\n\n".join(part for part in parts if part)
 
@@ -64,7 +66,7 @@ def _contrast_table(contrasts: Sequence[Contrast], width: int) -> str:
         (
             printable(each.b_name),
             metric_name(each.metric),
-            *difference_cells(each.metric, each),
+            *difference_cells(each.metric, each.gap),
             p_text(each.adjusted).removeprefix("p ").removeprefix("= "),
         )
         for each in contrasts
@@ -86,18 +88,18 @@ def pair_title(pair: RunPair) -> str:
     return f"{b} (B) against {a} (A)"
 
 
-def side_text(group: SeedGroup) -> str:
+def side_text(group: Replicates) -> str:
     """Return what a group is called where groups are compared, and that its figures are means."""
     runs = len(group.runs)
     return f"{group.name}, the mean of {runs} seeds" if runs > 1 else group.name
 
 
-def seeds_text(group: SeedGroup, *, width: int = 80) -> str:
+def seeds_text(group: Replicates, *, width: int = 80) -> str:
     """Return several seeds of one recipe as one result: mean and standard deviation of every metric."""
     return f"{seeds_title(group)}\n{spread_table(group.metrics, width)}"
 
 
-def seeds_title(group: SeedGroup) -> str:
+def seeds_title(group: Replicates) -> str:
     """Return which runs are seeds of one recipe."""
     return f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(map(printable, group.runs))}"
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len
 
 from ftcli.evaluation.abstention import Abstention
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.predictions import Seen
 from ftcli.evaluation.temperature import Calibration
 from ftcli.records import Interval

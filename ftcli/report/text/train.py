@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from ftcli.evaluation.compare.replicates import Spread
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.format import (

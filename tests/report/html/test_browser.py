@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ftcli.commands.compare import compare_runs
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.records import Gate
 from ftcli.report.html.compare import comparison_page
 from ftcli.report.html.run import run_page

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from ftcli.commands.compare import compare_runs
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.records import Gate
 from ftcli.report.html.compare import comparison_page
 from ftcli.report.html.run import run_page
@@ -305,5 +305,5 @@ def test_directories_of_seeds_are_compared_by_their_names_and_their_means(make_r
 
 def test_classes_without_images_are_named_beside_the_others(make_run):
     text = Outline(_page(make_run(classes=("a", "b", "<i>c"), images=2, wrong=0))).text
-    assert "No scored image is of <i>c: macro F1 and balanced accuracy are means over the other 2 classes." in text
+    assert "No scored image is of <i>c: balanced accuracy and macro F1 are means over the other 2 classes." in text
     assert "No scored image" not in Outline(_page(make_run("whole"))).text
