@@ -16,10 +16,11 @@ from typer.exceptions import Abort, TyperException
 from ftcli import __version__
 from ftcli.cli import STOPPING, on_signals
 from ftcli.cli.check import check
+from ftcli.cli.compare import compare
+from ftcli.cli.eval import evaluate
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.report import report
-from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.training import plan, schema, train
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError, failure_of
 from ftcli.records import SCHEMA

@@ -1,4 +1,4 @@
-"""Owns the commands that speak of images: check."""
+"""The command `ftcli check`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ def check(
         str, typer.Argument(metavar="DATASET", help="A folder with train/ and val/, one of class folders, or a recipe.")
     ],
     group_by: Annotated[
-        str | None, typer.Option(help="Regular expression of what belongs together, as data.group_by.")
+        str | None,
+        typer.Option(
+            help="Regex that extracts a cluster id (e.g. patient) from the file path, as data.group_by does; "
+            "clusters must not span splits."
+        ),
     ] = None,
-    val_fraction: Annotated[float | None, typer.Option(help="Share held out where there is no val/.")] = None,
+    val_fraction: Annotated[
+        float | None, typer.Option(help="Share of train to hold out where there is no val/.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Look for bad images, copies, leaks between splits, wrong labels and imbalance.
 
-    Exit code 3 where an error was found; warnings are shown.
+    Exits with 3 if it finds an error; warnings do not change the exit code.
     """
     from ftcli.commands.check import CheckOptions, check_dataset
     from ftcli.report.progress import choose_progress

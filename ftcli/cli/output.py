@@ -1,4 +1,4 @@
-"""Owns what reaches the screen: results on stdout, and where progress goes."""
+"""Print results on stdout, and choose where progress goes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ftcli.errors import RunError
+import typer
+
+from ftcli.errors import RunError, UsageError
 from ftcli.report.streams import encodable, let_go, marks_for
+
+if TYPE_CHECKING:
+    from ftcli.report.sections import Section
+
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")]
+
+
+def check_form(*, as_json: bool, markdown: bool) -> None:
+    """Raise UsageError for two forms of one result."""
+    if as_json and markdown:
+        raise UsageError("--json and --markdown exclude each other", hint="Leave one of them out.")
 
 
 def show(result: dict[str, Any] | str) -> None:
@@ -21,9 +34,17 @@ def show(result: dict[str, Any] | str) -> None:
         print(encodable(text, sys.stdout))  # noqa: T201 - results go to stdout
 
 
+def show_sections(sections: list[Section], title: str, *, markdown: bool) -> None:
+    """Print a result's sections on stdout, as plain text or as Markdown."""
+    from ftcli.report.markdown import as_markdown
+    from ftcli.report.plain import as_text
+
+    show(as_markdown(sections, title=title) if markdown else as_text(sections, title=title, width=width()))
+
+
 @contextmanager
 def reaching_a_reader() -> Iterator[None]:
-    """Flush stdout at the end. That nobody reads it any more is no error; that it is lost otherwise is a RunError."""
+    """Flush stdout at the end. A closed pipe is fine; any other write failure raises RunError."""
     try:
         yield
         sys.stdout.flush()
@@ -41,10 +62,10 @@ def stderr() -> Any:
 
 
 def width() -> int:
-    """Return how many columns text may take."""
+    """Return the number of columns for text."""
     return min(shutil.get_terminal_size().columns, 120)
 
 
 def marks() -> str:
-    """Return what sparklines on stdout are drawn with, if anything."""
+    """Return the characters of sparklines on stdout; none where it cannot show them."""
     return marks_for(sys.stdout, os.environ)

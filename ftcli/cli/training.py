@@ -108,8 +108,7 @@ def schema(as_json: Json = False, quiet: Quiet = False, debug: Debug = False) ->
 def _text(result: TrainResult | SeedsResult) -> str:
     """Return what came of training, with the directory as the last line."""
     from ftcli.commands.seeds import SeedsResult
-    from ftcli.report.format import unchecked_text
-    from ftcli.report.text.compare import gate_text
+    from ftcli.report.format import gate_text, unchecked_text
     from ftcli.report.text.train import run_text, seeds_text
 
     texts = [] if result.remark is None else [result.remark]

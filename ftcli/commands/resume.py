@@ -33,10 +33,10 @@ from ftcli.data.class_folders import is_folder
 from ftcli.engine.interrupt import Supervision
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
 from ftcli.evaluation.compare.result import change_text, recipe_changes
+from ftcli.phrases import count
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text
 from ftcli.records import EpochRecord
-from ftcli.report.format import count
 from ftcli.runs.directory import RunDirectory, open_run
 from ftcli.runs.environment import read_environment
 from ftcli.runs.files import (

@@ -160,7 +160,7 @@ def test_a_run_that_has_not_finished_is_told_wherever_it_is_compared(ftcli: Ftcl
     for arguments in ((a, b), (b, a), (a, a, b), (a, b, "--markdown")):
         shown = " ".join(ftcli("compare", *arguments).out.replace("\\", "").split())
         assert shown.count(f"{b} has not finished") == 1
-        assert f"ftcli train --resume {b}" in shown
+        assert f"ftcli resume {b}" in shown
     assert "has not finished" not in ftcli("compare", a, a).out
 
 

@@ -149,7 +149,7 @@ def test_eval_of_a_run_that_has_not_finished_says_so(ftcli: Ftcli, run: Path) ->
     (run / "summary.json").unlink()
     for form in ((), ("--markdown",)):
         shown = " ".join(ftcli("eval", run, *form).out.split())
-        assert f"{run} has not finished: its figures are those of its epochs so far. Finish it:" in shown
+        assert f"{run} has not finished: its figures are those of its epochs so far. Resume with:" in shown
     assert ftcli("eval", run, "--json").json["unfinished"] == [str(run)]
     assert ftcli("eval", run / "checkpoints/best.safetensors", "--json").json["unfinished"] == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftcli.evaluation.calibration import CalibrationBin
+from ftcli.phrases import count
 from ftcli.records import Interval, ProbeRecord
 from ftcli.report.charts.svg import (
     Element,
@@ -20,7 +21,6 @@ from ftcli.report.charts.svg import (
     ticks,
     write,
 )
-from ftcli.report.format import count
 
 _LEFT, _TOP = 52, 12
 
