@@ -125,7 +125,8 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     if summary is not None:
         gates = (Gates(summary.gates),) if summary.gates else ()
         parts.append(Section("Expected", (*gates, *prose(unchecked_text(summary.unchecked), tone="hint"))))
-        parts.append(Section("Notices", (Bullets(summary.notices),) if summary.notices else ()))
+        notices = _other_notices(run, summary.notices)
+        parts.append(Section("Notices", (Bullets(notices),) if notices else ()))
     return tuple(parts)
 
 
@@ -158,6 +159,12 @@ def _metrics(evaluation: Evaluation) -> Table:
     return metrics_table(evaluation.metrics).with_columns(
         3, texts(f"{100 * low:.0f} to 100 %", css="roomy soft"), whiskers
     )
+
+
+def _other_notices(run: RecordedRun, notices: Sequence[str]) -> tuple[str, ...]:
+    """Return the notices that do not repeat a finding or a skipped image: the section on data has these in full."""
+    shown = [*(finding.message for finding in run.findings), *(f"{each.path}: {each.reason}" for each in run.skipped)]
+    return tuple(notice for notice in notices if not any(each in notice for each in shown))
 
 
 # Data.
