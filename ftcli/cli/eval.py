@@ -29,8 +29,7 @@ def evaluate(
         ),
     ] = None,
     target_precision: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Suggest a confidence threshold that reaches this precision."),
+        float | None, typer.Option(min=0.0, max=1.0, help="Suggest a confidence threshold that reaches this precision.")
     ] = None,
     markdown: Markdown = False,
     junit: Annotated[

@@ -26,8 +26,7 @@ def report(
         ),
     ] = None,
     png: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Also write the curves as PNG files (needs the extra plots)."),
+        Path | None, typer.Option(metavar="DIR", help="Also write the curves as PNG files (needs the extra plots).")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

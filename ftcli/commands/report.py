@@ -107,7 +107,7 @@ def _ranked(evaluation: Evaluation, predictions: Predictions) -> Evaluation:
 def _pictures(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], folder: Path) -> dict[Path, bytes]:
     """Return the PNG files to write; those of several runs are numbered."""
     from ftcli.report.charts.png import curves_picture, reliability_picture
-    from ftcli.report.html.run import epoch_charts
+    from ftcli.report.html.epochs import epoch_charts
 
     files = {}
     for number, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True), start=1):

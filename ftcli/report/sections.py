@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ftcli.data.checks.findings import Finding
 from ftcli.records import Gate
-from ftcli.report.format import case_text
+from ftcli.report.format import case_text, share
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class Cell(NamedTuple):
 
 
 Row = Sequence[str | Cell]
+
+
+def share_cell(value: float | None) -> Cell:
+    """Return a share as a percentage that sorts by its value."""
+    return Cell(share(value), value)
 
 
 @dataclass(frozen=True)

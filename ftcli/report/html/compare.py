@@ -13,10 +13,8 @@ from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
 from ftcli.phrases import count, duration
 from ftcli.records import Interval
-from ftcli.report.charts.curves import Curve, CurveChart, draw_curves
 from ftcli.report.charts.diagrams import draw_differences
 from ftcli.report.charts.thumbnails import thumbnails
-from ftcli.report.charts.timeline import draw_timeline
 from ftcli.report.format import (
     NOT_DRAWN_TO_ONE_SCALE,
     VAL_CHOSE_THE_EPOCH,
@@ -29,7 +27,8 @@ from ftcli.report.format import (
     share,
     signed,
 )
-from ftcli.report.html.page import HALF, WHOLE, Chart, Columns, Gallery, Page, Picture, chart, render
+from ftcli.report.html.epochs import paired_plan_parts, paired_training_parts
+from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Page, Picture, chart, render
 from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import (
     change_parts,
@@ -130,10 +129,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
         differences_table(comparison.metrics, "A", "B", "B - A"),
         *prose(f"{comparison.resolution} {chosen_epochs(pair)}", _not_shared(pair), tone="hint"),
     )
-    flips = (
-        ("B is right, A is wrong", comparison.b_better),
-        ("A is right, B is wrong", comparison.a_better),
-    )
+    flips = (("B is right, A is wrong", comparison.b_better), ("A is right, B is wrong", comparison.a_better))
     columns = tuple((_flips(title, shown[0].run, each),) for title, each in flips)
     against = f"B against A, on {count(comparison.images, 'shared image')}"
     recall = (
@@ -143,8 +139,8 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     return [
         Section("Figures", (_runs(shown), Section(against, figures)), "figures"),
         Section("Flipped images", (Columns(columns, beside=True),), "flips"),
-        Section("Training", _training(shown), "training"),
-        Section("Plans", _plans(shown), "plans"),
+        Section("Training", paired_training_parts([(each.letter, each.run) for each in shown]), "training"),
+        Section("Plans", paired_plan_parts([(each.title, each.run) for each in shown]), "plans"),
         Section("Settings", change_parts(pair, folded=False), "recipes"),
         Section("Classes", (Prose(recall, tone="soft"), recall_table(comparison.per_class)), "classes"),
     ]
@@ -190,33 +186,6 @@ def _right(predicted: str, flip: Flip) -> str:
 
 def _confidence_of_the_wrong(flip: Flip) -> float:
     return flip.b_probability if flip.a_predicted == flip.label else flip.a_probability
-
-
-def _training(shown: Sequence[ShownRun]) -> tuple[Any, ...]:
-    loss, accuracy = _curves(shown, "loss"), _curves(shown, "accuracy")
-    charts = (
-        Chart(chart(lambda width: draw_curves(loss, width), HALF), loss.title, "cross-entropy in nats"),
-        Chart(chart(lambda width: draw_curves(accuracy, width), HALF), accuracy.title, "share of images"),
-    )
-    key = "A is the solid line, B the dashed one; a ring marks the best epoch."
-    return Columns(tuple((each,) for each in charts)), Prose(key, tone="hint")
-
-
-def _curves(shown: Sequence[ShownRun], what: str) -> CurveChart:
-    curves = tuple(
-        Curve(each.letter, kind, tuple(record.val[what] for record in each.run.records), each.run.best_epoch)
-        for each, kind in zip(shown, ("a", "b"), strict=True)
-    )
-    return CurveChart(f"Validation {what}", curves, shares=what == "accuracy")
-
-
-def _plans(shown: Sequence[ShownRun]) -> tuple[Any, ...]:
-    what = "Groups of the network, the head on top, over the epochs that ran: learning rates, and hatched where frozen."
-
-    def timeline(run: RecordedRun) -> Chart:
-        return Chart(chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE))
-
-    return Prose(what, tone="soft"), *(Section(each.title, (timeline(each.run),)) for each in shown)
 
 
 # More runs.
@@ -274,9 +243,7 @@ def _flip_counts(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> Table:
     for each, pair in zip(shown[1:], pairs, strict=True):
         test, loss = pair.comparison.mcnemar, pair.comparison.metrics["log_loss"].difference
         counts = (pair.comparison.images, test.b_better, test.a_better)
-        rows.append(
-            (each.title, *(Cell(str(number), number) for number in counts), Cell(signed("log_loss", loss), loss))
-        )
+        rows.append((each.title, *map(str, counts), Cell(signed("log_loss", loss), loss)))
     columns = (
         *texts("run", sort="up"),
         *numbers("shared images", "it alone is right", "A alone is right", sort="down"),

@@ -14,12 +14,10 @@ from ftcli.evaluation.compare.result import change_text
 from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.phrases import count, duration
-from ftcli.records import Interval, ProbeRecord
-from ftcli.report.charts.curves import Curve, CurveChart, draw_curves, spans_of
-from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_trials, draw_whisker
+from ftcli.records import Interval
+from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
 from ftcli.report.charts.thumbnails import thumbnails
-from ftcli.report.charts.timeline import draw_timeline, rate_text
 from ftcli.report.format import (
     NOT_DRAWN_TO_ONE_SCALE,
     VAL_CHOSE_THE_EPOCH,
@@ -31,19 +29,8 @@ from ftcli.report.format import (
     share,
     unchecked_text,
 )
-from ftcli.report.html.page import (
-    HALF,
-    WHOLE,
-    Chart,
-    Code,
-    Columns,
-    Gallery,
-    Headline,
-    Page,
-    Picture,
-    chart,
-    render,
-)
+from ftcli.report.html.epochs import plan_parts, training_parts
+from ftcli.report.html.page import Chart, Code, Columns, Gallery, Headline, Page, Picture, chart, render
 from ftcli.report.sections import (
     MATRIX_CLASSES,
     Bullets,
@@ -59,6 +46,7 @@ from ftcli.report.sections import (
     Table,
     numbers,
     prose,
+    share_cell,
     texts,
 )
 from ftcli.report.text.eval import confused_table, metrics_table
@@ -87,8 +75,8 @@ def run_sections(run: RecordedRun, evaluation: Evaluation) -> list[Section]:
     return [
         Section("Figures", _figures(run, evaluation), "figures"),
         Section("Data", _data(run), "data"),
-        Section("Plan", _plan(run), "plan"),
-        Section("Training", _training(run), "training"),
+        Section("Plan", plan_parts(run), "plan"),
+        Section("Training", training_parts(run), "training"),
         Section("Classes", _classes(run, evaluation), "classes"),
         Section("Confusion", _confusion(evaluation), "confusion", beside=few),
         Section("Calibration", _calibration(evaluation, beside=not few), "calibration", beside=few),
@@ -197,119 +185,6 @@ def _listed(items: Sequence[str]) -> Bullets:
     return Bullets(tuple(items), _CASES, _DATASET_FILE, path=True)
 
 
-# Training.
-
-
-def _plan(run: RecordedRun) -> tuple[Any, ...]:
-    caption = (
-        "Groups of the network, the head on top, over the epochs that ran. A number is a learning rate at the start "
-        "of the phase's schedule, and a stronger colour a greater one."
-    )
-    timeline = chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE)
-    return Chart(timeline, caption=caption, legend=True), Section("Phases", (_phases(run),))
-
-
-def _phases(run: RecordedRun) -> Table:
-    rows = []
-    for span in spans_of(run.records):
-        phase = run.plan.phases[span.number - 1]
-        records = [record for record in run.records if record.phase_index == span.number - 1]
-        planned = f" of {phase.epochs}" if len(records) < phase.epochs else ""
-        cached = any(record.cached for record in records)
-        rows.append(
-            (
-                f"{span.number} · {span.name}",
-                f"{len(records)}{planned}",
-                ", ".join(f"{group} {rate_text(phase.lr[group], phase)}" for group in reversed(phase.trainable)),
-                f"{sum(run.parameters[group] for group in phase.trainable):,}",
-                "computed once" if cached else "in every epoch" if phase.frozen else "none",
-                duration(sum(record.seconds for record in records)),
-            )
-        )
-    columns = (
-        *texts("phase"),
-        *numbers("epochs"),
-        *texts("trained groups and their rates"),
-        *numbers("parameters"),
-        *texts("frozen part"),
-        *numbers("time"),
-    )
-    return Table(columns, rows, "What each phase trained")
-
-
-def _training(run: RecordedRun) -> tuple[Any, ...]:
-    probe = run.records[-1].probe
-    every = Section("Every epoch in figures", (_epochs(run),), folded=True)
-    if probe is not None:
-        return *_fitted(run, probe), every
-    charts = [
-        Chart(chart(lambda width, each=each: draw_curves(each, width), HALF), each.title, unit)  # type: ignore[misc]
-        for each, unit in zip(epoch_charts(run), ("cross-entropy in nats", "share of images"), strict=True)
-    ]
-    when = "Train figures are taken while the weights change, on augmented images; val figures after each epoch."
-    return Columns(tuple((each,) for each in charts)), Prose(when, tone="hint"), every
-
-
-def epoch_charts(run: RecordedRun) -> tuple[CurveChart, CurveChart]:
-    """Return the charts of loss and accuracy over the epochs, train and validation."""
-
-    def curves(train: Sequence[float], val: str) -> tuple[Curve, Curve]:
-        values = tuple(record.val[val] for record in run.records)
-        return Curve("train", "b", tuple(train)), Curve("val", "a", values, run.best_epoch)
-
-    loss = curves([record.train_loss for record in run.records], "loss")
-    accuracy = curves([record.train_accuracy for record in run.records], "accuracy")
-    spans = spans_of(run.records)
-    return CurveChart("Loss", loss, spans), CurveChart("Accuracy", accuracy, spans, shares=True)
-
-
-def _fitted(run: RecordedRun, probe: ProbeRecord) -> tuple[Any, ...]:
-    record = run.records[-1]
-    how = (
-        "The head was fitted to convergence by L-BFGS, so there are no epochs to plot. The L2 strength is the one with "
-        f"the least log loss in cross-validation over {probe.folds} folds of train."
-    )
-    trials = chart(lambda width: draw_trials(probe, width), HALF)
-    rows = [
-        ("train, all views", f"{record.train_loss:.4f}", share(record.train_accuracy)),
-        ("validation", f"{record.val['loss']:.4f}", share(record.val["accuracy"])),
-    ]
-    table = Table((*texts("images"), *numbers("loss", "accuracy")), rows, "The fitted head", narrow=True)
-    end = f"{count(probe.iterations, 'iteration')}; largest remaining partial derivative: {probe.slope:.1e}."
-    left = Chart(trials, "Log loss on held-out train images", "by L2 strength")
-    return Prose(how), Columns(((left,), (table, Prose(end, tone="soft"))))
-
-
-def _epochs(run: RecordedRun) -> Table:
-    rows: list[Row] = [
-        (
-            Cell(f"{record.epoch} (best)" if record.epoch == run.best_epoch else str(record.epoch), record.epoch),
-            record.phase,
-            Cell(f"{record.train_loss:.4f}", record.train_loss),
-            _share(record.train_accuracy),
-            Cell(f"{record.val['loss']:.4f}", record.val["loss"]),
-            _share(record.val["accuracy"]),
-            _share(record.val["macro_f1"]),
-            Cell(duration(record.seconds), record.seconds),
-        )
-        for record in run.records
-    ]
-    columns = (
-        *numbers("epoch", sort="up"),
-        *texts("phase", sort="up", kind="name"),
-        *numbers("train loss", sort="up"),
-        *numbers("train accuracy", sort="down"),
-        *numbers("val loss", sort="up"),
-        *numbers("val accuracy", "val macro F1", sort="down"),
-        *numbers("time", sort="up"),
-    )
-    return Table(columns, rows, "Every epoch", best=run.best_epoch - 1, tall=True)
-
-
-def _share(value: float | None) -> Cell:
-    return Cell(share(value), value)
-
-
 # Predictions.
 
 
@@ -325,12 +200,12 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
         (
             each.name,
             Cell(str(train.get(each.name, "-")), train.get(each.name)),
-            Cell(str(each.images), each.images),
-            _share(None if each.recall is None else each.recall.value),
+            str(each.images),
+            share_cell(None if each.recall is None else each.recall.value),
             "" if each.recall is None else f"{100 * each.recall.low:.0f} to {100 * each.recall.high:.0f}",
             _bar(each.recall),
-            _share(None if each.precision is None else each.precision.value),
-            _share(each.f1),
+            share_cell(None if each.precision is None else each.precision.value),
+            share_cell(each.f1),
         )
         for each in weakest
     ]

@@ -18,10 +18,9 @@ from ftcli.report.format import (
     p_figure,
     pending_text,
     setting,
-    share,
     signed,
 )
-from ftcli.report.sections import Cell, Lines, Prose, Row, Section, Table, numbers, prose, texts
+from ftcli.report.sections import Cell, Lines, Prose, Row, Section, Table, numbers, prose, share_cell, texts
 from ftcli.report.text.eval import difference_cells, differences_table, gates_section
 
 _SHOWN = 10  # flips, and classes where there are more
@@ -115,9 +114,9 @@ def recall_table(classes: Sequence[ClassDifference]) -> Table:
     rows: list[Row] = [
         (
             each.name,
-            Cell(str(each.images), each.images),
-            Cell(share(each.a), each.a),
-            Cell(share(each.b), each.b),
+            str(each.images),
+            share_cell(each.a),
+            share_cell(each.b),
             Cell(signed("recall", each.difference), each.difference),
             f"{signed('recall', each.low)} to {signed('recall', each.high)}",
             Cell(p_figure(each.adjusted), each.adjusted),

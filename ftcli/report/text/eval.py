@@ -21,7 +21,7 @@ from ftcli.report.format import (
     signed,
     unchecked_text,
 )
-from ftcli.report.sections import Cell, Gates, Matrix, Prose, Row, Section, Table, numbers, prose, texts
+from ftcli.report.sections import Cell, Gates, Matrix, Prose, Row, Section, Table, numbers, prose, share_cell, texts
 
 _LEAST_COVERAGE = 0.5  # thresholds that answer fewer images are left to --json
 
@@ -81,8 +81,7 @@ def difference_cells(name: str, found: Difference | Contrast) -> tuple[Cell, ...
 def confused_table(evaluation: Evaluation) -> Table:
     """Return the pairs of classes that were confused, those with the most images first."""
     rows: list[Row] = [
-        (pair.true, pair.predicted, Cell(str(pair.images), pair.images), Cell(share(pair.share), pair.share))
-        for pair in evaluation.most_confused
+        (pair.true, pair.predicted, str(pair.images), share_cell(pair.share)) for pair in evaluation.most_confused
     ]
     columns = (
         *texts("true class", "predicted", sort="up", kind="name"),
