@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: install quickstart test stress check format docs bench clean
 
-install: $(INSTALLED)  ## virtual environment, ftcli and the tools of its developers
+install: $(INSTALLED)  ## virtual environment, ftcli and developer tools
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,11 +28,11 @@ check: $(INSTALLED)  ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)  ## bring the code into form
+format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(INSTALLED)  ## write the generated pages anew
+docs: $(INSTALLED)  ## write docs/recipe.md and docs/commands.md
 	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED)  ## time ftcli against the tutorials' loop, 40 minutes; FTCLI_HYMENOPTERA names the photographs

@@ -1,4 +1,4 @@
-"""Owns the part `accuracy`: what training on 8 cached views costs against a fresh view in every epoch."""
+"""The part `accuracy`: the accuracy of 8 cached views against a fresh view in every epoch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MIRROR = {"train": [transforms.RandomHorizontalFlip()], "val": []}
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the frozen network makes of images: fresh train views (E, N, C), one an epoch, and val (M, C)."""
+    """The frozen network's features: fresh train views (E, N, C), one per epoch, and val (M, C)."""
 
     train: Tensor
     train_labels: Tensor
@@ -59,11 +59,11 @@ def accuracy(settings: Settings) -> list[dict[str, Any]]:
 
 
 def extract(root: Path, *, epochs: int) -> Features:
-    """Compute what the frozen network, BatchNorm in eval mode, makes of a fresh view for each epoch; in plain torch."""
+    """Compute the frozen network's features of a fresh view for each epoch, in plain torch, BatchNorm in eval mode."""
     from ftcli.engine.device import tune_allocator
     from ftcli.model.libraries import efficientnet_lite0
 
-    tune_allocator()  # changes the time alone
+    tune_allocator()  # changes only the time
     network = efficientnet_lite0.pretrained(MODEL, image_size=224)
     network.classifier = nn.Identity()
     network.eval()
@@ -86,7 +86,7 @@ def _features(network: nn.Module, folder: ImageFolder) -> Tensor:
 
 
 def train_plainly(features: Features, *, epochs: int, seed: int) -> float:
-    """Train a head by a plain loop, epoch e on the e-th fresh view; return the best val accuracy."""
+    """Train a head in a plain loop, epoch e on fresh view e; return the best val accuracy."""
     torch.manual_seed(seed)
     head = nn.Linear(features.train.shape[2], 2)
     optimizer = torch.optim.SGD(head.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
@@ -108,7 +108,7 @@ def train_plainly(features: Features, *, epochs: int, seed: int) -> float:
 
 
 def train_with_ftcli(recipe: str, seed: int) -> float:
-    """Call the command line in this process, which saves its imports; return the best val accuracy."""
+    """Call the command line in this process, to save imports; return the best val accuracy."""
     from ftcli.cli import main
 
     with tempfile.TemporaryDirectory() as folder:

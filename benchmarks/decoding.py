@@ -1,4 +1,4 @@
-"""Owns the part `decode`: from the bytes of a photograph to what the network takes, against PIL and torchvision."""
+"""The part `decode`: from a photograph's bytes to the network's input, against PIL and torchvision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VIEWS = 8
 
 _HALF = (0.5, 0.5, 0.5)
 _SPEC = InputSpec(image_size=224, resize_size=256, interpolation="bilinear", mean=_HALF, std=_HALF)
-"""Bilinear, as the tutorials have it, so that both sides compute the same."""
+"""Bilinear like the tutorials, so that both sides compute the same."""
 
 _END = [transforms.ToTensor(), transforms.Normalize(_HALF, _HALF)]
 _TUTORIAL_TRAINING = transforms.Compose(
@@ -57,12 +57,12 @@ def decode_part(settings: Settings) -> list[dict[str, Any]]:
 
 
 def enlarge(source: Path, target: Path, *, texture: float) -> Path:
-    """Write a photograph at 12 megapixels: enlarged, with so much of the fine texture of its own pixels over it."""
+    """Write a photograph enlarged to 12 megapixels, with its own fine texture added at this strength."""
     with Image.open(source) as image:
         photo = image.convert("RGB")
     width, height = LARGE_SIZE
     fine = np.asarray(photo, np.float32) - np.asarray(photo.filter(ImageFilter.GaussianBlur(2)), np.float32)
-    # Mirrored at its edges, the texture has no seams.
+    # Mirroring at the edges avoids seams in the texture.
     tile = np.concatenate([fine, fine[::-1]])
     tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
     repeated = np.tile(tile, (height // tile.shape[0] + 1, width // tile.shape[1] + 1, 1))[:height, :width]
@@ -85,7 +85,7 @@ def _rows(what: str, paths: Sequence[Path], repeats: int) -> list[dict[str, Any]
     }
     rows = []
     for name, (ours, theirs) in works.items():
-        # One after the other, so that a disturbance of the machine meets both.
+        # Interleaved, so that a disturbance of the machine affects both.
         pairs = [(_seconds(ours, paths), _seconds(theirs, paths)) for _ in range(repeats + 1)][1:]
         rows.append({**facts, "work": name, "ftcli": [o for o, _ in pairs], "tutorial": [t for _, t in pairs]})
     return rows

@@ -1,4 +1,4 @@
-"""Owns figures and tables: costs with their spread, ratios of costs, and Markdown."""
+"""Figures and tables: costs with their spread, ratios of costs, and Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cost:
     repeats: int
 
     def __str__(self) -> str:
-        """Return `12.3 (12.1 to 12.9)`, or the value alone where it was measured once."""
+        """Return `12.3 (12.1 to 12.9)`, or only the value if it was measured once."""
         if self.repeats == 1:
             return number(self.value)
         return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
@@ -29,7 +29,7 @@ def cost_of(values: Sequence[float]) -> Cost:
 
 
 def ratio(theirs: Cost, ours: Cost) -> str:
-    """Return how many times ours goes into theirs; the range takes the worst of one against the best of the other."""
+    """Return theirs divided by ours; the range pairs the worst of one with the best of the other."""
     value = f"**{number(theirs.value / ours.value)}**"
     if max(theirs.repeats, ours.repeats) == 1:
         return value
@@ -44,12 +44,12 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as per cent."""
+    """Return a share in per cent."""
     return f"{100 * share:.1f} %"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table, its first column to the left and the others to the right."""
+    """Return a Markdown table, the first column left-aligned, the others right-aligned."""
     lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
     lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Owns running `ftcli train` on the recipes of the benchmarks, each time with the cache that it is given."""
+"""Running `ftcli train` on the benchmarks' recipes with a given cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STRATEGIES = {
 
 @dataclass(frozen=True)
 class Run:
-    """What one `ftcli train` cost, its best val accuracy, and the seconds of each epoch."""
+    """Cost, best val accuracy and seconds per epoch of one `ftcli train`."""
 
     finished: Finished
     accuracy: float
@@ -45,13 +45,13 @@ def recipe_text(strategy: str, model: str, *, epochs: int, root: Path) -> str:
 
 
 def phase_epochs(epochs: int) -> tuple[int, int, int]:
-    """Return the lengths of the three phases of gradual: the last takes the rest."""
+    """Return the lengths of the three phases of gradual; the last gets the rest."""
     each = epochs // 3
     return each, each, epochs - 2 * each
 
 
 def train(recipe: str, cache: Path, *, execute: Callable[..., Finished] = run) -> Run:
-    """Train a recipe in a process of its own, by the real command line, into a directory that is thrown away."""
+    """Train a recipe by the real command line in a separate process, into a temporary directory."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "recipe.yaml")
         config.write_text(recipe, encoding="utf-8")
@@ -74,7 +74,7 @@ def fresh_cache() -> Iterator[Path]:
 
 
 def cold_and_warm(recipe: str, repeats: int) -> dict[str, Any]:
-    """Train `repeats` times with an empty cache and then at once with the full one; return the seconds of each."""
+    """Train `repeats` times with an empty cache, each followed by a full one; return the seconds."""
     cold, warm = [], []
     for _ in range(repeats):
         with fresh_cache() as cache:

@@ -1,4 +1,4 @@
-"""Owns the part `growth`: what more photographs and more epochs cost."""
+"""The part `growth`: the cost of more photographs and more epochs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODEL = "efficientnet_lite0"
 FACTORS = (1, 4, 16)
 EPOCHS = (1, 3, 10)
 MOST_WORK = 16
-"""Cells whose factor times epochs is more than this are left to --grid: they take minutes each."""
+"""Cells with a larger factor times epochs need --grid: they take minutes each."""
 
 _START_OF_IMAGE, _COMMENT = b"\xff\xd8", b"\xff\xfe"
 
@@ -36,7 +36,7 @@ def growth(settings: Settings) -> list[dict[str, Any]]:
 
 
 def multiply(root: Path, target: Path, factor: int) -> int:
-    """Write `factor` copies of each JPEG file, each with a comment of its own; return the number of files.
+    """Write `factor` copies of each JPEG file, each with a different comment; return the number of files.
 
     The bytes and so the hashes differ, and decoding costs the same to the last coefficient.
     """

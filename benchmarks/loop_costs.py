@@ -1,6 +1,6 @@
-"""Owns what the tutorials' loop costs: measured once for each network, number of groups and BatchNorm mode, and kept.
+"""The cost of the tutorials' loop, measured once per network, number of groups and BatchNorm mode.
 
-Its cost per epoch is constant, so a few epochs tell that of any number.
+Its cost per epoch is constant, so a few epochs give that of any number.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def command(loop: Loop, root: Path, *, epochs: int) -> list[str]:
 
 
 def measure(loop: Loop, settings: Settings) -> dict[str, Any]:
-    """Return {"fixed_seconds", "epoch_seconds", "accuracy", ...} of a loop, without the epoch that warmed it up.
+    """Return {"fixed_seconds", "epoch_seconds", "accuracy", ...} of a loop, without the warm-up epoch.
 
     What was measured before with the same code, images, machine and number of epochs is not measured again.
     """

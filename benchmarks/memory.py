@@ -1,4 +1,4 @@
-"""Owns the part `memory`: the peak memory of trainings with all their workers."""
+"""The part `memory`: peak memory of training, with all workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from processes import Finished, run_watched
 from settings import Settings
 
 HEAD_EPOCHS = 2
-"""More epochs add views, which pass through the same buffers."""
+"""More epochs add views, which use the same buffers."""
 
 
 def memory(settings: Settings) -> list[dict[str, Any]]:

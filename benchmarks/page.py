@@ -1,4 +1,4 @@
-"""Owns the page of results: the machine, a section for each part that was run, and the names of those that were not."""
+"""The page of results: the machine, a section per part, and the parts that were not run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import training_sections
 INTRODUCTION = """\
 # How fast, and at what price
 
-Written by `make bench` from what it measured; please do not edit. ftcli is compared with the training loop that most
-tutorials show, written plainly in [tutorial_loop.py](tutorial_loop.py): PIL and a DataLoader with two workers, and the
-whole network in every epoch, on the same photographs, in batches of 32, with the same crops. A ratio says how many
-times as long the loop takes: median over median, in brackets the worst case for ftcli and the best. Times are
-wall times in seconds unless a table says otherwise; brackets beside them hold the fastest and the slowest. *Cold*
-means an empty cache of features, *warm* the same command again; the photographs themselves are in the memory of the
-operating system in either case, and in the loop's.
+Written by `make bench` from its measurements; please do not edit. ftcli is compared with the training loop of most
+tutorials, reproduced in [tutorial_loop.py](tutorial_loop.py): PIL and a DataLoader with two workers, and the whole
+network in every epoch, on the same photographs, in batches of 32, with the same crops. A ratio is the loop's time
+divided by ftcli's: median over median, in brackets the worst case for ftcli and the best. Times are wall times in
+seconds unless a table says otherwise, with the fastest and the slowest in brackets. *Cold* means an empty feature
+cache, *warm* the same command again; in all cases the operating system has the photographs in memory.
 """
 
 QUIET = 0.5
-"""The load average below which the machine did nothing else."""
+"""The load average of an otherwise idle machine is below this."""
 
 SECTIONS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "startup": sections.startup,
@@ -36,7 +35,7 @@ SECTIONS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
 
 
 def render(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page for the results that are there, by part."""
+    """Return the page for the available results, by part."""
     parts = [part for part in SECTIONS if part in results]
     texts = [INTRODUCTION, _machines(results, parts), *(SECTIONS[part](results[part]["rows"]) for part in parts)]
     missing = [f"`{part}`" for part in SECTIONS if part not in results]

@@ -1,4 +1,4 @@
-"""Owns running a command in a process of its own: its wall time, its processor time and its peak memory."""
+"""Running a command in a separate process: wall time, processor time and peak memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SAMPLING_SECONDS = 0.1
-"""Between two looks at the memory of a process and its workers."""
+"""Seconds between two samples of the memory of a process and its workers."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Finished:
 
 
 class FailedCommandError(Exception):
-    """A command left with another exit code than was expected."""
+    """A command ended with an unexpected exit code."""
 
 
 def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None, code: int = 0) -> Finished:
-    """Run a command to its end; raise FailedCommandError, with what it said, for an exit code other than `code`."""
+    """Run a command; raise FailedCommandError with its output for an exit code other than `code`."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.perf_counter()
         child = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **(environment or {})})
@@ -49,7 +49,7 @@ def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None,
 
 
 def run_watched(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[Finished, float]:
-    """Run a command, and return also the peak of the memory of all its processes in MiB, shared pages counted once.
+    """Run a command; return also the peak memory of all its processes in MiB, shared pages counted once.
 
     Looking costs time: not for commands that are timed.
     """
@@ -87,7 +87,7 @@ def _descendants(root: int) -> set[int]:
 
 def _parent(entry: Path) -> int | None:
     try:
-        # The name of the program, in brackets, may hold blanks.
+        # The program's name, in brackets, may contain spaces.
         return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None

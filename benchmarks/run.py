@@ -1,4 +1,4 @@
-"""Times ftcli against the tutorials' training loop, part by part, and writes the page of results.
+"""Time ftcli against the tutorials' training loop, part by part, and write the page of results.
 
 FTCLI_HYMENOPTERA names the folder of photographs. Each part leaves its raw figures as JSON in the folder of results;
 the page is made from whatever is there, and says what is not.
@@ -35,7 +35,7 @@ MISSING = "FTCLI_HYMENOPTERA must name the folder of ants and bees, with train/ 
 
 
 def main() -> int:
-    """Run what the options ask for."""
+    """Run the parts that the options select."""
     options = _parse()
     if options.render:
         _render(options)
@@ -81,7 +81,7 @@ def _run_part(part: str, options: argparse.Namespace, root: Path) -> None:
         grid=options.grid,
     )
     load = os.getloadavg()[0]
-    # What the first import reads from the disk is no part of any figure.
+    # Warm up: reading libraries from disk must not count in any figure.
     run([sys.executable, "-c", "import torch, torchvision, timm, scipy.stats, sklearn.metrics"])
     module, name = PARTS[part]
     started = time.perf_counter()
@@ -91,7 +91,7 @@ def _run_part(part: str, options: argparse.Namespace, root: Path) -> None:
 
 
 def _run_in_a_process(part: str) -> bool:
-    """Run one part by itself, so that none inherits memory, threads or a failure; tell whether it went well."""
+    """Run one part in a separate process, so that it inherits no memory, threads or failure; return success."""
     others = [argument for argument in sys.argv[1:] if argument not in {*PARTS, "--part"}]
     return subprocess.run([sys.executable, __file__, "--part", part, *others], check=False).returncode == 0
 

@@ -1,4 +1,4 @@
-"""Owns the page's sections on everything but whole trainings: `startup`, `decode`, `memory` and `accuracy`."""
+"""The page's sections `startup`, `decode`, `memory` and `accuracy`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rows = list[dict[str, Any]]
 
 
 def startup(rows: Rows) -> str:
-    """Show what short commands take."""
+    """Show the time of short commands."""
     repeats = len(rows[0]["seconds"])
     return section(
         "Short commands",
@@ -22,7 +22,7 @@ def startup(rows: Rows) -> str:
 
 
 def decode(rows: Rows) -> str:
-    """Show what a photograph takes on its way to the network."""
+    """Show the time from a photograph to the network's input."""
     body = []
     for row in rows:
         ours, theirs = (_milliseconds(row[side]) for side in ("ftcli", "tutorial"))
@@ -52,7 +52,7 @@ def memory(rows: Rows) -> str:
 
 
 def accuracy(rows: Rows) -> str:
-    """Show what fixed views cost."""
+    """Show the accuracy with fixed views."""
     body = []
     for row in rows:
         differences = [100 * (ours - theirs) for ours, theirs in zip(row["cached"], row["fresh"], strict=True)]
@@ -73,7 +73,7 @@ def accuracy(rows: Rows) -> str:
         "take 8 cached views in turn, against a plain loop with a fresh view in every epoch, the frozen BatchNorm in "
         "eval mode, and the same crops and mirroring (bicubic), SGD (momentum 0.9, weight decay 1e-4, cosine over the "
         "steps), rate and batch size. "
-        "Both ways share their views between the seeds, so the errors speak of seeds and not of draws of views.",
+        "Both ways share their views between the seeds, so the errors reflect seeds, not draws of views.",
         table(header, body),
     )
 

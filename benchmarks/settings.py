@@ -1,4 +1,4 @@
-"""Owns what a benchmark is asked for, where its raw figures go, and what the machine was at the time."""
+"""Options of the benchmarks, their raw figures, and the machine."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 
 MODELS = ("efficientnet_lite0", "resnet18")
 WEIGHTS = {"efficientnet_lite0": "default", "resnet18": "none"}
-"""Resnet18 has random weights: no part needs a network connection, and the arithmetic costs the same."""
+"""Resnet18 has random weights: no network connection is needed, and the arithmetic is the same."""
 
 _PACKAGES = ("ftcli", "torch", "torchvision", "timm", "pillow", "numpy")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one call of run.py was asked for; None leaves the choice to each part."""
+    """The options of one call of run.py; None leaves the choice to each part."""
 
     root: Path
     results: Path
@@ -35,7 +35,7 @@ class Settings:
 
 
 def write_result(part: str, rows: list[dict[str, Any]], settings: Settings, *, started: float, load: float) -> Path:
-    """Write the raw figures of one part with the machine that they come from; `load` is that of before it."""
+    """Write one part's raw figures and the machine; `load` was measured before the part."""
     settings.results.mkdir(parents=True, exist_ok=True)
     result = {
         "part": part,
@@ -58,13 +58,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the results that are there, by part."""
+    """Return the available results by part."""
     found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
     return {result["part"]: result for result in found if "part" in result}
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine and the versions, without importing what is slow."""
+    """Describe the machine and the versions, without slow imports."""
     return {
         "cpu": _from_proc("/proc/cpuinfo", "model name") or platform.processor(),
         "cores": len(os.sched_getaffinity(0)),

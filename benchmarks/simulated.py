@@ -1,4 +1,4 @@
-"""Owns simulated models: predictions whose true metrics are known, and pairs of runs that flip images."""
+"""Simulated models: predictions with known true metrics, and pairs of runs that flip images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLIPS = 0.06
 def calibrated_model(
     images: int, generator: np.random.Generator, labels: NDArray[np.int64] | None = None
 ) -> Predictions:
-    """Return what a perfectly calibrated model predicts: the posteriors of unit Gaussians, two apart."""
+    """Return predictions of a perfectly calibrated model: posteriors of unit Gaussians, two apart."""
     if labels is None:
         labels = generator.integers(0, CLASSES, images)
     scores = generator.normal(size=(images, CLASSES))
@@ -27,7 +27,7 @@ def calibrated_model(
 
 
 def flips(images: int, drop: float, pairs: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
-    """Return, for pairs of runs, the images that B has gained and lost when its true accuracy is lower by `drop`."""
+    """Return, for pairs of runs, the images that B gains and loses if its true accuracy is lower by `drop`."""
     each_way = FLIPS / 2
     drawn = generator.multinomial(images, [each_way, each_way + drop, 1 - FLIPS - drop], size=pairs)
     return drawn[:, 0], drawn[:, 1]
@@ -36,7 +36,7 @@ def flips(images: int, drop: float, pairs: int, generator: np.random.Generator) 
 def seeds_of_one_recipe(
     images: int, seeds: int, generator: np.random.Generator, difficulty: NDArray[np.float64], spread: float
 ) -> list[Predictions]:
-    """Return runs that have each image right or wrong by its difficulty, their seed's luck and their own noise.
+    """Return runs that are right on an image depending on its difficulty, the seed and noise.
 
     `spread` is the standard deviation of the seeds' luck, in units of that of the difficulty (N,).
     """
@@ -46,7 +46,7 @@ def seeds_of_one_recipe(
 
 
 def _two_classes(right: NDArray[np.bool_]) -> Predictions:
-    """Return predictions of images whose labels take turns, held with a confidence of 90 %."""
+    """Return predictions with alternating labels and a confidence of 90 %."""
     images = len(right)
     labels = np.arange(images, dtype=np.int64) % 2
     probabilities = np.full((images, 2), 0.1)

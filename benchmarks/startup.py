@@ -1,4 +1,4 @@
-"""Owns the part `startup`: how long short commands and imports take."""
+"""The part `startup`: the time of short commands and imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from settings import Settings
 
 
 def startup(settings: Settings) -> list[dict[str, Any]]:
-    """Time `--help`, a wrong recipe, `plan`, and imports, each once unmeasured and then repeatedly."""
+    """Time `--help`, a wrong recipe, `plan`, and imports, each after one unmeasured run."""
     with tempfile.TemporaryDirectory() as folder:
         good, bad = Path(folder, "recipe.yaml"), Path(folder, "wrong.yaml")
         good.write_text(recipe_text("head", settings.models[0], epochs=3, root=settings.root), encoding="utf-8")

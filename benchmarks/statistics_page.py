@@ -116,7 +116,7 @@ def equivalence(pairs: int, generator: np.random.Generator) -> str:
 
 
 def intervals(pairs: int, generator: np.random.Generator) -> str:
-    """Return how often the 95 % intervals of one run hold the truth."""
+    """Return how often the 95 % intervals of one run cover the truth."""
     truth = with_truth(calibrated_model(400_000, generator))
     names = (*METRICS, "roc_auc", "average_precision")
     rows = []
@@ -135,7 +135,7 @@ def intervals(pairs: int, generator: np.random.Generator) -> str:
 
 
 def with_truth(population: Predictions) -> dict[str, float]:
-    """Return every metric of so many images that they stand for all; a calibrated model's ECE is 0."""
+    """Return every metric on enough images to be the truth; a calibrated model's ECE is 0."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     from ftcli.evaluation.resampling import metric_values
@@ -150,7 +150,7 @@ def with_truth(population: Predictions) -> dict[str, float]:
 
 
 def differences(pairs: int, generator: np.random.Generator) -> str:
-    """Return how often the intervals of the difference of equal models hold zero."""
+    """Return how often the intervals of the difference of equal models cover zero."""
     rows = []
     for images in (150, 1_000):
         held = dict.fromkeys(METRICS, 0)
@@ -164,7 +164,7 @@ def differences(pairs: int, generator: np.random.Generator) -> str:
 
 
 def seeds(pairs: int, generator: np.random.Generator) -> str:
-    """Return how often the interval of two equal recipes holds zero: with images and seeds, and with images alone."""
+    """Return how often the interval of two equal recipes covers zero: with images and seeds, and with images alone."""
     rows = []
     for runs in (2, 3, 5):
         for spread in (0.0, 0.05, 0.2):
@@ -182,7 +182,7 @@ def seeds(pairs: int, generator: np.random.Generator) -> str:
 
 
 def abstaining(pairs: int, generator: np.random.Generator) -> str:
-    """Return how often a suggested threshold keeps its promise on other images."""
+    """Return how often a suggested threshold reaches its precision on other images."""
     population = calibrated_model(400_000, generator)
     confidence, correct = population.normalized.max(axis=1), population.correct
     order = np.argsort(-confidence)
@@ -199,7 +199,7 @@ def abstaining(pairs: int, generator: np.random.Generator) -> str:
                     covered.append(found.coverage)
             share = percent(float(np.mean(covered)) if covered else 0.0)
             rows.append([f"{images}", percent(target), percent(len(covered) / pairs), share, percent(broken / pairs)])
-    header = ("images", "target", "a threshold was found", "it answered on average", "it broke its promise")
+    header = ("images", "target", "threshold found", "share answered on average", "precision below the target")
     return table(header, rows)
 
 

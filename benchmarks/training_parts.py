@@ -1,4 +1,4 @@
-"""Owns the parts that time whole trainings: `head`, `finetune` and `full`, each against the tutorials' loop."""
+"""The parts `head`, `finetune` and `full`: whole trainings against the tutorials' loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def head(settings: Settings) -> list[dict[str, Any]]:
 
 
 def finetune(settings: Settings) -> list[dict[str, Any]]:
-    """Time fine-tune with two groups besides the head, and gradual up to the same two, over as many epochs."""
+    """Time fine-tune with two groups and the head, and gradual up to the same two, for equal epochs."""
     rows = []
     epochs = (settings.epochs or (10,))[0]
     for model in settings.models:
@@ -40,7 +40,7 @@ def finetune(settings: Settings) -> list[dict[str, Any]]:
 
 
 def full(settings: Settings) -> list[dict[str, Any]]:
-    """Time the epochs of a fine-tuning of everything, which has nothing to cache."""
+    """Time epochs of fine-tuning everything, where nothing can be cached."""
     rows = []
     epochs = WARM_UP_EPOCHS + (settings.epochs or (3,))[0]
     for model in settings.models:

@@ -1,4 +1,4 @@
-"""Owns the page's sections on whole trainings: `head`, `finetune`, `full` and `growth`."""
+"""The page's sections `head`, `finetune`, `full` and `growth`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def finetune(rows: Rows) -> str:
     return section(
         "Fine-tuning two groups and the head",
         f"Wall time of the whole process `ftcli train`, {_repeats(rows)}, against the loop with the same groups "
-        f"thawed and the frozen BatchNorm in eval mode; gradual thaws none, one and two groups besides the head, "
+        "trainable and the frozen BatchNorm in eval mode; gradual unfreezes none, one and two groups besides the head, "
         f"and the loop's epochs are timed for each of the three. {_constant(loops)} {_RANDOM}",
         table(header, body),
     )
@@ -73,7 +73,7 @@ def full(rows: Rows) -> str:
 
 
 def growth(rows: Rows) -> str:
-    """Show what more photographs and epochs cost."""
+    """Show the cost of more photographs and epochs."""
     body = []
     base = rows[0]["images"] / rows[0]["factor"]
     for row in rows:
@@ -101,7 +101,7 @@ def _accuracy(row: dict[str, Any]) -> str:
 
 
 def _loop_accuracies(rows: Rows) -> str:
-    """Return a sentence on the loop's own accuracy in the few epochs that it was timed for."""
+    """Return a note on the loop's own accuracy in its few timed epochs."""
     sentences = []
     for model in dict.fromkeys(row["model"] for row in rows if WEIGHTS[row["model"]] != "none"):
         loops = next(row["loops"] for row in rows if row["model"] == model)

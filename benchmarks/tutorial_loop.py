@@ -1,4 +1,4 @@
-"""The tutorials' training loop, written plainly, as the yardstick: PIL, a DataLoader, the whole network every epoch.
+"""The tutorials' training loop, the baseline: PIL, a DataLoader, the whole network in every epoch.
 
 Prints one JSON object. Run it in a process of its own: its wall time counts, imports and all.
 """
@@ -26,7 +26,7 @@ GROUPS = {
 
 
 def make_network(name: str, classes: int) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
-    """Return the pretrained network with a new head, and the mean and std it wants."""
+    """Return the pretrained network with a new head, and its mean and std."""
     if name == "resnet18":
         import torchvision
 
@@ -78,7 +78,7 @@ def train_epoch(
 
 
 def freeze(network: nn.Module, names: list[str] | None, lr: float) -> list[dict[str, object]]:
-    """Freeze all but the named modules, the head first; None thaws everything. Return the optimizer's entries."""
+    """Freeze all but the named modules, the head first; None unfreezes everything. Return the optimizer's entries."""
     if names is None:
         for parameter in network.parameters():
             parameter.requires_grad = True

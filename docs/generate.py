@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md and docs/commands.md from the code; a test checks that they are fresh."""
+"""Write docs/recipe.md and docs/commands.md from the code; a test checks that they are up to date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftcli.recipe.keys import Recipe
 from ftcli.recipe.problems import sections_of
 
 DOCS = Path(__file__).parent
-NOTE = "<!-- Written by `make docs` from the code; do not edit. -->\n"
+NOTE = "<!-- Written by `make docs`; do not edit. -->\n"
 
 
 def recipe_page() -> str:
@@ -26,8 +26,8 @@ def recipe_page() -> str:
         + NOTE
         + "\nA recipe is a YAML file (YAML 1.2: `1e-3` is a number, `no` and `007` are text). "
         "Unknown keys are errors. Any key can be overridden on the command line: "
-        "`ftcli train config.yaml epochs=3 strategy.lr.head=0.01`. "
-        "`ftcli schema > recipe.schema.json` gives editors what they need to complete it.\n"
+        "`ftcli train recipe.yaml epochs=3 strategy.lr.head=0.01`. "
+        "`ftcli schema > recipe.schema.json` lets editors complete and check it.\n"
     )
     return intro + "".join(_section(Recipe, "", 2))
 

@@ -27,11 +27,13 @@ Owns what memory, workers and the operating system do to a command, as errors th
 
 from __future__ import annotations
 
+import copy
 import errno
 import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 _LISTED = 50
 """So many problems of a recipe are listed; a file with more is something else."""
@@ -53,6 +55,12 @@ class FtcliError(Exception):
         self.message = message
         self.where = where
         self.hint = hint
+
+    def with_hint(self, hint: str) -> Self:
+        """Return the same error with another hint, to be raised from this one."""
+        other = copy.copy(self)
+        other.hint = hint
+        return other
 
     def __str__(self) -> str:
         text = f"{one_line(self.where)}: {self.message}" if self.where else self.message

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def count(number: int, one: str, several: str | None = None) -> str:
@@ -35,3 +37,8 @@ def duration(seconds: float) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its class where it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def resume_hint(run: Path) -> str:
+    """Return the hint that names the command which resumes a run."""
+    return f"Resume with: ftcli resume {shlex.quote(str(run))}"

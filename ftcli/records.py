@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -191,6 +191,22 @@ class RunSummary:
     def from_json(cls, value: Mapping[str, Any]) -> RunSummary:
         """Read what `to_json` wrote. Raises ValueError for anything else."""
         return checked(cls, value)
+
+
+class Progress(Protocol):
+    """What a command reports while it works: to a terminal, to a log, or to nobody."""
+
+    def notice(self, text: str) -> None:
+        """Warn the user."""
+
+    def stage(self, text: str) -> None:
+        """Report what is being done next."""
+
+    def step(self, what: str, done: int, total: int | None) -> None:
+        """Report how far it is; without a total, that it takes a while."""
+
+    def epoch(self, record: EpochRecord, *, epochs: int, best: bool) -> None:
+        """Report a finished epoch of a plan with so many `epochs`."""
 
 
 def check_schema(value: object) -> None:

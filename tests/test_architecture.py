@@ -4,13 +4,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import ftcli
+from ftcli.cli.app import app
 
 PACKAGE = Path(ftcli.__file__).parent
+TESTS = Path(__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
-    {"__init__", "phrases"},
+    {"__init__", "phrases", "interrupt"},
     {"errors", "rng"},
     {"records"},
     {"plan", "recipe"},
@@ -44,7 +47,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
+def test_a_part_imports_only_lower_parts(path: Path) -> None:
     part = part_of(path)
     for name in imports_of(path):
         pieces = name.split(".")
@@ -54,10 +57,25 @@ def test_a_part_imports_only_what_is_below_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["report", "evaluation", "cli", "plan", "strategies", "recipe"])
-def test_the_parts_without_torch_do_not_import_it(part: str) -> None:
+def test_parts_that_must_start_fast_do_not_import_torch(part: str) -> None:
     for path in MODULES:
         if part_of(path) == part:
             assert not {name for name in imports_of(path) if name.split(".")[0] in {"torch", "torchvision", "timm"}}
+
+
+WORDS = sorted(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_command_has_a_file_of_its_word_in_cli_commands_and_tests(word: str) -> None:
+    name = word.replace("-", "_")
+    for file in (PACKAGE / f"cli/{name}.py", PACKAGE / f"commands/{name}.py", TESTS / f"commands/test_{name}.py"):
+        assert file.is_file(), f"{word}: no {file}"
+
+
+def test_text_is_shown_under_the_words_of_commands() -> None:
+    names = {path.stem for path in (PACKAGE / "report/text").glob("*.py")}
+    assert names <= {"__init__", *(word.replace("-", "_") for word in WORDS)}
 
 
 def calls_of(path: Path) -> set[str]:
@@ -104,7 +122,7 @@ def modules_after(*arguments: str) -> set[str]:
     ],
     ids=" ".join,
 )
-def test_quick_answers_do_not_import_torch(arguments: tuple[str, ...]) -> None:
+def test_light_commands_do_not_import_torch(arguments: tuple[str, ...]) -> None:
     assert not modules_after(*arguments) & {"torch", "torchvision", "timm"}
 
 

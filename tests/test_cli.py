@@ -56,7 +56,7 @@ def test_wrong_usage_is_told_in_a_sentence_and_exits_2(ftcli: Ftcli, arguments: 
 @pytest.mark.parametrize("arguments", [("--json",), ("--json", "schema")])
 def test_json_before_the_command_is_refused_and_not_ignored(ftcli: Ftcli, arguments: tuple[str, ...]) -> None:
     outcome = ftcli(*arguments, code=2)
-    assert "--json stands after a command, or beside --version" in json.loads(outcome.err)["error"]["message"]
+    assert "put --json after the command" in json.loads(outcome.err)["error"]["message"]
     assert outcome.out == ""
 
 
@@ -76,7 +76,7 @@ def test_a_signal_before_there_is_a_run_is_told_and_not_swallowed(
         with suppress(Exception):  # as libraries do
             signal.raise_signal(number)
 
-    monkeypatch.setattr("ftcli.commands.seeds.load_for_training", signalled)
+    monkeypatch.setattr("ftcli.commands.train.load_recipe", signalled)
     Path("recipe.yaml").write_text(f"data: {{root: {tiny}}}\n")
     outcome = ftcli("train", "recipe.yaml", "--json", code=code)
     assert json.loads(outcome.err)["error"]["message"] == f"stopped by {number.name}"

@@ -1,4 +1,4 @@
-"""Owns the command line: its commands, the one boundary that shows errors, and the exit code."""
+"""The command line: its commands, the one place where errors are shown, and the exit code."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
-from ftcli.cli import STOPPING, on_signals
 from ftcli.cli.check import check
 from ftcli.cli.compare import compare
 from ftcli.cli.eval import evaluate
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
+from ftcli.cli.plan import plan
 from ftcli.cli.report import report
-from ftcli.cli.training import plan, schema, train
+from ftcli.cli.resume import resume
+from ftcli.cli.schema import schema
+from ftcli.cli.train import train
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError, failure_of
+from ftcli.interrupt import ignore_signals, on_signals
 from ftcli.records import SCHEMA
 from ftcli.report.streams import encodable, let_go, open_missing_streams
 
@@ -37,6 +40,7 @@ app = typer.Typer(
 )
 
 app.command()(train)
+app.command()(resume)
 app.command()(plan)
 app.command("eval")(evaluate)
 app.command()(compare)
@@ -51,18 +55,18 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Handle what stands before any command."""
+    """Handle the options before a command."""
     if version:
         show({"schema": SCHEMA, "version": __version__} if as_json else f"ftcli {__version__}")
         raise typer.Exit
     if as_json:
-        raise typer.BadParameter("--json stands after a command, or beside --version")
+        raise typer.BadParameter("put --json after the command; only --version takes it before")
     if context.invoked_subcommand is None:
         show(context.get_help())
 
 
 def main() -> NoReturn:
-    """Run the command line; every error becomes a sentence on stderr and an exit code."""
+    """Run the command line; every error becomes a message on stderr and an exit code."""
     open_missing_streams()
     on_signals(_stop)
     gc.set_threshold(100_000, 50, 100)  # imports make much that stays: collecting as often as by default costs a second
@@ -74,9 +78,9 @@ def main() -> NoReturn:
             if debug:
                 traceback.print_exc()
             code = _report(_known(error), as_json=as_json)
-        _listen_no_more()
+        ignore_signals()
     except StoppedAtOnce as stop:
-        _listen_no_more()
+        ignore_signals()
         stopped = InterruptedRunError(f"stopped by {stop.name}", signal_number=stop.signal_number)
         code = _report(stopped, as_json=as_json)
     _leave(code if isinstance(code, int) else 0)
@@ -108,7 +112,7 @@ def _report(error: FtcliError, *, as_json: bool) -> int:
     try:
         print(encodable(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the boundary
     except OSError:
-        let_go(sys.stderr)  # the exit code still tells
+        let_go(sys.stderr)  # the exit code remains
     return error.exit_code
 
 
@@ -120,12 +124,6 @@ def _leave(code: int) -> NoReturn:
     except RunError as error:
         code = _report(error, as_json=False)
     sys.exit(code)
-
-
-def _listen_no_more() -> None:
-    """Let what has been said last stand, whoever still presses Ctrl-C: to leave takes a second."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

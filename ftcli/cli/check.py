@@ -1,4 +1,4 @@
-"""The command `ftcli check`."""
+"""`ftcli check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Quiet
-from ftcli.cli.output import show, stderr, width
+from ftcli.cli.output import show, show_sections, stderr
 
 
 def check(
@@ -34,12 +34,12 @@ def check(
     """
     from ftcli.commands.check import CheckOptions, check_dataset
     from ftcli.report.progress import choose_progress
-    from ftcli.report.text.check import check_text
+    from ftcli.report.text.check import check_sections
 
     with choose_progress(stderr(), quiet=quiet) as progress:
         result = check_dataset(dataset, CheckOptions(val_fraction, group_by), progress=progress)
     if as_json:
         show(result.to_json())
     else:
-        show(check_text(result.root, result.contents, result.findings, seen=result.seen, width=width()))
+        show_sections(check_sections(result.contents, result.findings, result.seen), result.root)
     raise typer.Exit(result.exit_code)

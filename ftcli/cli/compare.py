@@ -1,4 +1,4 @@
-"""The command `ftcli compare`."""
+"""`ftcli compare`."""
 
 from __future__ import annotations
 

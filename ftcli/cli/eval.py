@@ -1,4 +1,4 @@
-"""The command `ftcli eval`."""
+"""`ftcli eval`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print results on stdout, and choose where progress goes."""
+"""What reaches the screen: results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ftcli.errors import RunError, UsageError
 from ftcli.report.streams import encodable, let_go, marks_for
 
 if TYPE_CHECKING:
+    from ftcli.commands.seeds import SeedsResult
+    from ftcli.commands.training_run import TrainResult
     from ftcli.report.sections import Section
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")]
@@ -34,7 +36,7 @@ def show(result: dict[str, Any] | str) -> None:
         print(encodable(text, sys.stdout))  # noqa: T201 - results go to stdout
 
 
-def show_sections(sections: list[Section], title: str, *, markdown: bool) -> None:
+def show_sections(sections: list[Section], title: str = "", *, markdown: bool = False) -> None:
     """Print a result's sections on stdout, as plain text or as Markdown."""
     from ftcli.report.markdown import as_markdown
     from ftcli.report.plain import as_text
@@ -69,3 +71,34 @@ def width() -> int:
 def marks() -> str:
     """Return the characters of sparklines on stdout; none where it cannot show them."""
     return marks_for(sys.stdout, os.environ)
+
+
+def show_trained(result: TrainResult | SeedsResult, *, as_json: bool) -> None:
+    """Print what came of training, with the run directory as the last line. Raises GateError for a failed gate."""
+    from ftcli.evaluation.gates import raise_failed
+
+    if as_json:
+        show(result.to_json())
+    else:
+        show_sections(_trained_sections(result))
+    raise_failed(result.gates)
+
+
+def _trained_sections(result: TrainResult | SeedsResult) -> list[Section]:
+    from ftcli.commands.seeds import SeedsResult
+    from ftcli.report.format import gate_text, unchecked_text
+    from ftcli.report.sections import Lines, Section, prose
+    from ftcli.report.text.eval import gates_section
+    from ftcli.report.text.train import run_sections, seeds_sections
+
+    sections = [Section("", prose(result.remark or ""))]
+    if isinstance(result, SeedsResult):
+        sections += seeds_sections(result.seeds, [each.summary for each in result.results], result.spread)
+        runs = zip(result.seeds, result.results, strict=False)
+        gates = [f"seed {seed}: {gate_text(gate)}" for seed, each in runs for gate in each.gates]
+        sections.append(Section("", prose(*gates)))
+    else:
+        if result.summary is not None and result.evaluation is not None:
+            sections += run_sections(result.summary, result.evaluation, result.plan, result.records, marks=marks())
+        sections.append(gates_section(result.gates))
+    return [*sections, Section("", prose(unchecked_text(result.unchecked))), Section("", (Lines((str(result.run),)),))]

@@ -1,4 +1,4 @@
-"""The command `ftcli report`."""
+"""`ftcli report`."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ftcli.cache.key import ENVIRONMENT, CacheError, cache_directory, read_descriptions
 from ftcli.commands.prepare import image_root, open_recipe_dataset
@@ -23,7 +23,7 @@ from ftcli.data.workers import available_cores
 from ftcli.errors import DataError, DatasetError, ImageError, UsageError
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from
-from ftcli.records import SCHEMA
+from ftcli.records import SCHEMA, Progress
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,6 @@ class CheckOptions:
 
     val_fraction: float | None = None
     group_by: str | None = None
-
-
-class Progress(Protocol):
-    """Hears what is being done."""
-
-    def stage(self, sentence: str) -> None:
-        """Hear what is being done."""
-
-    def images(self, done: int, total: int) -> None:
-        """Hear how many images have been looked at, of how many."""
 
 
 def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> CheckResult:
@@ -123,7 +113,9 @@ def _layout(error: DatasetError) -> Finding:
 
 def _check(recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckResult:
     samples = [sample for split in dataset.splits.values() for sample in split]
-    results = attempt_all(look_at, samples, workers=available_cores(), heard=progress.images)
+    results = attempt_all(
+        look_at, samples, workers=available_cores(), heard=lambda done, total: progress.step("images", done, total)
+    )
     looks = [result for result in results if isinstance(result, Look)]
     bad = [bad_image(result) for result in results if isinstance(result, ImageError)]
     findings = [*bad_image_findings(bad, skipped=recipe.data.on_bad_image == "skip")]

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.outputs import check_output, make_folder
-from ftcli.commands.prepare import inspect_dataset, open_recipe_dataset, readable_samples
-from ftcli.commands.resume import naming_where_it_began
+from ftcli.commands.prepare import directory_where_began, inspect_dataset, open_recipe_dataset, readable_samples
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.data.dataset import (
     SPLIT_FOLDERS,
@@ -124,9 +123,8 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
     subject = _Subject(checkpoint, recipe, scoring)
-    with naming_where_it_began(RunDirectory(checkpoint.path.resolve().parent.parent), recipe):
-        images = _images(subject)
-        fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
+    images = _images(subject)
+    fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
     seen = seen_images(path, recipe, images, own_split=scoring.data is None)
     predictions = _predict(subject, images)
     if scoring.predictions is not None:
@@ -215,8 +213,8 @@ def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredIm
     source = f"{split} of {dataset.root}"
     if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
         # The cut depends on which images were there.
-        inspected = inspect_dataset(recipe, dataset)
-        return ScoredImages(inspected.dataset.splits[split], inspected.facts[split], source, split, inspected.skipped)
+        dataset, facts, skipped = inspect_dataset(recipe, dataset)
+        return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
     samples, survey = readable_samples(recipe, dataset.splits[split])
     return ScoredImages(samples, survey.facts, source, split, survey.bad)
 
@@ -252,7 +250,8 @@ def _split_called(folder: str) -> str | None:
 def _own_dataset(checkpoint: Checkpoint, recipe: Recipe, split: str) -> Dataset:
     """Open the dataset that the checkpoint was trained on, which must still have its classes and the split."""
     classes = checkpoint.info.classes
-    dataset = open_recipe_dataset(recipe)
+    run = RunDirectory(checkpoint.path.resolve().parent.parent)
+    dataset = open_recipe_dataset(recipe, began=directory_where_began(run))
     if dataset.classes != classes:
         raise DatasetError(
             f"has the classes {', '.join(dataset.classes)}, but the checkpoint has {', '.join(classes)}",

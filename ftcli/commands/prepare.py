@@ -1,43 +1,45 @@
-"""Wires what `plan` and `train` share: recipe and dataset to classes, groups and plan, before anything expensive.
-
-Wires `data.on_bad_image`: from a recipe's dataset to one whose images can all be used, with what each holds.
-"""
+"""From a recipe to everything that is known before anything expensive: dataset, plan, facts of images, notices."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftcli.data.builtin import DIGITS, digits_folder
 from ftcli.data.checks.dataset import content_findings
 from ftcli.data.checks.findings import Finding, finding_notices, skipped_notices
-from ftcli.data.class_folders import IMAGE_EXTENSIONS
+from ftcli.data.class_folders import IMAGE_EXTENSIONS, is_folder
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, Dataset, Sample, open_dataset
-from ftcli.data.inspection import (
-    SKIP_THEM,
-    BadImage,
-    Heard,
-    ImageFacts,
-    Survey,
-    hash_images,
-    survey_images,
-    unheard,
-)
+from ftcli.data.inspection import SKIP_THEM, BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
 from ftcli.data.val_split import refuse_groups_in_several_splits
 from ftcli.data.workers import available_cores
-from ftcli.errors import DatasetError, UsageError
+from ftcli.errors import DatasetError, ModelError, RunDirectoryError, UsageError
+from ftcli.phrases import listed
 from ftcli.plan import Plan
 from ftcli.recipe.keys import DEFAULT_VAL_FRACTION, FromScratch, Recipe
+from ftcli.records import Progress
+from ftcli.runs.create import put_back
+from ftcli.runs.directory import RunDirectory
 from ftcli.strategies import HEAD, check_warmup, make_plan
+
+if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
+    from ftcli.model.network import Network
+    from ftcli.model.weights import SourceWeights
 
 DATA_DIR = Path("data")
 """Where built-in datasets are written, below the current directory."""
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """A resolved recipe and what follows from it without reading weights or decoding images."""
+class Prepared:
+    """What a recipe comes to, without reading weights or writing a file.
+
+    `prepare` fills what follows from names; `inspect` adds what images hold: `facts` of train and val by split, and
+    then `dataset` lacks the images that cannot be used, which are in `skipped`.
+    """
 
     recipe: Recipe
     dataset: Dataset
@@ -45,18 +47,24 @@ class Preparation:
     parameters: dict[str, int]
     batchnorm: dict[str, bool]
     notices: tuple[str, ...]
+    facts: dict[str, tuple[ImageFacts, ...]] = field(default_factory=dict)
+    skipped: tuple[BadImage, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def of_seed(self, seed: int) -> Prepared:
+        """Return the same for one of the recipe's seeds."""
+        return replace(self, recipe=self.recipe.of_seed(seed))
 
 
-def prepare(recipe: Recipe) -> Preparation:
-    """Find the images of a recipe and make its plan.
+def prepare(recipe: Recipe, *, began: Path | None = None) -> Prepared:
+    """Find the images of a recipe and make its plan; `began` is the directory in which its run was started.
 
-    Raises DatasetError, ModelError or PlanError; nothing has been written then, except the built-in dataset if the
-    recipe names it.
+    Raises DatasetError, ModelError or PlanError. Nothing is written, except the built-in dataset where it is used.
     """
-    dataset = open_recipe_dataset(recipe)
+    dataset = open_recipe_dataset(recipe, began=began)
     refuse_groups_in_several_splits(dataset.splits, where=str(dataset.root))
     _check_expectations(recipe, dataset)
-    # These import torch, which a wrong recipe must not wait for.
+    # These import torch, which the errors above do not wait for.
     from ftcli.model.freezing import batchnorm_mode
     from ftcli.model.network import check_image_size, outline_network
 
@@ -69,11 +77,111 @@ def prepare(recipe: Recipe) -> Preparation:
     _check_batch_size(recipe, plan, batchnorm)
     resolved = _resolved(recipe, dataset, outline.spec.image_size)
     notices = _notices(resolved, dataset, plan)
-    return Preparation(resolved, dataset, plan, outline.parameter_counts, batchnorm, notices)
+    return Prepared(resolved, dataset, plan, outline.parameter_counts, batchnorm, notices)
+
+
+def inspect(prepared: Prepared, progress: Progress) -> Prepared:
+    """Read every image of train and val, and hash those of test; `eval` decodes the latter.
+
+    Unusable images raise one ImageError, or are left out if the recipe says so.
+    """
+    recipe, splits = prepared.recipe, prepared.dataset.splits
+    progress.stage(f"checking {sum(len(splits[split]) for split in ('train', 'val'))} images")
+    dataset, facts, skipped = inspect_dataset(
+        recipe, prepared.dataset, heard=lambda done, total: progress.step("images", done, total)
+    )
+    sha256_of = {fact.name: fact.sha256 for of_split in facts.values() for fact in of_split}
+    test = dataset.splits.get("test", ())
+    hashed = zip(test, hash_images(test, workers=available_cores()), strict=True)
+    sha256_of.update((sample.name, sha256) for sample, sha256 in hashed if sha256 is not None)
+    findings = content_findings(dataset, sha256_of)
+    notices = (*skipped_notices(skipped), *finding_notices(findings))
+    for text in notices:
+        progress.notice(text)
+    return replace(
+        prepared,
+        dataset=dataset,
+        notices=(*prepared.notices, *notices),
+        facts=facts,
+        skipped=skipped,
+        findings=findings,
+    )
+
+
+def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) -> Network:
+    """Build a recipe's network with its initial weights: the library's, none, a file's, or those of another run.
+
+    Raises ModelError or CheckpointError for weights that do not fit, WeightsUnavailableError when offline.
+    """
+    from ftcli.model.network import build_network
+
+    model = recipe.model
+    network = build_network(
+        model.name,
+        model.weights,
+        classes=classes,
+        seed=recipe.seed,
+        image_size=recipe.data.image_size,
+        source=None if model.weights in {"default", "none"} else _source(Path(model.weights), model.name),
+    )
+    for text in network.notices:
+        progress.stage(text)
+    return network
+
+
+def _source(path: Path, model: str) -> SourceWeights | None:
+    """Return the weights of another run; None where the path is a plain file of weights."""
+    from ftcli.model.weights import SourceWeights
+    from ftcli.runs.checkpoint import is_checkpoint, load_checkpoint
+
+    put_back(path)
+    if not is_checkpoint(path):
+        return None
+    checkpoint = load_checkpoint(path)
+    if checkpoint.info.model != model:
+        raise ModelError(
+            f"holds a {checkpoint.info.model}, not a {model}",
+            where=str(checkpoint.path),
+            hint=f"Set model.name to {checkpoint.info.model}, or model.weights to a run of {model}.",
+        )
+    return SourceWeights(
+        state_dict=checkpoint.state_dict,
+        classes=checkpoint.info.classes,
+        spec=checkpoint.info.spec,
+        origin=str(checkpoint.path),
+    )
+
+
+def inspect_dataset(
+    recipe: Recipe, dataset: Dataset, *, heard: Heard = unheard
+) -> tuple[Dataset, dict[str, tuple[ImageFacts, ...]], tuple[BadImage, ...]]:
+    """Read every image of train and val; return the dataset without unusable ones, the facts by split, and these.
+
+    Val is cut as if unusable images did not exist. Raises ImageError for them unless the recipe skips them, and
+    DatasetError where a class has no others.
+    """
+    samples = [*dataset.splits["train"], *dataset.splits["val"]]
+    survey = survey_images(samples, workers=available_cores(), heard=heard)
+    if recipe.data.on_bad_image == "error":
+        survey.refuse_bad(otherwise=SKIP_THEM)
+    if survey.bad:
+        dataset = _without(recipe, dataset, survey)
+    facts = {fact.name: fact for fact in survey.facts}
+    of_splits = {split: tuple(facts[sample.name] for sample in dataset.splits[split]) for split in ("train", "val")}
+    return dataset, of_splits, survey.bad
+
+
+def readable_samples(recipe: Recipe, samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], Survey]:
+    """Read some images; return the usable ones. Others raise ImageError unless the recipe skips them."""
+    survey = survey_images(samples, workers=available_cores())
+    if recipe.data.on_bad_image == "error" or not survey.facts:
+        survey.refuse_bad()
+    bad = {each.path for each in survey.bad}
+    return tuple(sample for sample in samples if sample.name not in bad), survey
 
 
 def refuse_among_images(path: Path, dataset: Dataset) -> None:
-    """Raise UsageError for a run whose folder would be taken for a class, or for images of one, by the next command."""
+    """Raise UsageError for a run directory that the next command would take for a class, or for images of one."""
     place, root = path.resolve(), dataset.root.resolve()
     if not place.is_relative_to(root):
         return
@@ -81,15 +189,24 @@ def refuse_among_images(path: Path, dataset: Dataset) -> None:
     hidden = any(part.startswith(".") for part in inside)
     if not hidden and (inside[0] in SPLIT_FOLDERS or not (root / TRAIN).is_dir()):
         raise UsageError(
-            f"is among the images of {dataset.root}, where a run would count as a class",
+            f"is inside the image folder {dataset.root}, where a run would be taken for a class",
             where=str(path),
-            hint="Put runs elsewhere with --runs, or the images into a folder of their own.",
+            hint="Choose another folder for runs with --runs, or move the images into a folder of their own.",
         )
 
 
-def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = ()) -> Dataset:
-    """Open the dataset that a recipe names, without some images; the built-in one is written on first use."""
-    data = recipe.data
+def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = (), began: Path | None = None) -> Dataset:
+    """Open the dataset of a recipe, without the images `left_out`; the built-in one is written on first use.
+
+    Raises DatasetError; it names the directory `began`, in which a run was started, if the images are there instead.
+    """
+    data, root = recipe.data, Path(recipe.data.root)
+    if began is not None and data.root != DIGITS and not is_folder(root) and is_folder(began / root):
+        raise DatasetError(
+            "does not exist in the current directory, but in the one where the run was started",
+            where=str(root),
+            hint=f"Change to that directory first: cd {shlex.quote(str(began))}",
+        )
     return open_dataset(
         image_root(recipe),
         val_fraction=data.val_fraction,
@@ -97,6 +214,15 @@ def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = ()) -> Da
         group_by=data.group_by,
         left_out=left_out,
     )
+
+
+def directory_where_began(run: RunDirectory) -> Path | None:
+    """Return the directory in which a run was started; None if the run does not say, or is damaged."""
+    try:
+        directory = run.facts(run.environment).get("directory")
+    except RunDirectoryError:
+        return None
+    return None if directory is None else Path(str(directory))
 
 
 def image_root(recipe: Recipe) -> Path:
@@ -117,7 +243,7 @@ def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
     for name in recipe.expect:
         if name.endswith("top5_accuracy") and len(dataset.classes) <= 5:
             raise UsageError(
-                f"there is no top-5 accuracy of {len(dataset.classes)} classes, of which it takes more than five",
+                f"top-5 accuracy needs at least 6 classes; this dataset has {len(dataset.classes)}",
                 where=f"expect.{name}",
                 hint="Expect an accuracy instead.",
             )
@@ -138,70 +264,14 @@ def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) ->
 def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     notices = []
     if dataset.strays:
-        names = ", ".join(str(path.relative_to(dataset.root)) for path in dataset.strays[:5])
-        more = f" and {len(dataset.strays) - 5} more" if len(dataset.strays) > 5 else ""
-        notices.append(
-            f"left out, since they are not {' '.join(sorted(IMAGE_EXTENSIONS))} files of a class: {names}{more}"
-        )
+        names = listed(path.relative_to(dataset.root) for path in dataset.strays)
+        notices.append(f"skipped, since they are not {' '.join(sorted(IMAGE_EXTENSIONS))} files of a class: {names}")
     never = [group for group in plan.groups if not any(phase.lr[group] is not None for phase in plan.phases)]
     if recipe.model.weights == "none" and never:
-        notices.append(f"weights: none leaves groups random that no phase trains: {', '.join(never)}")
+        notices.append(f"with weights: none, groups that no phase trains stay random: {', '.join(never)}")
     elif HEAD in never:
-        notices.append("no phase trains the head, so its first weights stay")
+        notices.append("no phase trains the head, so it keeps its initial weights")
     return tuple(notices)
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """A dataset whose train and val images can be used, the facts of these, what was left out and what was found."""
-
-    dataset: Dataset
-    facts: dict[str, tuple[ImageFacts, ...]]
-    skipped: tuple[BadImage, ...]
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the user should know before training, in a few sentences."""
-        return (*skipped_notices(self.skipped), *finding_notices(self.findings))
-
-
-def inspect_for_training(recipe: Recipe, dataset: Dataset, *, heard: Heard) -> Inspected:
-    """Look at a dataset as `inspect_dataset` does, and find what its names and hashes tell.
-
-    Images of test are hashed alone: whether they can be decoded is for `eval` to say.
-    """
-    inspected = inspect_dataset(recipe, dataset, heard=heard)
-    sha256_of = {fact.name: fact.sha256 for facts in inspected.facts.values() for fact in facts}
-    test = inspected.dataset.splits.get("test", ())
-    hashed = zip(test, hash_images(test, workers=available_cores()), strict=True)
-    sha256_of.update((sample.name, sha256) for sample, sha256 in hashed if sha256 is not None)
-    return replace(inspected, findings=content_findings(inspected.dataset, sha256_of))
-
-
-def inspect_dataset(recipe: Recipe, dataset: Dataset, *, heard: Heard = unheard) -> Inspected:
-    """Look at every image of train and val. Bad ones raise one ImageError, or are left out where the recipe says so.
-
-    Val is then cut as if they were not there. Raises DatasetError where they are all that a class has.
-    """
-    samples = [*dataset.splits["train"], *dataset.splits["val"]]
-    survey = survey_images(samples, workers=available_cores(), heard=heard)
-    if recipe.data.on_bad_image == "error":
-        survey.refuse_bad(otherwise=SKIP_THEM)
-    if survey.bad:
-        dataset = _without(recipe, dataset, survey)
-    facts = {fact.name: fact for fact in survey.facts}
-    of_splits = {split: tuple(facts[sample.name] for sample in dataset.splits[split]) for split in ("train", "val")}
-    return Inspected(dataset, of_splits, survey.bad)
-
-
-def readable_samples(recipe: Recipe, samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], Survey]:
-    """Look at some images; return those that can be used. Bad ones raise ImageError unless the recipe skips them."""
-    survey = survey_images(samples, workers=available_cores())
-    if recipe.data.on_bad_image == "error" or not survey.facts:
-        survey.refuse_bad()
-    bad = {each.path for each in survey.bad}
-    return tuple(sample for sample in samples if sample.name not in bad), survey
 
 
 def _without(recipe: Recipe, dataset: Dataset, survey: Survey) -> Dataset:
@@ -211,7 +281,9 @@ def _without(recipe: Recipe, dataset: Dataset, survey: Survey) -> Dataset:
     reopened = open_recipe_dataset(recipe, left_out={each.path for each in survey.bad})
     if {sample.name for split in ("train", "val") for sample in reopened.splits[split]} != good:
         raise DatasetError(
-            "files came or went while the images were read", where=str(dataset.root), hint="Run the command again."
+            "files were added or removed while the images were read",
+            where=str(dataset.root),
+            hint="Run the command again.",
         )
     return reopened
 
@@ -226,7 +298,7 @@ def _check_enough(dataset: Dataset, good: set[str]) -> None:
         without.append("val")
     if without:
         raise DatasetError(
-            f"no image of {' and of '.join(without)} can be used",
+            f"no usable image in {' and '.join(without)}",
             where=str(dataset.root),
-            hint="Replace the files by good copies; `ftcli check` says what is wrong with each.",
+            hint="Replace the files with good copies; `ftcli check` reports what is wrong with each.",
         )

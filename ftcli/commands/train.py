@@ -1,48 +1,87 @@
-"""Wires `ftcli train`: a recipe to a new run directory."""
+"""`ftcli train`: a recipe to a new run directory, or to one run for each of several seeds."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from ftcli.commands.prepare import Preparation, prepare, refuse_among_images
-from ftcli.commands.training_run import Job, RunPlace, TrainResult, create_directory, drive, make_job, place_of
-from ftcli.engine.interrupt import Supervision
+from ftcli.commands.prepare import initial_network, inspect, prepare, refuse_among_images
+from ftcli.commands.seeds import SeedsResult, train_seeds
+from ftcli.commands.training_run import TrainingRun, TrainResult
+from ftcli.interrupt import Deadline
 from ftcli.recipe.keys import Recipe
-from ftcli.runs.create import check_free, check_made
-from ftcli.runs.directory import RunDirectory
-from ftcli.runs.lock import exclusive
+from ftcli.recipe.loading import load_recipe, naming_places, recipe_from
+from ftcli.records import Progress
+from ftcli.runs.create import check_free
+from ftcli.runs.directory import RunDirectory, default_name
+from ftcli.runs.seeds_directory import SeedsDirectory, check_seeds_free
+from ftcli.tracking.trackers import check_installed
 
 
-def train_recipe(recipe: Recipe, config: Path, *, place: RunPlace, supervision: Supervision) -> TrainResult:
-    """Train what the recipe of the file `config` asks for into a new run directory.
+@dataclass(frozen=True)
+class Target:
+    """Where a run goes: `name` in `runs`, by default what recipe, time and seed say."""
 
-    Everything that can be known to be wrong is found before the directory is made. Raises FtcliError; once there is
-    a directory, it is valid at every instant.
+    name: str | None = None
+    runs: Path | None = None
+    overwrite: bool = False
+
+    def path(self, recipe: Recipe, source: Path) -> Path:
+        """Return the directory of the run of a recipe file, or of the runs of its seeds."""
+        runs = self.runs if self.runs is not None else Path(recipe.runs_dir)
+        return runs / (self.name or default_name(source, recipe.seeds or recipe.seed, datetime.now().astimezone()))
+
+
+def train(
+    source: Path,
+    overrides: Sequence[str],
+    *,
+    target: Target,
+    seeds: Sequence[int] | None = None,
+    progress: Progress,
+    deadline: Deadline,
+) -> TrainResult | SeedsResult:
+    """Train what the recipe in the file `source` asks for; `seeds` replace its own.
+
+    Whatever can be known to be wrong is found before the run directory is made. Raises FtcliError.
     """
-    run = RunDirectory(place_of(recipe, config, place))
-    check_free(run, overwrite=place.overwrite)
-    preparation = prepare(recipe)
-    refuse_among_images(run.path, preparation.dataset)
-    for sentence in preparation.notices:
-        supervision.progress.notice(sentence)
-    return begin(get_ready(run, preparation, supervision), overwrite=place.overwrite)
+    recipe = _load(source, overrides, seeds)
+    directory = RunDirectory(target.path(recipe, source))
+    if recipe.seeds is None:
+        check_free(directory, overwrite=target.overwrite)
+    else:
+        check_seeds_free(SeedsDirectory(directory.path), overwrite=target.overwrite)
+    with naming_places(source, overrides):
+        prepared = prepare(recipe)
+        refuse_among_images(directory.path, prepared.dataset)
+        for text in prepared.notices:
+            progress.notice(text)
+        first = prepared if recipe.seeds is None else prepared.of_seed(recipe.seeds[0])
+        network = initial_network(first.recipe, first.dataset.classes, progress)
+    prepared = inspect(prepared, progress)
+    if recipe.seeds is not None:
+        return train_seeds(
+            SeedsDirectory(directory.path),
+            prepared,
+            network,
+            overwrite=target.overwrite,
+            progress=progress,
+            deadline=deadline,
+        )
+    new = TrainingRun(directory, prepared, network, progress=progress, deadline=deadline)
+    with new.create(overwrite=target.overwrite) as run:
+        for epoch in run.epochs():
+            run.write(epoch)
+        return run.finish()
 
 
-def get_ready(run: RunDirectory, preparation: Preparation, supervision: Supervision) -> Job:
-    """Build the network of a new run and look at its images; nothing has been written then. Raises FtcliError."""
-    # It imports torch, which a wrong recipe must not wait for.
-    from ftcli.commands.networks import build_recipe_network
-
-    network = build_recipe_network(preparation.recipe, preparation.dataset.classes)
-    return make_job(preparation, run, network, supervision=supervision)
-
-
-def begin(job: Job, *, overwrite: bool) -> TrainResult:
-    """Make the run directory of a job and train. Raises FtcliError."""
-    run = job.run
-    with exclusive(run) if overwrite and run.path.is_dir() else nullcontext():  # nobody may be training it
-        made = create_directory(job, overwrite=overwrite)
-    with exclusive(run) as held:
-        check_made(run, made)
-        return drive(job, held)
+def _load(source: Path, overrides: Sequence[str], seeds: Sequence[int] | None) -> Recipe:
+    """Read a recipe. Raises RecipeError, and UsageError for a tracker that is not installed."""
+    recipe = load_recipe(source, overrides)
+    check_installed(recipe.tracking)
+    if seeds is None:
+        return recipe
+    values = {key: value for key, value in recipe.model_dump(mode="json").items() if key != "seed"}
+    return recipe_from({**values, "seeds": list(seeds)}, source="--seeds")

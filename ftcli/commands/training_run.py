@@ -1,34 +1,24 @@
-"""Wires a recipe to everything that one run works with: network, images, sources and the run directory.
-
-Wires the engine to the run directory: drives it through the plan, writing each epoch down as it ends.
-"""
+"""One run while it is trained: its lock, network, data and epochs so far, and how each epoch reaches the disk."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.commands.prepare import Inspected, Preparation, inspect_for_training
+from ftcli.commands.prepare import Prepared
 from ftcli.commands.report import add_report
 from ftcli.data.dataset import VAL
-from ftcli.engine.interrupt import (
-    OutOfTimeError,
-    Progress,
-    Supervision,
-    kept_epochs,
-    stop_if_asked,
-    stop_if_signalled,
-)
 from ftcli.errors import (
     DataError,
+    FtcliError,
     InterruptedRunError,
     NonFiniteLossError,
     RunError,
@@ -40,203 +30,25 @@ from ftcli.errors import (
 from ftcli.evaluation.gates import check_expectations, unchecked
 from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
+from ftcli.interrupt import Deadline, OutOfTimeError, StopRequest
+from ftcli.phrases import count, resume_hint
 from ftcli.plan import Plan
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import recipe_text
-from ftcli.records import SCHEMA, EpochRecord, Gate, RunSummary, metrics_to_json
-from ftcli.runs.create import create
-from ftcli.runs.directory import FORMAT_VERSION, RunDirectory, default_name
+from ftcli.records import SCHEMA, EpochRecord, Gate, Progress, RunSummary, metrics_to_json
+from ftcli.runs.create import check_made, create
+from ftcli.runs.directory import FORMAT_VERSION, RunDirectory
 from ftcli.runs.files import duplicate
-from ftcli.runs.lock import Held
+from ftcli.runs.lock import RunLock, exclusive
+from ftcli.runs.past import Past
 from ftcli.runs.predictions_file import read_predictions, write_predictions
-from ftcli.tracking.trackers import Trackers, open_trackers
+from ftcli.tracking.trackers import open_trackers
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ftcli.data.inspection import ImageFacts
-    from ftcli.engine.device import Compute
-    from ftcli.engine.interrupt import StopRequest
+if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
     from ftcli.engine.loop import Epoch, Start, Training
     from ftcli.engine.monitor import Watch
     from ftcli.engine.phase_data import Sources
     from ftcli.model.network import Network
-
-
-@dataclass(frozen=True)
-class RunPlace:
-    """Where a run goes: `name` in `runs`, or what recipe and defaults say where they are None."""
-
-    name: str | None = None
-    runs: Path | None = None
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What a run that is resumed has done: its epochs, what its optimizer remembers, its wall time and notices."""
-
-    records: tuple[EpochRecord, ...] = ()
-    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
-    notices: tuple[str, ...] = ()
-
-
-_NOTHING = Begun()
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Everything that one run works with."""
-
-    preparation: Preparation
-    run: RunDirectory
-    network: Network
-    sources: Sources
-    inspected: Inspected
-    compute: Compute
-    supervision: Supervision
-    trackers: Trackers
-    request: StopRequest
-    begun: Begun
-    records: list[EpochRecord]
-    notices: tuple[str, ...]
-    held: Held | None = None
-
-    @property
-    def facts(self) -> dict[str, tuple[ImageFacts, ...]]:
-        """What each image of train and val holds."""
-        return self.inspected.facts
-
-    @property
-    def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return self.preparation.recipe
-
-    @property
-    def progress(self) -> Progress:
-        """Who hears what happens."""
-        return self.supervision.progress
-
-    @property
-    def kept(self) -> str:
-        """Which epochs are written down, as part of a sentence."""
-        return kept_epochs(self.records)
-
-    def watch(self) -> Watch:
-        """Return the watch after the epochs so far."""
-        from ftcli.engine.monitor import Watch
-
-        return reduce(lambda watch, record: watch.after(record), self.records, Watch(self.recipe.monitor))
-
-    def seconds(self) -> float:
-        """Return the wall time of the run so far, over all commands that worked on it."""
-        return self.begun.seconds + self.supervision.clock.seconds
-
-    def check_held(self) -> None:
-        """Raise RunGoneError where the path of the run no longer leads to it; to be asked before writing."""
-        assert self.held is not None, "a run is locked while it is trained"
-        self.held.check()
-
-    def stop_if_asked(self) -> None:
-        """Raise InterruptedRunError when a signal has come, OutOfTimeError when the time is up."""
-        stop_if_asked(self.request, self.supervision.clock, self.records)
-
-
-def place_of(recipe: Recipe, config: Path, place: RunPlace) -> Path:
-    """Return where the run goes, or those of several seeds, whether or not they may."""
-    runs = place.runs if place.runs is not None else Path(recipe.runs_dir)
-    return runs / (place.name or default_name(config, recipe.seeds or recipe.seed, datetime.now().astimezone()))
-
-
-def make_job(
-    preparation: Preparation,
-    run: RunDirectory,
-    network: Network,
-    *,
-    supervision: Supervision,
-    begun: Begun = _NOTHING,
-) -> Job:
-    """Look at every image and get everything ready; nothing has been written then. Raises FtcliError."""
-    from ftcli.data.loader import Images
-    from ftcli.engine.device import pick_compute
-    from ftcli.engine.extraction import Listeners, Setting, fixed_views
-    from ftcli.engine.interrupt import StopRequest
-    from ftcli.engine.phase_data import Sources
-    from ftcli.engine.probe import check_probe
-
-    recipe = preparation.recipe
-    clock, progress = supervision.clock, supervision.progress
-    trackers = open_trackers(recipe.tracking, run, notice=progress.notice)
-    compute = pick_compute(recipe.device, recipe.precision)
-    for sentence in network.notices:
-        progress.stage(sentence)
-    count = sum(len(preparation.dataset.splits[split]) for split in ("train", "val"))
-    progress.stage(f"checking {count} images")
-    inspected = inspect_for_training(recipe, preparation.dataset, heard=progress.images)
-    for sentence in inspected.notices:
-        progress.notice(sentence)
-    compute.place(network.module)
-    for phase in preparation.plan.phases:
-        if phase.solver == "lbfgs":
-            check_probe(network, phase, rows=len(inspected.facts["train"]) * fixed_views(recipe.data))
-    request, records = StopRequest(), list(begun.records)
-
-    def on_rows(done: int, total: int) -> None:
-        progress.features(done, total)
-        stop_if_asked(request, clock, records)
-
-    listeners = Listeners(notice=progress.notice, rows=on_rows)
-    setting = Setting(network, recipe.data, seed=recipe.seed, compute=compute, listeners=listeners)
-    images = {
-        split: Images(inspected.dataset.splits[split], tuple(fact.sha256 for fact in of_split))
-        for split, of_split in inspected.facts.items()
-    }
-    sources = Sources(setting, images)
-    notices = begun.notices or (*preparation.notices, *network.notices, *inspected.notices)
-    return Job(
-        preparation,
-        run,
-        network,
-        sources,
-        inspected,
-        compute,
-        supervision,
-        trackers,
-        request,
-        begun,
-        records,
-        notices,
-    )
-
-
-def create_directory(job: Job, *, overwrite: bool) -> int:
-    """Make the run directory with what is known before training; return what `check_made` wants."""
-    from ftcli.runs.dataset_file import dataset_json, hash_lines
-    from ftcli.runs.environment import environment
-
-    preparation, inspected, run = job.preparation, job.inspected, job.run
-    machine = environment(str(job.compute.device), job.compute.precision)
-    files = {
-        run.recipe.name: recipe_text(job.recipe),
-        run.plan.name: preparation.plan.to_json(preparation.parameters),
-        run.dataset.name: dataset_json(inspected.dataset, inspected.facts, inspected.skipped, inspected.findings),
-        run.train_images.name: hash_lines(inspected.facts["train"]),
-        run.environment.name: {"format": FORMAT_VERSION, **machine},
-    }
-    return create(run, files, overwrite=overwrite)
-
-
-def val_predictions(job: Job, probabilities: NDArray[np.float64]) -> Predictions:
-    """Return predictions of the val images from their probabilities (N, classes)."""
-    facts, dataset = job.facts["val"], job.inspected.dataset
-    return Predictions(
-        classes=dataset.classes,
-        paths=tuple(fact.name for fact in facts),
-        sha256=tuple(fact.sha256 for fact in facts),
-        labels=np.array([sample.label for sample in dataset.splits["val"]], dtype=np.int64),
-        probabilities=probabilities,
-    )
 
 
 @dataclass(frozen=True)
@@ -253,12 +65,12 @@ class TrainResult:
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """What the recipe expects of the validation images; nothing is judged before the run is finished."""
+        """What the recipe expects of the validation images; empty until the run is finished."""
         return self.summary.gates if self.finished and self.summary is not None else ()
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """What the recipe expects of other images, by name."""
+        """The names of what the recipe expects of other images."""
         return self.summary.unchecked if self.finished and self.summary is not None else ()
 
     def to_json(self) -> dict[str, Any]:
@@ -277,202 +89,328 @@ class TrainResult:
         }
 
 
-def drive(job: Job, held: Held) -> TrainResult:
-    """Run what is left of the plan of a run that is locked. Raises FtcliError; the run is valid at every instant.
+class TrainingRun:
+    """A run that is locked and being trained.
 
-    When the time is up, what is written stays, and the result says that the run is not finished.
+    As a context it listens to signals and the deadline, and keeps workers, cache and trackers open. An error that
+    leaves it says what is kept and how to resume; the directory is valid at every instant.
+
+        with TrainingRun(directory, prepared, network, progress=progress, deadline=deadline).create() as run:
+            for epoch in run.epochs():
+                run.write(epoch)
+            return run.finish()
     """
-    job = replace(job, held=held)
-    job.progress.started(job.run.path, job.preparation.plan)
-    with job.trackers as trackers:
-        trackers.begin(job.recipe.model_dump(mode="json"), job.records)
-        result = _drive(job)
-        if result.finished and result.summary is not None:
-            trackers.finish(result.summary)
-    return result
 
+    def __init__(
+        self,
+        directory: RunDirectory,
+        prepared: Prepared,
+        network: Network,
+        *,
+        progress: Progress,
+        deadline: Deadline,
+        resume_path: Path | None = None,
+    ) -> None:
+        """Get everything ready; nothing is written. Raises UsageError or ModelError for what cannot be trained.
 
-def _drive(job: Job) -> TrainResult:
-    """Train, and write down what came of it."""
-    try:
-        _train(job)
-        return _finished(job)
-    except OutOfTimeError:
-        return _unfinished(job)
-    except InterruptedRunError as error:
-        error.hint = resume_hint(job.run.path)
-        raise
-    except StoppedAtOnce as stop:  # by a second signal, or once nobody listens any more
-        raise InterruptedRunError(
-            f"stopped at once by {stop.name}; {job.kept}",
-            signal_number=stop.signal_number,
-            hint=resume_hint(job.run.path),
-        ) from stop
-    except Exception as error:
-        failure = error if isinstance(error, (RunError, DataError)) else failure_of(error)
-        if failure is None or isinstance(failure, (NonFiniteLossError, RunGoneError)):
+        `resume_path` is what `ftcli resume` takes: the run itself, or the directory of several seeds.
+        """
+        from ftcli.engine.device import pick_compute
+
+        self.directory = directory
+        self.prepared = prepared
+        self.network = network
+        self.progress = progress
+        self.records: list[EpochRecord] = []
+        self.notices = (*prepared.notices, *network.notices)
+        self.hint = resume_hint(resume_path or directory.path)
+        self._lock: RunLock | None = None
+        self._deadline = deadline
+        self._past = Past()
+        self._request = StopRequest()
+        self._out_of_time = False
+        self._open = ExitStack()
+        self._trackers = open_trackers(self.recipe.tracking, directory, notice=progress.notice)
+        self._compute = pick_compute(self.recipe.device, self.recipe.precision)
+        self._compute.place(network.module)
+        self._sources = self._make_sources()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return self.prepared.recipe
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What environment.json says of this machine and command."""
+        from ftcli.runs.environment import environment
+
+        return environment(str(self._compute.device), self._compute.precision)
+
+    def watch(self) -> Watch:
+        """Return the watch after the epochs so far."""
+        from ftcli.engine.monitor import Watch
+
+        return reduce(lambda watch, record: watch.after(record), self.records, Watch(self.recipe.monitor))
+
+    def create(self, *, overwrite: bool = False) -> Self:
+        """Make the run directory and lock it. Raises RunDirectoryError where another process was faster."""
+        from ftcli.runs.dataset_file import dataset_json, hash_lines
+
+        run, prepared = self.directory, self.prepared
+        files = {
+            run.recipe.name: recipe_text(self.recipe),
+            run.plan.name: prepared.plan.to_json(prepared.parameters),
+            run.dataset.name: dataset_json(prepared.dataset, prepared.facts, prepared.skipped, prepared.findings),
+            run.train_images.name: hash_lines(prepared.facts["train"]),
+            run.environment.name: {"format": FORMAT_VERSION, **self.machine},
+        }
+        with (
+            exclusive(run) if overwrite and run.path.is_dir() else nullcontext()
+        ):  # no other process may be training it
+            made = create(run, files, overwrite=overwrite)
+        with ExitStack() as opened:
+            self._lock = opened.enter_context(exclusive(run))
+            check_made(run, made)
+            self._open = opened.pop_all()
+        return self
+
+    def reopen(self, lock: RunLock, past: Past) -> Self:
+        """Continue a run that exists, has been locked, and has a past."""
+        self._lock, self._past = lock, past
+        self.records = list(past.records)
+        self.notices = past.notices or self.notices
+        return self
+
+    def __enter__(self) -> Self:
+        self.progress.stage(f"training into {self.directory.path}")
+        self._open.enter_context(self._trackers)
+        self._trackers.begin(self.recipe.model_dump(mode="json"), self.records)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+        if error is not None and (resumable := self._resumable(error)) is not None:
+            raise resumable from error
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Yield each epoch of the plan that is left, to be written before the next one; fewer when the time is up.
+
+        Raises InterruptedRunError after a signal.
+        """
+        from ftcli.engine.loop import run_phase
+        from ftcli.engine.probe import run_probe
+
+        try:
+            with self._request.listening(), self._sources:
+                for index, phase in enumerate(self.prepared.plan.phases):
+                    start = self._start(index)
+                    if self._is_over(index) or start.epochs_done >= phase.epochs:
+                        continue
+                    source = self._sources.open(phase, first_epoch=start.first_epoch)
+                    run = run_phase if phase.solver == "sgd" else run_probe
+                    for epoch in run(self.network, phase, source, start=start, training=self._training()):
+                        yield epoch
+                        if self._is_over(index):
+                            break
+        except OutOfTimeError:
+            self._out_of_time = True
+        except Exception as error:
+            if isinstance(error, WorkerError) or isinstance(failure_of(error), WorkerError):
+                self._stop_if_signalled()  # `timeout` and systemd send the signal to the workers, too
             raise
-        failure.hint = f"{failure.hint or 'Put that right.'} {resume_hint(job.run.path)}"
-        if failure is error:
-            raise
-        raise failure from error
+        self._stop_if_signalled()  # one that came after the last batch; other seeds may follow
+
+    def _is_over(self, index: int) -> bool:
+        """Tell whether a later phase has begun, or this one has exhausted its patience."""
+        watch, patience = self.watch(), self.prepared.plan.phases[index].patience
+        return watch.phase_index > index or (watch.phase_index == index and watch.is_over(patience))
+
+    def write(self, epoch: Epoch) -> None:
+        """Write one epoch: what a resume needs, its weights, which make it count, and then what follows from them."""
+        from ftcli.runs.checkpoint import CheckpointInfo, save_checkpoint
+        from ftcli.runs.resume_state import ResumeState, remove_states, save_state
+
+        self._check_lock()
+        run, record = self.directory, epoch.record
+        is_best = self.watch().after(record).best_epoch == record.epoch
+        info = CheckpointInfo(
+            model=self.network.name,
+            classes=self.network.classes,
+            spec=self.network.spec,
+            recipe=self.recipe.model_dump(mode="json"),
+            epoch=record.epoch,
+            val=dict(record.val),
+        )
+        probabilities = epoch.val_probabilities if is_best else None
+        save_state(run, ResumeState(record, self._seconds(), self.notices, epoch.optimizer, probabilities))
+        save_checkpoint(run.last, self.network.module.state_dict(), info)
+        self.records.append(record)
+        run.append(record)
+        if is_best:
+            self.write_best(epoch.val_probabilities)
+        remove_states(run, but=record.epoch)
+        self._trackers.epoch(record)
+        self.progress.epoch(record, epochs=self.prepared.plan.epochs, best=is_best)
+
+    def write_best(self, val_probabilities: NDArray[np.float64]) -> None:
+        """Make the last checkpoint the best one, with what it predicted for val (N, classes)."""
+        duplicate(self.directory.last, self.directory.best)
+        facts, dataset = self.prepared.facts[VAL], self.prepared.dataset
+        predictions = Predictions(
+            classes=dataset.classes,
+            paths=tuple(fact.name for fact in facts),
+            sha256=tuple(fact.sha256 for fact in facts),
+            labels=np.array([sample.label for sample in dataset.splits[VAL]], dtype=np.int64),
+            probabilities=val_probabilities,
+        )
+        write_predictions(self.directory.predictions(VAL), predictions)
+
+    def finish(self) -> TrainResult:
+        """Write down how the run ended, with its page; a run that is out of time stays unfinished."""
+        if self._out_of_time:
+            return self._unfinished()
+        self._check_lock()
+        run, recipe = self.directory, self.recipe
+        predictions = read_predictions(run.predictions(VAL))
+        summary, evaluation = self._summary(predictions)
+        run.finish(summary)
+        if recipe.report:
+            add_report(run, predictions, evaluation, notice=self.progress.notice)
+        self._trackers.finish(summary)
+        return TrainResult(run.path, self.prepared.plan, tuple(self.records), summary, evaluation)
+
+    def add_notice(self, text: str) -> None:
+        """Warn now, and in the run's summary and page."""
+        self.notices = (*self.notices, text)
+        self.progress.notice(text)
+
+    def _make_sources(self) -> Sources:
+        from ftcli.data.loader import Images
+        from ftcli.engine.extraction import Listeners, Setting, fixed_views
+        from ftcli.engine.phase_data import Sources
+        from ftcli.engine.probe import check_probe
+
+        prepared, data = self.prepared, self.recipe.data
+        for phase in prepared.plan.phases:
+            if phase.solver == "lbfgs":
+                check_probe(self.network, phase, rows=len(prepared.facts["train"]) * fixed_views(data))
+        listeners = Listeners(notice=self.progress.notice, rows=self._on_rows)
+        setting = Setting(self.network, data, seed=self.recipe.seed, compute=self._compute, listeners=listeners)
+        images = {
+            split: Images(prepared.dataset.splits[split], tuple(fact.sha256 for fact in of_split))
+            for split, of_split in prepared.facts.items()
+        }
+        return Sources(setting, images)
+
+    def _training(self) -> Training:
+        from ftcli.engine.loop import Training
+
+        recipe = self.recipe
+        return Training(
+            optimizer=recipe.optimizer,
+            schedule=recipe.schedule,
+            compute=self._compute,
+            seed=recipe.seed,
+            label_smoothing=recipe.label_smoothing,
+            clip_grad_norm=recipe.clip_grad_norm,
+            on_batch=self._on_batch,
+        )
+
+    def _start(self, index: int) -> Start:
+        from ftcli.engine.loop import Start
+
+        of_phase = [record.phase_index for record in self.records].count(index)
+        before = sum(record.phase_index < index for record in self.records)
+        return Start(index, before + 1, of_phase, self._past.optimizer if of_phase else {})
+
+    def _on_rows(self, done: int, total: int) -> None:
+        if done == 0:
+            self.progress.stage(f"computing the frozen part once, for {count(total, 'view')} of images")
+        self.progress.step("features", done, total)
+        self._stop_if_asked()
+
+    def _on_batch(self, epoch: int, batch: int, batches: int) -> None:
+        if batch < batches:
+            self.progress.step(f"epoch {epoch}", batch, batches)
+        else:
+            self.progress.step(f"epoch {epoch}: scoring val", 0, None)
+        self._stop_if_asked()
+
+    def _seconds(self) -> float:
+        """Return the wall time of the run so far, over all commands that worked on it."""
+        return self._past.seconds + self._deadline.seconds
+
+    def _check_lock(self) -> None:
+        assert self._lock is not None, "a run is locked while it is trained"
+        self._lock.check()
+
+    def _kept(self) -> str:
+        return f"epochs 1 to {len(self.records)} are kept" if self.records else "no epoch was finished"
+
+    def _stop_if_signalled(self) -> None:
+        if self._request.signal_number is not None:
+            stop = StoppedAtOnce(self._request.signal_number)
+            raise InterruptedRunError(
+                f"stopped by {stop.name}; {self._kept()}", signal_number=stop.signal_number, hint=self.hint
+            )
+
+    def _stop_if_asked(self) -> None:
+        self._stop_if_signalled()
+        if self._deadline.is_over:
+            raise OutOfTimeError
+
+    def _resumable(self, error: BaseException) -> FtcliError | None:
+        """Return an error that says what is kept and how to resume; None where resuming would not help."""
+        if isinstance(error, StoppedAtOnce):  # a second signal, or one outside `listening`
+            return InterruptedRunError(
+                f"stopped at once by {error.name}; {self._kept()}", signal_number=error.signal_number, hint=self.hint
+            )
+        failure: FtcliError | None = error if isinstance(error, RunError | DataError) else None
+        if failure is None and isinstance(error, Exception):
+            failure = failure_of(error)
+        if failure is None or isinstance(failure, NonFiniteLossError | RunGoneError):
+            return None
+        return failure.with_hint(f"{failure.hint or 'Fix that first.'} {self.hint}")
+
+    def _summary(self, predictions: Predictions) -> tuple[RunSummary, Evaluation]:
+        """Score the best epoch, from its predictions as they were written."""
+        evaluation = evaluate(predictions)
+        training_seconds = sum(record.seconds for record in self.records)
+        images = len(self.prepared.facts["train"]) * len(self.records)
+        summary = RunSummary(
+            best_epoch=self.watch().best_epoch,
+            epochs=len(self.records),
+            monitor=self.recipe.monitor,
+            metrics=evaluation.metrics,
+            images=len(self.prepared.facts[VAL]),
+            seconds=round(self._seconds(), 3),
+            images_per_second=round(images / training_seconds, 1),
+            notices=self.notices,
+            skipped_images=len(self.prepared.skipped),
+        )
+        return judged(summary, evaluation, self.recipe, self.directory), evaluation
+
+    def _unfinished(self) -> TrainResult:
+        predictions = read_predictions(self.directory.predictions(VAL)) if self.records else None
+        summary, evaluation = (None, None) if predictions is None else self._summary(predictions)
+        return TrainResult(
+            self.directory.path,
+            self.prepared.plan,
+            tuple(self.records),
+            summary,
+            evaluation,
+            finished=False,
+            remark=f"the time is up; {self._kept()}. {self.hint}",
+        )
 
 
-def _train(job: Job) -> None:
-    """Run what is left of the plan. Raises InterruptedRunError for a signal, OutOfTimeError when the time is up."""
-    try:
-        with job.request.listening(), job.sources:
-            _train_phases(job)
-    except Exception as error:
-        if isinstance(error, WorkerError) or isinstance(failure_of(error), WorkerError):
-            stop_if_signalled(job.request, job.records)  # `timeout` and systemd send it to the workers, too
-        raise
-    stop_if_signalled(job.request, job.records)  # one that came after the last batch; other seeds may follow
-
-
-def _finished(job: Job) -> TrainResult:
-    """Write down how a run ended whose plan is done."""
-    job.check_held()
-    predictions = read_predictions(job.run.predictions("val"))
-    summary, evaluation = _summary(job, predictions)
-    job.run.finish(summary)
-    if job.recipe.report:
-        add_report(job.run, predictions, evaluation, notice=job.progress.notice)
-    records = tuple(job.records)
-    return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation)
-
-
-def finished_result(run: RunDirectory, preparation: Preparation, *, notice: Callable[[str], None]) -> TrainResult:
-    """Return the result of a run that is finished already, and make its page where there is none yet.
-
-    `notice` hears why where that fails. Raises RunDirectoryError for files that are damaged.
-    """
-    remark = f"{run.path} is finished; epochs and patience may be raised to go on"
-    predictions = read_predictions(run.predictions("val"))
-    evaluation = evaluate(predictions)
-    summary = _judged(run.read_summary(), evaluation, preparation.recipe, run)
-    if preparation.recipe.report and not run.report.is_file():  # it was killed just before
-        add_report(run, predictions, evaluation, notice=notice)
-    return TrainResult(run.path, preparation.plan, tuple(run.records()), summary, evaluation, remark=remark)
-
-
-def _judged(summary: RunSummary, evaluation: Evaluation, recipe: Recipe, run: RunDirectory) -> RunSummary:
-    """Return a summary with what the recipe expects; those of older versions were written without."""
+def judged(summary: RunSummary, evaluation: Evaluation, recipe: Recipe, run: RunDirectory) -> RunSummary:
+    """Return a summary with what the recipe expects of val; older versions wrote it without."""
     return replace(
         summary,
         gates=check_expectations(recipe.expect, evaluation, split=VAL, run=str(run.path)),
         unchecked=unchecked(recipe.expect, split=VAL),
     )
-
-
-def resume_hint(path: Path) -> str:
-    """Say how to go on with a run."""
-    return f"Go on with: ftcli train --resume {shlex.quote(str(path))}"
-
-
-def _train_phases(job: Job) -> None:
-    """Run every phase that is not over, from where it stands."""
-    from ftcli.engine.loop import run_phase
-    from ftcli.engine.probe import run_probe
-
-    watch, training = job.watch(), _training(job)
-    for index, phase in enumerate(job.preparation.plan.phases):
-        start = _start(job, index)
-        over = watch.phase_index > index or (watch.phase_index == index and watch.is_over(phase.patience))
-        if over or start.epochs_done >= phase.epochs:
-            continue
-        source = job.sources.open(phase, first_epoch=start.first_epoch)
-        run = run_phase if phase.solver == "sgd" else run_probe
-        for epoch in run(job.network, phase, source, start=start, training=training):
-            watch = watch.after(epoch.record)
-            is_best = watch.best_epoch == epoch.record.epoch
-            _write_epoch(job, epoch, is_best=is_best)
-            job.trackers.epoch(epoch.record)
-            job.progress.epoch(epoch.record, best=is_best)
-            if watch.is_over(phase.patience):
-                break
-
-
-def _start(job: Job, index: int) -> Start:
-    from ftcli.engine.loop import Start
-
-    of_phase = [record.phase_index for record in job.records].count(index)
-    before = sum(record.phase_index < index for record in job.records)
-    return Start(index, before + 1, of_phase, job.begun.optimizer if of_phase else {})
-
-
-def _training(job: Job) -> Training:
-    from ftcli.engine.loop import Training
-
-    def on_batch(epoch: int, batch: int, batches: int) -> None:
-        job.progress.batch(epoch, batch, batches)
-        job.stop_if_asked()
-
-    recipe = job.recipe
-    return Training(
-        optimizer=recipe.optimizer,
-        schedule=recipe.schedule,
-        compute=job.compute,
-        seed=recipe.seed,
-        label_smoothing=recipe.label_smoothing,
-        clip_grad_norm=recipe.clip_grad_norm,
-        on_batch=on_batch,
-    )
-
-
-def _write_epoch(job: Job, epoch: Epoch, *, is_best: bool) -> None:
-    """Write one epoch: what a resume needs, its weights, which make it count, and then what follows from them."""
-    from ftcli.runs.checkpoint import CheckpointInfo, save_checkpoint
-    from ftcli.runs.resume_state import ResumeState, remove_states, save_state
-
-    job.check_held()
-    run, record = job.run, epoch.record
-    info = CheckpointInfo(
-        model=job.network.name,
-        classes=job.network.classes,
-        spec=job.network.spec,
-        recipe=job.recipe.model_dump(mode="json"),
-        epoch=record.epoch,
-        val=dict(record.val),
-    )
-    probabilities = epoch.val_probabilities if is_best else None
-    save_state(run, ResumeState(record, job.seconds(), job.notices, epoch.optimizer, probabilities))
-    save_checkpoint(run.last, job.network.module.state_dict(), info)
-    job.records.append(record)
-    run.append(record)
-    if is_best:
-        write_best(job, epoch.val_probabilities)
-    remove_states(run, but=record.epoch)
-
-
-def write_best(job: Job, val_probabilities: NDArray[np.float64]) -> None:
-    """Make the last checkpoint the best one, with what it predicted for val (N, classes)."""
-    duplicate(job.run.last, job.run.best)
-    write_predictions(job.run.predictions("val"), val_predictions(job, val_probabilities))
-
-
-def _summary(job: Job, predictions: Predictions) -> tuple[RunSummary, Evaluation]:
-    """Score the best epoch, from its predictions as they were written."""
-    evaluation = evaluate(predictions)
-    training_seconds = sum(record.seconds for record in job.records)
-    images = len(job.facts["train"]) * len(job.records)
-    summary = RunSummary(
-        best_epoch=job.watch().best_epoch,
-        epochs=len(job.records),
-        monitor=job.recipe.monitor,
-        metrics=evaluation.metrics,
-        images=len(job.facts["val"]),
-        seconds=round(job.seconds(), 3),
-        images_per_second=round(images / training_seconds, 1),
-        notices=job.notices,
-        skipped_images=len(job.inspected.skipped),
-    )
-    return _judged(summary, evaluation, job.recipe, job.run), evaluation
-
-
-def _unfinished(job: Job) -> TrainResult:
-    remark = f"the time is up; {job.kept}. {resume_hint(job.run.path)}"
-    predictions = read_predictions(job.run.predictions("val")) if job.records else None
-    summary, evaluation = (None, None) if predictions is None else _summary(job, predictions)
-    records = tuple(job.records)
-    return TrainResult(job.run.path, job.preparation.plan, records, summary, evaluation, finished=False, remark=remark)

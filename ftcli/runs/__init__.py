@@ -1,1 +1,1 @@
-"""Owns the run directory and checkpoints: the only code that knows file names."""
+"""The run directory and checkpoints: the only code that knows file names."""

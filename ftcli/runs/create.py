@@ -1,9 +1,16 @@
-"""Owns making run directories: where one may go, and its first files, all of them or none.
+"""Making run directories: where one may go, and its first files, all of them or none.
 
-Owns the hidden places where directories are made before anybody sees them, and what killed processes leave there.
+A directory is staged in a hidden folder next to its final place and then renamed. Replacing an older run takes two
+renames, so a process can be killed between them; what it leaves is told apart by what exists:
 
-A place is a folder `.NAME.ftcli-xxxxxxxx` beside the directory that it is for, with a lock file that the operating
-system releases however a process dies. So one that is not locked belongs to nobody, whatever its age.
+    runs/a   runs/.a.ftcli-x1y2z3w4/     what happened                      what the next command does
+    old      new/                        killed while staging               removes the hidden folder
+    -        new/  old/                  killed between the two renames     moves old/ back to runs/a
+    new      old/                        killed before the clean-up         removes the hidden folder
+    -        old/                        the new run was moved elsewhere    removes the hidden folder
+
+The hidden folder holds a lock file that the operating system releases however a process dies, so an unlocked one
+belongs to no process, whatever its age.
 """
 
 from __future__ import annotations
@@ -20,13 +27,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ftcli.errors import RunDirectoryError, RunError
+from ftcli.phrases import resume_hint
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.files import cannot_write, sync_directory, write_json, write_text
 from ftcli.runs.lock import Lockable
 
 
 def check_free(run: RunDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError when a run may not be made at this place; one that was being replaced comes back."""
+    """Raise RunDirectoryError if a run may not be made here; a run that was being replaced is restored first."""
     put_back(run.path)
     check_parents(run.path)
     if not run.path.exists() and not run.path.is_symlink():
@@ -35,11 +43,11 @@ def check_free(run: RunDirectory, *, overwrite: bool) -> None:
         raise exists_already(run.path)
     if run.path.is_symlink() or not run.recipe.is_file() or not run.plan.is_file():
         what = "is a link" if run.path.is_symlink() else "is not a run directory"
-        raise RunDirectoryError(f"{what} and is left alone", where=str(run.path), hint="Choose another --name.")
+        raise RunDirectoryError(f"{what}, so it is not overwritten", where=str(run.path), hint="Choose another --name.")
 
 
 def check_parents(path: Path) -> None:
-    """Raise RunDirectoryError, before anything is computed, where no directory can be made at `path`."""
+    """Raise RunDirectoryError, before anything is computed, if no directory can be made at `path`."""
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:  # safetensors could not open what it wrote
@@ -50,13 +58,13 @@ def check_parents(path: Path) -> None:
     if not above.is_dir():
         raise RunDirectoryError("is not a directory", where=str(above), hint="Choose another folder with --runs.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise RunDirectoryError("may not be written to", where=str(above), hint="Choose another folder with --runs.")
+        raise RunDirectoryError("is not writable", where=str(above), hint="Choose another folder with --runs.")
 
 
 def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> int:
-    """Make the directory with its first files, name to text or to a value for JSON; return what `check_made` wants.
+    """Make the directory with its first files, name to text or to a JSON value; return its inode, for `check_made`.
 
-    They are written beside it and renamed into place, so that a run directory always has them all. Raises
+    They are staged and renamed into place together, so a run directory always has them all. Raises
     RunDirectoryError when it exists, RunError when it cannot be written.
     """
     check_free(run, overwrite=overwrite)
@@ -70,9 +78,9 @@ def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> int:
 
 
 def make_whole(path: Path, fill: Callable[[Path], None], *, overwrite: bool) -> int:
-    """Make a directory that `fill` fills before anybody sees it, and return its inode; what it replaces goes.
+    """Stage a directory that `fill` fills, move it to its place and return its inode; what it replaces is removed.
 
-    Raises RunDirectoryError when another process has made it meanwhile, RunError when it cannot be written.
+    Raises RunDirectoryError if another process made it meanwhile, RunError if it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,25 +97,25 @@ def make_whole(path: Path, fill: Callable[[Path], None], *, overwrite: bool) -> 
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             raise exists_already(path) from error
         raise _not_made(path, cannot_write(path, error, what="cannot make the run directory")) from error
-    except RunError as error:  # of a file in a place that nobody sees
+    except RunError as error:  # of a file in the hidden folder
         raise _not_made(path, error) from error
     return made
 
 
 def _not_made(path: Path, error: RunError) -> RunError:
-    """Return the error for a directory of which nothing is there, nor any file that the system named."""
+    """Return the error for a directory that was not made; the file that the system named no longer exists."""
     advice = "Choose" if error.hint is None else f"{error.hint.removesuffix('.')}, or choose"
     return RunError(error.message, where=str(path), hint=f"{advice} another folder with --runs; nothing was made.")
 
 
 def exists_already(path: Path) -> RunDirectoryError:
     """Return the error for a place that is taken."""
-    hint = "Choose another --name, pass --overwrite to replace it, or go on with it: ftcli train --resume."
-    return RunDirectoryError("exists already", where=str(path), hint=hint)
+    hint = f"Choose another --name, or pass --overwrite to replace it. {resume_hint(path)}"
+    return RunDirectoryError("already exists", where=str(path), hint=hint)
 
 
 def check_made(run: Lockable, made: int) -> None:
-    """Raise RunDirectoryError where the directory is no longer the one that `create` made, but another process's."""
+    """Raise RunDirectoryError if another process has replaced the directory that `create` made."""
     if not run.path.is_dir() or run.path.stat().st_ino != made:
         raise RunDirectoryError(
             "was replaced by another process", where=str(run.path), hint="Choose another --name for one of the two."
@@ -130,10 +138,7 @@ _NEW, _OLD = "new", "old"
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Make a place for the directory `path`, and yield where to make it; what is left of the place then goes.
-
-    Raises OSError.
-    """
+    """Yield a hidden folder in which to make the directory `path`; what is left of it is removed. Raises OSError."""
     place, lock = _locked_place(path)
     try:
         (place / _NEW).mkdir()
@@ -144,9 +149,9 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def exchange(made: Path, path: Path) -> None:
-    """Put a directory that was made in its place where another one may stand, which goes with the place.
+    """Move a staged directory to its place, and what was there into the hidden folder. Raises OSError.
 
-    There is an instant with neither; whoever finds that a process died in it puts the old one back. Raises OSError.
+    Between the two renames neither is in place; if the process is killed then, `put_back` restores the old one.
     """
     if path.exists():
         path.rename(made.with_name(_OLD))
@@ -154,10 +159,10 @@ def exchange(made: Path, path: Path) -> None:
 
 
 def sweep_places(directory: Path) -> None:
-    """Remove the places in a directory whose processes are dead, and put back what one of them was about to replace."""
+    """Remove the hidden folders of dead processes, and restore what one of them was about to replace."""
     for place in directory.glob(f".*{_MARK}????????"):
         with suppress(OSError):
-            place.rmdir()  # of one that is not locked yet; who is about to lock it makes it again
+            place.rmdir()  # one that is not locked yet: its process makes another
     for lock_file in directory.glob(f".*{_MARK}????????/{_LOCK}"):
         lock = FileLock(lock_file, timeout=0)
         with suppress(Timeout, OSError, NotImplementedError), lock:
@@ -166,20 +171,20 @@ def sweep_places(directory: Path) -> None:
 
 
 def put_back(path: Path) -> None:
-    """Put back the directory that a process was about to replace when it died, where `path` is missing for that.
+    """Restore the directory that a killed process was about to replace, if that is why `path` is missing.
 
-    It may be the directory of a path inside, too. What else dead processes left beside it goes.
+    `path` may also be a file in that directory. What else dead processes left next to it is removed.
     """
     for part in (*reversed(path.absolute().parents), path.absolute()):
         if not os.path.lexists(part):
-            with suppress(OSError):  # whoever reads the path says better what is wrong with it
+            with suppress(OSError):  # the reader of the path reports better what is wrong with it
                 sweep_places(part.parent)
             if not os.path.lexists(part):
                 return
 
 
 def _locked_place(path: Path) -> tuple[Path, FileLock]:
-    """Make a place and lock it; where `sweep_places` of another process was faster than the lock, make another."""
+    """Make a hidden folder and lock it; if `sweep_places` of another process was faster, make another."""
     while True:
         place = Path(tempfile.mkdtemp(prefix=f".{path.name}{_MARK}", dir=path.parent))
         lock = FileLock(place / _LOCK, timeout=0)
@@ -194,9 +199,9 @@ def _locked_place(path: Path) -> tuple[Path, FileLock]:
 
 
 def _clear(place: Path, path: Path) -> None:
-    """Remove a place; the directory that was moved there to be replaced goes back, unless its successor has come.
+    """Remove a hidden folder; the old directory in it is restored unless its successor is in place.
 
-    Where it cannot, since something else stands there or may not be moved, the place stays: it has the only copy.
+    If it cannot be, because the path is taken or cannot be renamed to, the folder stays: it has the only copy.
     """
     old, has_successor = place / _OLD, not (place / _NEW).exists()
     if old.is_dir() and not has_successor:

@@ -1,4 +1,4 @@
-"""Owns what a run says of its images: dataset.json on every split, and train.sha256 on each image of train."""
+"""The files that describe a run's images: dataset.json (splits) and train.sha256 (each training image)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dataset_json(
     skipped: Sequence[BadImage] = (),
     findings: Sequence[Finding] = (),
 ) -> dict[str, Any]:
-    """Return dataset.json; a val split that was taken from train is listed image by image."""
+    """Return dataset.json; a val split taken from train is listed image by image."""
     splits = {}
     for split, images in facts.items():
         samples = dataset.splits[split]
@@ -53,7 +53,7 @@ def dataset_json(
 
 
 def read_dataset_json(run: RunDirectory) -> dict[str, Any]:
-    """Read dataset.json. Raises RunDirectoryError, naming the file, where it does not describe splits."""
+    """Read dataset.json. Raises RunDirectoryError if it does not describe splits."""
     value = read_json(run.dataset)
     splits = value.get("splits")
     if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
@@ -62,46 +62,46 @@ def read_dataset_json(run: RunDirectory) -> dict[str, Any]:
 
 
 def hash_lines(images: Sequence[ImageFacts]) -> str:
-    """Return the hash and name of each image, as `sha256sum` writes them and `sha256sum --check` reads them."""
+    """Return hash and name of each image in the format that `sha256sum --check` reads."""
     return "".join(map(_hash_line, images))
 
 
 def read_train_hashes(run: RunDirectory) -> frozenset[str] | None:
-    """Return the hash (hex) of every image that a run was trained on; None where an older run does not list them.
+    """Return the hash (hex) of every training image; None if an older run has no list.
 
-    Raises RunDirectoryError where the list is damaged, or one that was there is missing.
+    Raises RunDirectoryError if the list is damaged, or missing from a run that had it.
     """
     run.check_unchanged(run.train_images.name)
     if not run.train_images.exists():
         return None
     *lines, rest = read_text(run.train_images).split("\n")
     if rest or not lines or not all(map(_HASH_LINE.match, lines)):
-        raise damaged(run.train_images, "does not list images as sha256sum does")
+        raise damaged(run.train_images, "is not a list in the format of sha256sum")
     return frozenset(line.removeprefix("\\")[:64] for line in lines)
 
 
 def read_findings(run: RunDirectory, value: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """Read the findings of dataset.json, the gravest first; none where an older run lacks them.
+    """Read the findings of dataset.json, the most severe first; empty for an older run.
 
-    Raises RunDirectoryError for what are no findings.
+    Raises RunDirectoryError for invalid findings.
     """
     try:
         found = [Finding.from_json(each) for each in value.get("findings", [])]
     except (KeyError, TypeError, ValueError) as error:
-        raise damaged(run.dataset, f"does not list findings as ftcli check does: {error}") from error
+        raise damaged(run.dataset, f"has invalid findings: {error}") from error
     return with_level(found, "error", "warning", "info")
 
 
 def read_skipped(run: RunDirectory, value: Mapping[str, Any]) -> tuple[BadImage, ...]:
-    """Read the images of dataset.json that were left out. Raises RunDirectoryError for what are none."""
+    """Read the skipped images of dataset.json. Raises RunDirectoryError for invalid ones."""
     try:
         return tuple(BadImage(text(each["path"]), text(each["reason"])) for each in value.get("skipped", []))
     except (KeyError, TypeError, ValueError) as error:
-        raise damaged(run.dataset, f"does not list the images that were left out: {error}") from error
+        raise damaged(run.dataset, f"has an invalid list of skipped images: {error}") from error
 
 
 def _hash_line(image: ImageFacts) -> str:
-    """Return a line that begins with a backslash where the name has characters that are escaped in it."""
+    """Return one line; like sha256sum, start it with a backslash if the name has escapes."""
     name = image.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     escaped = "\\" if name != image.name else ""
     return f"{escaped}{image.sha256}  {name}\n"

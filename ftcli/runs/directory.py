@@ -1,9 +1,8 @@
-"""Owns the run directory: its file names, its creation, and reading it back."""
+"""The run directory: its file names, and reading it back."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunDirectoryError
+from ftcli.phrases import resume_hint
 from ftcli.recipe.yaml12 import load_yaml
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.runs.files import (
@@ -26,10 +26,10 @@ from ftcli.runs.files import (
 )
 
 SEEDS_SUMMARY = "seeds.json"
-"""The file by which the directory of several seeds is known."""
+"""The file that marks a directory as holding the runs of several seeds."""
 
 FORMAT_VERSION = 1
-"""The version of the run directory's layout; a reader refuses versions that it does not know."""
+"""Version of the run directory's layout; other versions are refused."""
 
 _TEXTS = (
     *("recipe.yaml", "plan.json", "dataset.json", "train.sha256", "environment.json"),
@@ -38,17 +38,17 @@ _TEXTS = (
 _WEIGHTS = ("checkpoints/best.safetensors", "checkpoints/last.safetensors")
 
 OWN_FILES = frozenset({*_TEXTS, "summary.json", "mlflow.json", ".lock"})
-"""What a run cannot do without, besides what stands in OWN_FOLDERS; report.html can be made again."""
+"""Files that a run needs, besides those in OWN_FOLDERS; report.html can be made again."""
 
 OWN_FOLDERS = frozenset({"checkpoints", "tensorboard"})
-"""The folders of a run that nobody else writes into."""
+"""Folders that only the run itself writes to."""
 
 _HINT = "Give the directory of a run made by ftcli train."
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run, whether or not they are there yet."""
+    """The files of one run, whether or not they exist yet."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class RunDirectory:
 
     @property
     def train_images(self) -> Path:
-        """The hash and name of every image of train, as sha256sum writes them."""
+        """Hash and name of every training image, in the format of sha256sum."""
         return self.path / "train.sha256"
 
     @property
@@ -84,12 +84,12 @@ class RunDirectory:
 
     @property
     def summary(self) -> Path:
-        """How the run ended; its presence says that it did."""
+        """How the run ended; exists only for a finished run."""
         return self.path / "summary.json"
 
     @property
     def report(self) -> Path:
-        """The page that `ftcli report` makes."""
+        """The page written by `ftcli report`."""
         return self.path / "report.html"
 
     @property
@@ -109,25 +109,25 @@ class RunDirectory:
 
     @property
     def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files, where the recipe wants them."""
+        """The folder of TensorBoard's event files, if the recipe asks for them."""
         return self.path / "tensorboard"
 
     @property
     def mlflow(self) -> Path:
-        """The id of the run at MLflow, where the recipe wants one."""
+        """The id of the MLflow run, if the recipe asks for one."""
         return self.path / "mlflow.json"
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that trains this run, if one does."""
+        """Locked by the process that trains this run."""
         return self.path / ".lock"
 
     def resume(self, epoch: int) -> Path:
-        """Return where the rest of what a resume after an epoch needs stands."""
+        """Return the file that a resume after an epoch needs besides the last checkpoint."""
         return self.checkpoints / f"resume.{epoch}.safetensors"
 
     def predictions(self, split: str) -> Path:
-        """Return where the best checkpoint's predictions of a split stand."""
+        """Return the file of the best checkpoint's predictions for a split."""
         return self.path / "predictions" / f"{split}.csv"
 
     def append(self, record: EpochRecord) -> None:
@@ -135,18 +135,18 @@ class RunDirectory:
         append_line(self.metrics, _line(record))
 
     def cut_back(self, records: Sequence[EpochRecord]) -> None:
-        """Make metrics.jsonl hold these epochs and no other."""
+        """Make metrics.jsonl hold exactly these epochs."""
         ensure_text(self.metrics, "".join(f"{_line(record)}\n" for record in records))
 
     def reopen(self) -> None:
-        """Take back that the run is finished."""
+        """Mark the run as unfinished."""
         self.summary.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
 
     def records(self) -> Iterator[EpochRecord]:
-        """Read the epochs back; a last line that was still being written when the process died does not count.
+        """Read the epochs back, without a last line that is incomplete because the process died.
 
-        Raises RunDirectoryError naming the line that cannot be read.
+        Raises RunDirectoryError naming the damaged line.
         """
         *lines, _ = read_text(self.metrics).split("\n")
         for number, line in enumerate(lines, start=1):
@@ -159,7 +159,7 @@ class RunDirectory:
             yield record
 
     def recipe_text(self) -> str:
-        """Read the resolved recipe as it stands."""
+        """Read the text of the resolved recipe."""
         return read_text(self.recipe)
 
     def recipe_values(self) -> dict[str, Any]:
@@ -170,32 +170,32 @@ class RunDirectory:
         return value
 
     def read_summary(self) -> RunSummary:
-        """Read how the run ended. Raises RunDirectoryError, naming the file, where it is damaged."""
+        """Read how the run ended. Raises RunDirectoryError if the file is damaged."""
         try:
             return RunSummary.from_json(self._summary_values())
         except ValueError as error:
             raise damaged(self.summary, str(error)) from error
 
     def finish(self, summary: RunSummary) -> None:
-        """Write summary.json, whose presence says that the run is done, with the hashes of the files it ends with."""
+        """Mark the run as finished: write summary.json, with hashes of the run's files."""
         values = {**summary.to_json(), "files": hashes_of(self.path, (*_TEXTS, *_WEIGHTS))}
         write_json(self.summary, {**values, "sha256": json_hash(values)})
 
     def check_unchanged(self, *names: str) -> None:
-        """Raise RunDirectoryError where the run is finished and one of these files is not as it was then."""
+        """Raise RunDirectoryError if the run is finished and one of these files has changed since."""
         if not self.summary.exists():
             return
         hashes = self._summary_values().get("files")
         if not isinstance(hashes, dict):
-            raise damaged(self.summary, "does not name the run's files")
+            raise damaged(self.summary, "does not list the run's files")
         check_hashes(self.path, {name: hashes[name] for name in names if name in hashes})
 
     def check_whole(self) -> None:
-        """Raise RunDirectoryError where the run is finished and a file that it ended with is not as it was then."""
+        """Raise RunDirectoryError if the run is finished and any of its files has changed since."""
         self.check_unchanged(*_TEXTS, *_WEIGHTS)
 
     def planned_epochs(self) -> int | None:
-        """Read how many epochs the plan has; None where the run does not tell."""
+        """Read the number of planned epochs; None if the run has no such record."""
         try:
             epochs = [int(phase["epochs"]) for phase in self.facts(self.plan)["phases"]]
         except (KeyError, TypeError, ValueError):
@@ -203,45 +203,45 @@ class RunDirectory:
         return sum(epochs)
 
     def training_images(self) -> str | None:
-        """Read the hash of what the run was trained on; None where the run does not tell."""
+        """Read the hash of the training images; None if the run has no such record."""
         try:
             return str(self.facts(self.dataset)["splits"]["train"]["sha256"])
         except (KeyError, TypeError):
             return None
 
     def facts(self, file: Path) -> dict[str, Any]:
-        """Read one of the JSON files; what an older run lacks is empty."""
+        """Read one of the JSON files; empty if an older run lacks it."""
         return read_json(file) if file.is_file() else {}
 
     def _summary_values(self) -> dict[str, Any]:
-        """Read summary.json, whose own hash stands in itself."""
+        """Read summary.json and check it against the hash that it contains."""
         values = read_json(self.summary)
         if values.pop("sha256", None) != json_hash(values):
-            raise damaged(self.summary, "is not what this run wrote: its hash is another")
+            raise damaged(self.summary, "is damaged or was edited: checksum mismatch")
         return values
 
 
 def default_name(recipe: Path, seed: int | tuple[int, ...], now: datetime) -> str:
-    """Return the name of a run whose user chose none: recipe, time and seed, or the number of seeds."""
+    """Return a run's default name: recipe, time and seed, or the number of seeds."""
     last = f"s{seed}" if isinstance(seed, int) else f"{len(seed)}-seeds"
     return f"{recipe.stem}-{now:%Y%m%d-%H%M%S}-{last}"
 
 
 def check_one_run(path: Path) -> None:
-    """Raise RunDirectoryError for the directory of several seeds, which is no run but holds some."""
+    """Raise RunDirectoryError for a directory of several seeds, which holds runs but is not one."""
     if (path / SEEDS_SUMMARY).is_file():
         runs = sorted(path.glob("seed-*"), key=lambda run: (len(run.name), run.name))
         hint = f"Give one of them: {', '.join(map(str, runs))}. ftcli compare and ftcli report take the directory."
         if not runs:
-            hint = f"None of them has begun. Train them: ftcli train --resume {shlex.quote(str(path))}"
+            hint = f"None of them has started. {resume_hint(path)}"
         raise RunDirectoryError("holds the runs of several seeds", where=str(path), hint=hint)
 
 
 def open_run(path: Path) -> RunDirectory:
     """Return the run at `path`, finished or not.
 
-    Raises RunDirectoryError where there is none, where its layout is of another version, and where a file that a
-    finished run had is missing, cut, edited or exchanged; checkpoints are checked when they are loaded.
+    Raises RunDirectoryError if there is none, if its layout has another version, and if a file of a finished run is
+    missing or has changed. Checkpoints are checked when they are loaded.
     """
     run = RunDirectory(path)
     if not path.is_dir():
@@ -256,7 +256,7 @@ def open_run(path: Path) -> RunDirectory:
         raise RunDirectoryError(
             f"has format {found}; this ftcli reads format {FORMAT_VERSION}",
             where=str(run.environment),
-            hint="Use the version of ftcli that wrote the run.",
+            hint="Use the ftcli version that wrote the run.",
         )
     run.check_unchanged(*_TEXTS)
     return run

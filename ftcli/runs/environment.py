@@ -1,4 +1,4 @@
-"""Owns what environment.json says: versions, device, git commit and command line."""
+"""environment.json: versions, device, git commit and command line of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("ftcli", "torch", "torchvision", "timm", "numpy", "pillow", "scikit
 
 
 def environment(device: str, precision: str) -> dict[str, Any]:
-    """Return what a reader needs to know of the machine that trained."""
+    """Describe the machine that trains."""
     return {
         "schema": SCHEMA,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,7 +36,7 @@ def environment(device: str, precision: str) -> dict[str, Any]:
 
 
 def read_environment(run: RunDirectory) -> dict[str, Any]:
-    """Read environment.json. Raises RunDirectoryError, naming the file, where it lacks what `environment` says."""
+    """Read environment.json. Raises RunDirectoryError if it does not describe a machine."""
     value = read_json(run.environment)
     if not isinstance(value.get("versions"), dict) or not {"device", "precision"} <= set(value):
         raise damaged(run.environment, "does not describe the machine")
@@ -51,7 +51,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the user's working directory, marked when there are changes on top; None without git."""
+    """Return the git commit of the working directory, marked if it is dirty; None without git."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - constant

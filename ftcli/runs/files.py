@@ -1,6 +1,7 @@
-"""Owns writing files whole: to a temporary name beside the target, flushed to disk, then renamed.
+"""Reading and writing the files of a run: whole or not at all, with errors that name the file.
 
-Owns reading what a run wrote: text, JSON and hashes, and a sentence that names the file where that fails.
+A file is written to a temporary name in the same folder, flushed to disk, and renamed. So a crash at any instant leaves
+the old or the new version whole, and a hard link to a file never changes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from typing import Any
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.records import check_schema
 
-_ADVICE = {
+CHECK_THE_FILE = "Check the file's permissions, and the disk for errors."
+"""The hint for a file that the system cannot read."""
+
+_DAMAGED = "The file is damaged or was edited. Restore it from a copy, or train the run again."
+_CANNOT_WRITE = {
     errno.ENOSPC: "Free some space on that disk.",
     errno.EDQUOT: "Free some space within your quota on that disk.",
     errno.EROFS: "Make that disk writable, or copy the directory to another one.",
@@ -27,48 +32,10 @@ _ADVICE = {
 }
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a crash at any instant leaves the old or the new version whole."""
-    write_with(path, lambda temporary: temporary.write_bytes(content))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text as `write_bytes` does; undecodable file names survive as surrogate escapes."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON as `write_bytes` does; not-a-number is refused, since JSON has none.
-
-    The bytes of an undecodable file name are escaped, as surrogates, so that the file is UTF-8 for every reader.
-    """
-    write_bytes(path, _json(value))
-
-
-def ensure_text(path: Path, text: str) -> None:
-    """Make a file hold this text, as `write_text` does; one that holds it stays."""
-    _ensure(path, text.encode("utf-8", "surrogateescape"))
-
-
-def ensure_json(path: Path, value: Any) -> None:
-    """Make a file hold this value, as `write_json` does; one that holds it stays."""
-    _ensure(path, _json(value))
-
-
-def _ensure(path: Path, content: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != content:
-        write_bytes(path, content)
-
-
-def _json(value: Any) -> bytes:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return text.encode("utf-8", "backslashreplace")
-
-
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk and rename it.
+    """Let `write` fill a temporary file next to `path`, flush it to disk and rename it.
 
-    Raises RunError when the disk is full, the directory is gone or may not be written.
+    Raises RunError, for example for a full disk or a missing folder.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -84,29 +51,48 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def duplicate(source: Path, target: Path) -> None:
-    """Make `target` the same content as `source`, by a second link where the file system has them.
-
-    Safe because files are only ever replaced, never changed in place.
-    """
-
-    def link_or_copy(temporary: Path) -> None:
-        try:
-            temporary.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, temporary)
-
-    write_with(target, link_or_copy)
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises RunError."""
+    write_with(path, lambda temporary: temporary.write_bytes(content))
 
 
-def sweep(directory: Path) -> None:
-    """Remove the temporary files that a killed process left below a directory."""
-    for path in directory.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; undecodable file names keep their bytes (surrogateescape). Raises RunError."""
+    write_bytes(path, _encoded(text))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON; NaN is refused, since JSON has none. Raises RunError or ValueError."""
+    write_bytes(path, _json(value))
+
+
+def ensure_text(path: Path, text: str) -> None:
+    """Make a file contain this text, without touching one that already does."""
+    _ensure(path, _encoded(text))
+
+
+def ensure_json(path: Path, value: Any) -> None:
+    """Make a file contain this value as `write_json` writes it, without touching one that already does."""
+    _ensure(path, _json(value))
+
+
+def _ensure(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _json(value: Any) -> bytes:
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Undecodable bytes of a file name become \udcXX escapes: valid UTF-8 for any reader, and read back as they were.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and flush it to the disk. Raises RunError when it cannot be written."""
+    """Append one line and flush it to disk. Raises RunError."""
     try:
         is_new = not path.exists()
         with path.open("a", encoding="utf-8") as file:
@@ -119,13 +105,26 @@ def append_line(path: Path, line: str) -> None:
         raise cannot_write(path, error) from error
 
 
-def cannot_write(path: Path, error: OSError, *, what: str = "cannot write") -> RunError:
-    """Return the error for what the system did not let be written, with what to do about it."""
-    return RunError(f"{what}: {error.strerror or error}", where=str(path), hint=_ADVICE.get(error.errno or 0))
+def duplicate(source: Path, target: Path) -> None:
+    """Give `target` the content of `source`, by a hard link if the file system has them."""
+
+    def link_or_copy(temporary: Path) -> None:
+        try:
+            temporary.hardlink_to(source)  # safe: files are replaced, never changed in place
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+    write_with(target, link_or_copy)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary files that a killed process left in a directory."""
+    for path in directory.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush to the disk which files a directory holds, where the system can. Raises OSError."""
+    """Flush a directory's list of files to disk, if the system can. Raises OSError."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -135,24 +134,22 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-SEE_THAT_IT_CAN = "See that you may read it, and that its disk is well."
-"""What to do about a file that cannot be read."""
-
-_HINT = "The file was cut, edited or exchanged: restore it from a copy, or train the run again."
+def cannot_write(path: Path, error: OSError, *, what: str = "cannot write") -> RunError:
+    """Return the error for a failed write, with a hint for the usual causes."""
+    return RunError(f"{what}: {error.strerror or error}", where=str(path), hint=_CANNOT_WRITE.get(error.errno or 0))
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text; undecodable file names survive as surrogate escapes. Raises RunDirectoryError."""
+    """Read UTF-8 text; undecodable file names keep their bytes (surrogateescape). Raises RunDirectoryError."""
     try:
-        if not path.is_file():  # a pipe or a device would be read for ever
-            raise damaged(path, "is not a file" if path.exists() else "is missing")
+        _check_file(path)
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that ftcli wrote. Raises RunDirectoryError for what is none, or has another schema."""
+    """Read a JSON object that ftcli wrote. Raises RunDirectoryError for anything else."""
     try:
         value = json.loads(read_text(path), parse_constant=_refuse_constant)
         check_schema(value)
@@ -165,29 +162,37 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(value)
 
 
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"is not JSON: {word} is not a JSON number")
+
+
 def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 (hex) of each of these files of a folder that is there. Raises RunDirectoryError."""
+    """Return the SHA-256 (hex) of each of these files that exists in a folder. Raises RunDirectoryError."""
     return {name: _hash(folder / name) for name in names if (folder / name).is_file()}
 
 
+def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raise RunDirectoryError for the first file that is missing or has another hash."""
+    for name, sha256 in hashes.items():
+        _check_file(folder / name)
+        if _hash(folder / name) != sha256:
+            raise damaged(folder / name, "is damaged or was edited: checksum mismatch with summary.json")
+
+
 def json_hash(value: Mapping[str, Any]) -> str:
-    """Return the SHA-256 (hex) of a JSON object, whatever the order of its keys and its layout in a file."""
+    """Return the SHA-256 (hex) of a JSON object, independent of layout and the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Raise RunDirectoryError for the first file that is missing or is not the one that was hashed."""
-    for name, sha256 in hashes.items():
-        file = folder / name
-        if not file.is_file():
-            raise damaged(file, "is not a file" if file.exists() else "is missing")
-        if _hash(file) != sha256:
-            raise damaged(file, "is not the file whose hash is in summary.json")
-
-
 def damaged(path: Path, message: str) -> RunDirectoryError:
-    """Return the error for a file of a run that cannot be used as it is."""
-    return RunDirectoryError(message, where=str(path), hint=_HINT)
+    """Return the error for a damaged file of a run."""
+    return RunDirectoryError(message, where=str(path), hint=_DAMAGED)
+
+
+def _check_file(path: Path) -> None:
+    """Raise RunDirectoryError unless this is a regular file: reading a pipe or a device could block for ever."""
+    if not path.is_file():
+        raise damaged(path, "is not a file" if path.exists() else "is missing")
 
 
 def _hash(path: Path) -> str:
@@ -199,9 +204,4 @@ def _hash(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> RunDirectoryError:
-    """Return the error for a file that may be as it was, but is not to be read."""
-    return RunDirectoryError(f"cannot be read: {error.strerror or error}", where=str(path), hint=SEE_THAT_IT_CAN)
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"is not JSON: {word} is no number")
+    return RunDirectoryError(f"cannot be read: {error.strerror or error}", where=str(path), hint=CHECK_THE_FILE)

@@ -1,4 +1,4 @@
-"""Owns that one process at a time trains a run: a lock that the operating system releases however a process dies."""
+"""One process at a time trains a run: a lock that the operating system releases however a process dies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from ftcli.errors import RunDirectoryError, RunError, RunGoneError
 from ftcli.runs.files import cannot_write
 
-_PATIENCE_SECONDS = 8.0
+PATIENCE_SECONDS = 8.0
 """Workers of a killed process hold its lock until they notice that it is gone, which takes torch's 5 seconds."""
 
 
@@ -30,45 +30,45 @@ class Lockable(Protocol):
 
 
 @dataclass(frozen=True)
-class Held:
-    """A run that is locked: its directory, and which file the lock is."""
+class RunLock:
+    """The lock of a run that is held, and which file it is."""
 
     path: Path
-    lock: Path
+    file: Path
     identity: tuple[int, int] | None
 
     def check(self) -> None:
-        """Raise RunGoneError where the path no longer leads to the run, so that what is written would go astray."""
-        if _identity(self.lock) != self.identity:
+        """Raise RunGoneError if the path leads elsewhere by now, so that nothing is written into another run."""
+        if _identity(self.file) != self.identity:
             raise RunGoneError(
-                "is no longer the run that is being trained: that was moved, removed or replaced",
+                "this run directory was moved, removed or replaced during training; nothing more was written to it",
                 where=str(self.path),
-                hint="Where it was moved to, go on with it: ftcli train --resume. Nothing was written here.",
+                hint="Resume it from its new location, if it has one: ftcli resume RUN",
             )
 
 
 @contextmanager
-def exclusive(run: Lockable) -> Iterator[Held]:
-    """Keep other processes from training a run meanwhile. Raises RunDirectoryError while another one does."""
-    lock = FileLock(run.lock, timeout=_PATIENCE_SECONDS)
+def exclusive(run: Lockable) -> Iterator[RunLock]:
+    """Lock a run for training. Raises RunDirectoryError while another process trains it, RunError if it cannot lock."""
+    lock = FileLock(run.lock, timeout=PATIENCE_SECONDS)
     try:
         lock.acquire()
     except Timeout as error:
-        hint = "Wait until it has ended, or stop it with Ctrl-C."
+        hint = "Wait until it ends, or stop it with Ctrl-C."
         raise RunDirectoryError("another process is training this run", where=str(run.path), hint=hint) from error
     except NotImplementedError as error:
-        hint = "Copy the run to a disk whose files can be locked."
+        hint = "Copy the run to a disk that supports file locks."
         raise RunError(f"cannot lock the run: {error}", where=str(run.path), hint=hint) from error
     except OSError as error:
         raise cannot_write(run.path, error, what="cannot lock the run") from error
     try:
-        yield Held(run.path, run.lock, _identity(run.lock))
+        yield RunLock(run.path, run.lock, _identity(run.lock))
     finally:
         lock.release()
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Return what tells a file from any other that is there at the same time; None where there is none."""
+    """Return device and inode, which no other existing file has; None if the file is missing."""
     try:
         status = file.stat()
     except OSError:

@@ -1,8 +1,8 @@
-"""Owns the predictions file of a run: one CSV row per scored image.
+"""The predictions file of a run: one CSV row per scored image.
 
-The header is `path,sha256,label,predicted` and then `probability:<class>` for every class, so that no class
-name can be mistaken for another column. Names that are not valid UTF-8 keep their own bytes (surrogateescape,
-both ways); names with commas, quotes or line breaks are quoted.
+The header is `path,sha256,label,predicted` and then `probability:<class>` for every class; the prefix keeps a class
+called `label` apart from the column. Names that are not valid UTF-8 keep their bytes (surrogateescape in both
+directions); names with commas, quotes or line breaks are quoted.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 
 from ftcli.errors import RunDirectoryError
 from ftcli.evaluation.predictions import ROW_SUM_TOLERANCE, Predictions
-from ftcli.runs.files import write_text
+from ftcli.runs.files import CHECK_THE_FILE, write_text
 
 _COLUMNS = ("path", "sha256", "label", "predicted")
 _PROBABILITY = "probability:"
 _TIE = 1e-8  # rounding may make two classes equally probable
-_HINT = "The file was cut or edited; `ftcli train` writes it anew."
+_HINT = "The file is damaged or was edited. Restore it from a copy, or train the run again."
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions whole or not at all. Probabilities keep nine digits: a float32 exactly.
+    """Write predictions whole or not at all. Nine digits keep a float32 exactly.
 
-    Raises RunError when the file cannot be written.
+    Raises RunError if the file cannot be written.
     """
     lines: list[str] = []
-    # csv quotes a lone carriage return only where it is part of the line terminator.
+    # csv quotes a lone carriage return only if the line terminator contains one.
     writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
     classes = predictions.classes
     writer.writerow([*_COLUMNS, *(_PROBABILITY + name for name in classes)])
@@ -52,8 +52,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote.
 
-    Raises RunDirectoryError, naming file and line, for a file that is missing, cut off or edited into
-    nonsense.
+    Raises RunDirectoryError, naming file and line, for a file that is missing, cut off or invalid.
     """
     rows = _rows(path)
     line, header = next(rows, (1, []))
@@ -69,7 +68,7 @@ def read_predictions(path: Path) -> Predictions:
         predicted.append(_class_index(path, line, row[3], index))
         probabilities.append(_numbers(path, line, row[4:]))
     if not lines:
-        raise _damaged(path, line, "no image was scored")
+        raise _damaged(path, line, "the file has no images")
     values = np.array(probabilities, dtype=np.float64)
     _check(path, lines, values, np.array(predicted))
     paths, sha256 = zip(*texts, strict=True)
@@ -77,7 +76,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def _rounded(probabilities: list[float], predicted: int) -> list[str]:
-    """Return nine digits of each probability, or all where rounding would change the predicted class."""
+    """Return nine digits of each probability, or all if rounding would change the predicted class."""
     texts = [f"{value:.9g}" for value in probabilities]
     numbers = [float(text) for text in texts]
     if numbers.index(max(numbers)) != predicted:
@@ -86,20 +85,20 @@ def _rounded(probabilities: list[float], predicted: int) -> list[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row and the line on which it ends, counted from 1."""
+    """Yield the line number (from 1) of each row's end, and the row."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise RunDirectoryError("is not a file of predictions", where=str(path), hint=_HINT)
+        if path.exists() and not path.is_file():  # reading a pipe could block for ever
+            raise RunDirectoryError("is not a predictions file", where=str(path), hint=_HINT)
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError as error:
         raise RunDirectoryError(
-            "the predictions are missing",
+            "does not exist",
             where=str(path),
-            hint="A run has them once its first epoch has ended; `ftcli train` makes a run.",
+            hint="A run has predictions after its first epoch. Train one with: ftcli train RECIPE",
         ) from error
     except OSError as error:
-        message = f"cannot read the predictions: {error.strerror or error}"
-        raise RunDirectoryError(message, where=str(path), hint="Check the path and its permissions.") from error
+        message = f"cannot be read: {error.strerror or error}"
+        raise RunDirectoryError(message, where=str(path), hint=CHECK_THE_FILE) from error
     if not text.endswith("\n"):
         raise _damaged(path, text.count("\n") + 1, "the file ends in the middle of a line")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -136,8 +135,8 @@ def _numbers(path: Path, line: int, texts: list[str]) -> list[float]:
 
 
 def _check(path: Path, lines: list[int], probabilities: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
-    """Refuse rows that are no distributions, or whose predicted class is not their most probable one."""
-    # Written as "not within", so that NaN is refused as well.
+    """Refuse rows that are not distributions, or whose predicted class is not the most probable one."""
+    # "Not within" rather than "outside", so that NaN is refused, too.
     within = ((probabilities >= 0) & (probabilities <= 1 + ROW_SUM_TOLERANCE)).all(axis=1)
     sums = probabilities.sum(axis=1)
     named = probabilities[np.arange(len(predicted)), predicted]

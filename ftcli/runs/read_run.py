@@ -1,4 +1,4 @@
-"""Owns reading a run directory back whole, as reports need it."""
+"""Reading a whole run directory, as reports need it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ftcli.runs.predictions_file import read_predictions
 
 @dataclass(frozen=True, eq=False)
 class RecordedRun:
-    """A run as its directory tells it; `summary` is None where the run has not finished.
+    """The contents of a run directory; `summary` is None for an unfinished run.
 
-    `parameters` counts those of each group; `dataset` and `environment` are the files of these names, `findings`, the
-    gravest first, and `skipped` what the former says of its images.
+    `parameters` counts those of each group. `dataset` and `environment` are the JSON files of these names; `findings`
+    (the most severe first) and `skipped` come from dataset.json.
     """
 
     path: Path
@@ -48,8 +48,8 @@ class RecordedRun:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose predictions these are."""
-        # A recipe without a monitor has one epoch.
+        """The epoch that made the predictions."""
+        # A recipe without a monitor (L-BFGS) has a single epoch, so any metric finds it.
         watch = Watch(self.recipe.get("monitor", "val_accuracy"))
         for record in self.records:
             watch = watch.after(record)
@@ -57,14 +57,14 @@ class RecordedRun:
 
     @property
     def image_root(self) -> Path:
-        """Where the images were: a relative root is looked for here, then where `ftcli train` was started."""
+        """The images' folder; a relative one is searched here, then where training was started."""
         root = Path(self.dataset["root"])
         started = Path(self.environment.get("directory", ".")) / root
         return started if started.is_dir() and not root.is_dir() else root
 
 
 def read_run(path: Path, predictions: Predictions | None = None) -> RecordedRun:
-    """Read a run that has finished an epoch or more; its `predictions` may be known already.
+    """Read a run with at least one finished epoch; pass its `predictions` if they are known.
 
     Raises RunDirectoryError naming what is missing or damaged.
     """
@@ -97,14 +97,14 @@ def _plan(run: RunDirectory) -> tuple[Plan, dict[str, int]]:
     try:
         return Plan.from_json(value), {group["name"]: int(group["parameters"]) for group in value["groups"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(run.plan, f"is no plan: {error}") from error
+        raise damaged(run.plan, f"is not a plan: {error}") from error
 
 
 def _records(run: RunDirectory, plan: Plan) -> tuple[EpochRecord, ...]:
-    """Return the epochs. Raises RunDirectoryError for none, and for those of another plan."""
+    """Return the epochs. Raises RunDirectoryError if there are none, or if they do not fit the plan."""
     records = tuple(run.records())
     if not records:
-        raise damaged(run.metrics, "holds no finished epoch")
+        raise damaged(run.metrics, "has no finished epoch")
     if any(record.phase_index >= len(plan.phases) or set(record.lr) != set(plan.groups) for record in records):
-        raise damaged(run.metrics, f"does not fit the phases and groups of {run.plan.name}")
+        raise damaged(run.metrics, f"does not match the phases and groups of {run.plan.name}")
     return records

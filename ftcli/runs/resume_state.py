@@ -1,8 +1,8 @@
-"""Owns what an exact resume needs besides the last checkpoint: `resume.<epoch>.safetensors`, one for an epoch.
+"""`resume.<epoch>.safetensors`: what an exact resume needs besides the last checkpoint.
 
-An epoch's file is written before the last checkpoint says that the epoch is done, and holds all that other files will
-say of the epoch. So whatever a crash leaves, the last checkpoint and the file of its epoch belong together, and the
-other files follow from them.
+The order of writing makes a crash harmless: first this file, which holds everything that other files will contain
+about the epoch; then the last checkpoint, which makes the epoch count; then the other files. A resume reads the
+epoch of the last checkpoint, finds the matching file, and restores the other files from the two.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ftcli.runs.directory import RunDirectory
 
 _OPTIMIZER = "optimizer/"
 _PROBABILITIES = "val_probabilities"
-_HINT = "The run cannot be resumed; ftcli train with model.weights set to it starts a new one from its best weights."
+_HINT = "This run cannot be resumed. Start a new one from its best weights: set model.weights to this run."
 
 
 @dataclass(frozen=True, eq=False)
 class ResumeState:
-    """What is known after an epoch and stands nowhere else yet.
+    """The state after an epoch, as far as no other file has it yet.
 
-    `seconds` counts the wall time of the run so far, `optimizer` holds what the optimizer remembers, and
-    `val_probabilities` (N, classes) float64 what a best epoch predicted for val, None after any other.
+    `seconds` is the wall time of the run so far and `optimizer` the optimizer's state. `val_probabilities`
+    (N, classes) float64 are those of a best epoch; None after any other epoch.
     """
 
     record: EpochRecord
@@ -41,8 +41,8 @@ class ResumeState:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What a state's description says."""
+class _Description:
+    """The part of a state that is not tensors."""
 
     record: EpochRecord
     seconds: float
@@ -50,38 +50,39 @@ class _Told:
 
 
 def save_state(run: RunDirectory, state: ResumeState) -> None:
-    """Write the state of an epoch beside those of others. Raises RunError when it cannot be written."""
+    """Write the state of an epoch, and keep those of other epochs. Raises RunError."""
     tensors = {f"{_OPTIMIZER}{name}": tensor for name, tensor in state.optimizer.items()}
     if state.val_probabilities is not None:
         tensors[_PROBABILITIES] = torch.from_numpy(state.val_probabilities)
-    told = _Told(state.record, state.seconds, state.notices)
-    save_tensors(run.resume(state.record.epoch), tensors, asdict(told))
+    description = _Description(state.record, state.seconds, state.notices)
+    save_tensors(run.resume(state.record.epoch), tensors, asdict(description))
 
 
 def load_state(run: RunDirectory, epoch: int) -> ResumeState:
     """Read the state of an epoch; runs no code from it. Raises CheckpointError, naming the file."""
     path = run.resume(epoch)
     if not path.is_file():
-        raise CheckpointError(f"is missing, though last.safetensors is of epoch {epoch}", where=str(path), hint=_HINT)
-    held = load_tensors(path)
+        raise CheckpointError(f"is missing, but last.safetensors has epoch {epoch}", where=str(path), hint=_HINT)
+    loaded = load_tensors(path)
     try:
-        told = checked(_Told, held.description)
+        description = checked(_Description, loaded.description)
     except (ValueError, RecursionError) as error:
         raise damaged_description(path, error) from error
-    if told.record.epoch != epoch:
-        raise CheckpointError(f"is of epoch {told.record.epoch}", where=str(path), hint=_HINT)
-    probabilities = held.tensors.get(_PROBABILITIES)
+    if description.record.epoch != epoch:
+        raise CheckpointError(f"has epoch {description.record.epoch}", where=str(path), hint=_HINT)
+    tensors = loaded.tensors
+    probabilities = tensors.get(_PROBABILITIES)
     return ResumeState(
-        told.record,
-        told.seconds,
-        told.notices,
-        {name.removeprefix(_OPTIMIZER): held.tensors[name] for name in held.tensors if name.startswith(_OPTIMIZER)},
+        description.record,
+        description.seconds,
+        description.notices,
+        {name.removeprefix(_OPTIMIZER): tensors[name] for name in tensors if name.startswith(_OPTIMIZER)},
         None if probabilities is None else probabilities.to(torch.float64).numpy(),
     )
 
 
 def remove_states(run: RunDirectory, *, but: int) -> None:
-    """Remove the states of all epochs but one; 0 removes all."""
+    """Remove the states of all epochs except one; 0 removes all."""
     for path in run.checkpoints.glob("resume.*.safetensors"):
         if path != run.resume(but):
             path.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Owns the directory of one recipe with several seeds: its runs, `seed-N` each, and the summary of them all."""
+"""The directory of one recipe with several seeds: a run `seed-N` for each, and seeds.json about all."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import RunDirectoryError
+from ftcli.phrases import resume_hint
 from ftcli.records import SCHEMA
 from ftcli.runs.create import check_parents, exists_already, make_whole, put_back, write_files
 from ftcli.runs.directory import SEEDS_SUMMARY, RunDirectory
@@ -21,23 +21,23 @@ _NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 
 @dataclass(frozen=True)
 class SeedsDirectory:
-    """The files of the runs of several seeds, whether or not they are there yet."""
+    """The runs of several seeds and their common files, whether or not they exist yet."""
 
     path: Path
 
     @property
     def recipe(self) -> Path:
-        """What all runs share, and the seeds."""
+        """The recipe of all runs, and the seeds."""
         return self.path / "recipe.yaml"
 
     @property
     def summary(self) -> Path:
-        """The seeds, and every metric's mean and spread over those that are finished."""
+        """The seeds, and every metric's mean and spread over the finished runs."""
         return self.path / SEEDS_SUMMARY
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that trains these runs one after the other, if one does."""
+        """Locked by the process that trains these runs one after the other."""
         return self.path / ".lock"
 
     def run(self, seed: int) -> RunDirectory:
@@ -45,42 +45,42 @@ class SeedsDirectory:
         return RunDirectory(self.path / f"seed-{seed}")
 
     def seeds(self) -> tuple[int, ...]:
-        """Read the seeds. Raises RunDirectoryError, naming the file, where it is damaged."""
+        """Read the seeds. Raises RunDirectoryError if the file is damaged."""
         seeds = read_json(self.summary).get("seeds")
         if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds) or not seeds:
             raise damaged(self.summary, "does not list the seeds")
         return tuple(seeds)
 
     def runs(self) -> list[RunDirectory]:
-        """Return the runs that have begun, in the order of the seeds."""
+        """Return the runs that have started, in the order of the seeds."""
         return [self.run(seed) for seed in self.seeds() if self.run(seed).path.is_dir()]
 
     def holds(self, path: Path, *, seed: int) -> bool:
-        """Tell whether a path is the run of a seed here, and not another one that merely lies beside it."""
+        """Return whether a path is the run of this seed, not an unrelated run in the same folder."""
         return holds_seeds(self.path) and path == self.run(seed).path and seed in self.seeds()
 
     def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] | None = None) -> None:
-        """Write seeds.json: what was found, or that nothing is yet."""
+        """Write seeds.json, by default without results."""
         write_json(self.summary, self.summary_json(seeds, found or _NOTHING))
 
     def summary_json(self, seeds: Sequence[int], found: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what seeds.json says."""
+        """Return the contents of seeds.json."""
         runs = [self.run(seed).path.name for seed in seeds]
         return {"schema": SCHEMA, "seeds": list(seeds), "runs": runs, **found}
 
     def write_recipe(self, text: str) -> None:
-        """Write recipe.yaml anew."""
+        """Write recipe.yaml."""
         write_text(self.recipe, text)
 
 
 def holds_seeds(path: Path) -> bool:
-    """Tell whether a directory holds the runs of several seeds."""
+    """Return whether a directory holds the runs of several seeds."""
     return SeedsDirectory(path).summary.is_file()
 
 
 @dataclass(frozen=True)
 class RunsAt:
-    """What a path stands for: itself, or the runs of several seeds; those that are awaited have no figures yet."""
+    """The runs at a path: itself, or those of several seeds; `awaited` ones have no results yet."""
 
     path: Path
     runs: tuple[Path, ...]
@@ -88,20 +88,20 @@ class RunsAt:
 
 
 def runs_at(path: Path) -> RunsAt:
-    """Return the runs that a path stands for. Raises RunDirectoryError for seeds of which none has any figures."""
+    """Return the runs at a path. Raises RunDirectoryError if no seed has results yet."""
     if not holds_seeds(path):
         return RunsAt(path, (path,))
     directory = SeedsDirectory(path)
     runs = [directory.run(seed) for seed in directory.seeds()]
     there = tuple(run.path for run in runs if run.summary.is_file() or run.predictions("val").is_file())
     if not there:
-        hint = f"Train them: ftcli train --resume {shlex.quote(str(path))}"
+        hint = resume_hint(path)
         raise RunDirectoryError("no seed has finished an epoch yet", where=str(path), hint=hint)
     return RunsAt(path, there, tuple(run.path for run in runs if run.path not in there))
 
 
 def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError when the runs may not be made at this place; one that was being replaced comes back."""
+    """Raise RunDirectoryError if no directory can be made here; first restore one that was being replaced."""
     put_back(directory.path)
     check_parents(directory.path)
     if not directory.path.exists() and not directory.path.is_symlink():
@@ -110,16 +110,16 @@ def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
         raise exists_already(directory.path)
     if directory.path.is_symlink() or not holds_seeds(directory.path):
         raise RunDirectoryError(
-            "does not hold runs of several seeds and is left alone",
+            "exists and does not hold the runs of several seeds, so it is not overwritten",
             where=str(directory.path),
             hint="Choose another --name.",
         )
 
 
 def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> int:
-    """Make the directory with its first files; return what `check_made` wants.
+    """Make the directory with its first files; return its inode for `check_made`.
 
-    What it replaces goes, unless a run in it is being trained. Raises RunDirectoryError or RunError.
+    With `overwrite`, replace an old one unless a run in it is being trained. Raises RunDirectoryError or RunError.
     """
     check_seeds_free(directory, overwrite=overwrite)
     files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds, _NOTHING)}

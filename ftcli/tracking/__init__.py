@@ -1,1 +1,1 @@
-"""Tells the trackers that a recipe names, TensorBoard and MLflow, how a run goes."""
+"""Reporting a run to TensorBoard and MLflow."""

@@ -1,4 +1,4 @@
-"""Owns what trackers show of a run, as flat names: the recipe's keys, an epoch's figures and those of the best one."""
+"""What trackers log, under flat names: the recipe's keys, each epoch's figures, and the best epoch's."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from ftcli.records import EpochRecord, RunSummary
 
 EPOCH_MARK = "train/loss"
-"""The figure that every epoch has, by which a tracker knows which epochs it has been told."""
+"""A figure that every epoch has; it shows a tracker which epochs it already logged."""
 
-_PLAIN_KEY = re.compile(r"[\w.-]{1,100}", re.ASCII)  # what MLflow allows in a name, whatever file system it is kept on
+_PLAIN_KEY = re.compile(r"[\w.-]{1,100}", re.ASCII)  # what MLflow allows in a name on every file system
 
 Flat = dict[str, str | int | float | bool]
 
 
 def flat_recipe(values: Mapping[str, Any]) -> Flat:
-    """Return a recipe's values by dotted key, as overrides name them; null and lists of values are JSON text.
+    """Return a recipe's values by the dotted keys of overrides; null and lists are JSON text.
 
-    A section with a key that no tracker could keep, such as the glob `features.*`, is JSON text as a whole.
+    A section with a key that trackers refuse, such as the glob `features.*`, becomes JSON text as a whole.
     """
     flat: Flat = {}
     for key, value in values.items():
@@ -32,7 +32,7 @@ def flat_recipe(values: Mapping[str, Any]) -> Flat:
 
 
 def epoch_figures(record: EpochRecord) -> dict[str, float]:
-    """Return the figures of one epoch; a frozen group has no rate, and its `frozen` is 1."""
+    """Return the figures of one epoch; a frozen group has no rate, and `frozen` is 1."""
     return {
         EPOCH_MARK: record.train_loss,
         "train/accuracy": record.train_accuracy,
@@ -45,7 +45,7 @@ def epoch_figures(record: EpochRecord) -> dict[str, float]:
 
 
 def best_figures(summary: RunSummary) -> dict[str, float]:
-    """Return the best epoch, and its metrics with the ends of their 95 % intervals."""
+    """Return the best epoch and its metrics, with 95 % intervals."""
     figures: dict[str, float] = {"best/epoch": summary.best_epoch}
     for name, interval in summary.metrics.items():
         figures |= {
@@ -57,7 +57,7 @@ def best_figures(summary: RunSummary) -> dict[str, float]:
 
 
 def _section(value: Any) -> dict[str, Any]:
-    """Return the parts of a value that stand under names of their own; none for a value that stands as a whole."""
+    """Return the parts of a value that have names of their own; none for a plain value."""
     if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         return {str(number): each for number, each in enumerate(value)}
     if isinstance(value, Mapping) and all(_PLAIN_KEY.fullmatch(key) for key in value):

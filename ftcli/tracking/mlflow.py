@@ -1,4 +1,4 @@
-"""Owns what MLflow is told of a run: one MLflow run for it, however often it is resumed."""
+"""Logging to MLflow: one MLflow run per run, even if it is resumed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _DEFAULTS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # of 7, which keep a run waiting for minutes when the server is gone
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds, of 120
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # not 7: if the server is gone, a run would wait for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds, not 120
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
-"""MLflow's own settings, where the environment does not have them."""
+"""MLflow's own settings, unless the environment has them."""
 
 _LONGEST_VALUE = 6000
 _LARGEST_BATCH = 100
-"""What MLflow takes: characters in a param, and params in a request."""
+"""MLflow's limits: characters in a param, and params in a request."""
 
 
 def open_mlflow(run: RunDirectory) -> MlflowTracker:
-    """Open the store that MLFLOW_TRACKING_URI names. Raises UsageError where it cannot be opened."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MLflow would report its use to its makers, from its import on
+    """Open the store at MLFLOW_TRACKING_URI. Raises UsageError if it cannot be opened."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before the import, which already sends usage data
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
@@ -42,15 +42,15 @@ def open_mlflow(run: RunDirectory) -> MlflowTracker:
         return MlflowTracker(run, MlflowClient())
     except Exception as error:
         raise UsageError(
-            f"MLflow's store cannot be opened: {error}",
+            f"cannot open the MLflow store: {error}",
             where="tracking",
-            hint="A store such as sqlite:///mlflow.db takes all of MLflow (pip install 'ftcli[mlflow]'), a server "
-            "only its address: MLFLOW_TRACKING_URI=http://localhost:5000. Or take mlflow out of `tracking`.",
+            hint="Set MLFLOW_TRACKING_URI to a server (http://localhost:5000) or a store (sqlite:///mlflow.db, after "
+            "pip install 'ftcli[mlflow]'), or remove mlflow from `tracking`.",
         ) from error
 
 
 class MlflowTracker:
-    """Writes to one MLflow run, whose id the run directory keeps. Raises whatever MLflow does."""
+    """Logs to one MLflow run, whose id is in the run directory. Raises whatever MLflow raises."""
 
     def __init__(self, run: RunDirectory, client: MlflowClient) -> None:
         self._run = run
@@ -58,7 +58,7 @@ class MlflowTracker:
         self._id = ""
 
     def begin(self, recipe: Mapping[str, Any], records: Sequence[EpochRecord]) -> None:
-        """Go on with the MLflow run, or create it; log the epochs that it has not been told."""
+        """Open the MLflow run, or create it; log the epochs that it lacks."""
         found = self._found()
         if found is None:
             found = self._client.create_run(_experiment(self._client), run_name=self._run.path.name)
@@ -67,27 +67,27 @@ class MlflowTracker:
         self._client.update_run(self._id, status="RUNNING")
         self._log_recipe(recipe, found.data.params)
         self._log_files(self._run.recipe, self._run.plan)
-        told = {metric.step for metric in self._client.get_metric_history(self._id, EPOCH_MARK)}
+        logged = {metric.step for metric in self._client.get_metric_history(self._id, EPOCH_MARK)}
         for record in records:
-            if record.epoch not in told:
+            if record.epoch not in logged:
                 self.epoch(record)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Log an epoch's figures, in one request."""
+        """Log an epoch's figures in one request."""
         self._log_figures(epoch_figures(record), step=record.epoch)
 
     def finish(self, summary: RunSummary) -> None:
-        """Log the figures of the best epoch and what the run directory has to show, without the weights."""
+        """Log the best epoch's figures and the run's files, except weights."""
         self._log_figures(best_figures(summary), step=summary.epochs)
         self._log_files(self._run.summary, self._run.predictions("val"), self._run.report)
         self._client.set_terminated(self._id, "FINISHED")
 
     def stop(self, *, failed: bool) -> None:
-        """Say that the run is not finished."""
+        """Mark the MLflow run as failed or killed."""
         self._client.set_terminated(self._id, "FAILED" if failed else "KILLED")
 
     def _found(self) -> Run | None:
-        """Return the MLflow run of an earlier command; None where this store has none, or it was deleted there."""
+        """Return the MLflow run of an earlier command; None if this store has none, or deleted it."""
         from mlflow.exceptions import MlflowException
 
         if not self._run.mlflow.is_file():
@@ -100,15 +100,15 @@ class MlflowTracker:
             return None
         return found if found.info.lifecycle_stage == "active" else None
 
-    def _log_recipe(self, recipe: Mapping[str, Any], told: Mapping[str, str]) -> None:
-        """Log the recipe as params. They cannot be changed, so that what a resume raised becomes a tag."""
+    def _log_recipe(self, recipe: Mapping[str, Any], logged: Mapping[str, str]) -> None:
+        """Log the recipe as params; since params cannot change, a value raised by a resume becomes a tag."""
         from mlflow.entities import Param, RunTag
 
         texts = {key: str(value)[:_LONGEST_VALUE] for key, value in flat_recipe(recipe).items()}
-        raised = {f"ftcli.raised.{key}": text for key, text in texts.items() if told.get(key, text) != text}
+        raised = {f"ftcli.raised.{key}": text for key, text in texts.items() if logged.get(key, text) != text}
         tags = [RunTag(key, text) for key, text in {**_places(self._run.path), **raised}.items()]
         self._client.log_batch(self._id, tags=tags)
-        params = [Param(key, text) for key, text in texts.items() if key not in told]
+        params = [Param(key, text) for key, text in texts.items() if key not in logged]
         for first in range(0, len(params), _LARGEST_BATCH):
             self._client.log_batch(self._id, params=params[first : first + _LARGEST_BATCH])
 
@@ -125,7 +125,7 @@ class MlflowTracker:
 
 
 def _experiment(client: MlflowClient) -> str:
-    """Return the id of the experiment that the environment names, as MLflow itself finds it, making it if need be."""
+    """Return the id of the environment's experiment, as MLflow itself finds it; create it if needed."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if not name:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
@@ -134,7 +134,7 @@ def _experiment(client: MlflowClient) -> str:
 
 
 def _places(run: Path) -> dict[str, str]:
-    """Return tags with the run directory and, for the run of one seed, the directory of all."""
+    """Return tags with the run directory and, for one of several seeds, the directory of all."""
     run = run.absolute()
     of_all = {"ftcli.seeds_directory": str(run.parent)} if holds_seeds(run.parent) else {}
     return {"mlflow.source.name": "ftcli", "ftcli.run_directory": str(run), **of_all}

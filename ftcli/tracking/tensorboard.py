@@ -1,4 +1,4 @@
-"""Owns what TensorBoard shows of a run: event files in the run directory, one for each command that trained it."""
+"""Logging to TensorBoard: event files in the run directory, one per command that trained the run."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from ftcli.tracking.figures import EPOCH_MARK, best_figures, epoch_figures, flat
 
 
 class TensorBoardTracker:
-    """Writes event files; each event is on its way to the disk, and its file closed, when the next is made."""
+    """Writes event files; each event is written, and its file closed, before the next."""
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._files = 0
 
     def begin(self, recipe: Mapping[str, Any], records: Sequence[EpochRecord]) -> None:
-        """Begin a new file that goes on where the earlier ones end, or where the run's epochs do, if that is sooner."""
+        """Start a new file after the last epoch that both the earlier files and the run have."""
         before = sorted(self._run.tensorboard.glob("*tfevents*"))
-        told = min(max(_epochs_in(before), default=0), len(records))
+        logged = min(max(_epochs_in(before), default=0), len(records))
         self._run.tensorboard.mkdir(exist_ok=True)
         self._files = len(before) + 1
         self._file.touch(exist_ok=False)
         self._write(file_version="brain.Event:2")
         if before:
-            self._write_restart(told + 1)
+            self._write_restart(logged + 1)
         else:
             self._write_recipe(recipe)
-        for record in records[told:]:
+        for record in records[logged:]:
             self.epoch(record)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Write an epoch's figures, as one event."""
+        """Write an epoch's figures as one event."""
         self._write_figures(epoch_figures(record), step=record.epoch)
 
     def finish(self, summary: RunSummary) -> None:
-        """Write the figures of the best epoch, after the last one."""
+        """Write the best epoch's figures, at the last epoch's step."""
         self._write_figures(best_figures(summary), step=summary.epochs)
 
     def stop(self, *, failed: bool) -> None:
-        """Leave the files as they are; they go on when the run does."""
+        """Do nothing: a resume starts a new file."""
 
     @property
     def _file(self) -> Path:
-        """The file of this command; TensorBoard reads those of a folder in the order of their names."""
+        """This command's file; TensorBoard reads a folder's files in the order of their names."""
         return self._run.tensorboard / f"events.out.tfevents.{self._files:010}"
 
     def _write_restart(self, step: int) -> None:
-        """Tell readers that what earlier files have from this step on, if anything, does not count."""
+        """Make readers discard what earlier files have from this step on."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         self._write(step=step, session_log=SessionLog(status=SessionLog.START))
@@ -71,7 +71,7 @@ class TensorBoardTracker:
         self._write(step=step, summary=Summary(value=values))
 
     def _write(self, **what: Any) -> None:
-        """Append an event. Unlike TensorBoard's own writers, which are threads, it raises OSError when it fails."""
+        """Append an event. Raises OSError, which TensorBoard's own writers (threads) would hide."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -80,7 +80,7 @@ class TensorBoardTracker:
 
 
 def _epochs_in(files: Sequence[Path]) -> Iterator[int]:
-    """Read which epochs event files have; an event that was still being written does not count."""
+    """Yield the epochs in event files; an incomplete event at the end is skipped."""
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
 

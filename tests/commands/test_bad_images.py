@@ -103,7 +103,7 @@ def test_without_skip_eval_refuses_bad_images(ftcli: Ftcli, recipe: Path, tiny: 
     assert "val/blue/001.png" in ftcli("eval", "runs/a", "--data", damaged, code=3).err
 
 
-@pytest.mark.parametrize(("folder", "what"), [("train/red", "class 'red'"), ("val", "of val")])
+@pytest.mark.parametrize(("folder", "what"), [("train/red", "class 'red'"), ("val", "in val")])
 def test_skipping_everything_of_a_class_or_of_val_is_an_error(
     ftcli: Ftcli, recipe: Path, damaged: Path, folder: str, what: str
 ) -> None:

@@ -24,7 +24,7 @@ def test_the_plan_is_shown_as_phases_by_groups(ftcli: Ftcli, recipe: Path) -> No
     }
     assert rows["layer4"] == ["267,840", "frozen", "0.001", "bn", "0.001", "bn"]
     assert rows["head"] == ["194", "0.01", "0.01", "0.01"]
-    assert "no phase trains: stem, layer1, layer2" in shown.err
+    assert "no phase trains stay random: stem, layer1, layer2" in shown.err
 
 
 def test_the_plan_as_json_keeps_its_shape(ftcli: Ftcli, recipe: Path) -> None:

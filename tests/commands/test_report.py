@@ -138,7 +138,7 @@ def test_a_directory_of_seeds_gets_a_page_of_all_of_them(ftcli: Ftcli, make_run:
 def test_a_directory_of_seeds_without_any_run_says_so(ftcli: Ftcli, tmp_path: Path) -> None:
     (tmp_path / "seeds.json").write_text('{"schema": 1, "seeds": [0, 1]}')
     err = ftcli("report", tmp_path, code=2).err
-    assert f"{tmp_path}: no seed has finished an epoch yet\nTrain them: ftcli train --resume {tmp_path}" in err
+    assert f"{tmp_path}: no seed has finished an epoch yet\nResume with: ftcli resume {tmp_path}" in err
 
 
 def test_a_page_names_the_seeds_that_have_no_figures_yet(ftcli: Ftcli, make_run: MakeRun, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_reports_never_import_torch(make_run: MakeRun) -> None:
 
 def test_training_does_not_wait_for_what_only_pages_need() -> None:
     code = (
-        "import sys, ftcli.cli.training, ftcli.commands.training_run, ftcli.commands.report\n"
+        "import sys, ftcli.cli.train, ftcli.commands.train, ftcli.commands.training_run, ftcli.commands.report\n"
         "assert not {'jinja2', 'markupsafe', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -12,8 +12,8 @@ from filelock import FileLock
 from helpers.same_runs import assert_same_runs
 from helpers.support import Ftcli
 
-from ftcli.engine.interrupt import Clock
 from ftcli.errors import StoppedAtOnce
+from ftcli.interrupt import Deadline
 from ftcli.report.progress import LineProgress
 from ftcli.runs.checkpoint import load_checkpoint
 
@@ -33,7 +33,7 @@ class Interruption:
     monkeypatch: pytest.MonkeyPatch
 
     def after(self, epoch: int | None) -> None:
-        def stop(_progress: object, record: Any, *, best: bool) -> None:
+        def stop(_progress: object, record: Any, *, epochs: int, best: bool) -> None:
             if record.epoch == epoch:
                 raise StoppedAtOnce(signal.SIGINT)
 
@@ -163,7 +163,7 @@ def test_a_run_whose_epochs_were_raised_says_that_it_is_not_the_one_its_recipe_t
     ftcli("train", "recipe.yaml", "epochs=6", "--name", "whole")
     page = Path("runs/a/report.html")
     assert same in page.read_text()
-    told = "raised after epoch 4: epochs from 4 to 6. The rates of the epochs to come are those of the new recipe"
+    told = "raised after epoch 4: epochs from 4 to 6. The following epochs use the rates of the new recipe"
     assert told in " ".join(ftcli("train", "--resume", "runs/a", "epochs=6").err.split())
     notices = json.loads(Path("runs/a/summary.json").read_text())["notices"]
     assert [told in notice for notice in notices].count(True) == 1
@@ -225,10 +225,10 @@ def test_what_is_damaged_in_an_unfinished_run_and_follows_from_the_rest_is_writt
     [
         ("gradual", "seed=1", "seed: cannot change in a run that has begun; it is 0"),
         ("gradual", "strategy.lr=1", "strategy.lr: cannot change in a run that has begun; it is 0.01"),
-        ("gradual", "epochs=3", "epochs: may be raised, not lowered; it is 4"),
-        ("gradual", "patience=3", "patience: may be raised, not lowered; it is null, which is never"),
+        ("gradual", "epochs=3", "epochs: can only be increased (currently: 4)"),
+        ("gradual", "patience=3", "patience: can only be increased (currently: never stop early)"),
         ("gradual", "epoch=5", "did you mean 'epochs'?"),
-        ("phases", "strategy.phases.0.epochs=5", "phase 'phase 1' is over, after 2 epochs"),
+        ("phases", "strategy.phases.0.epochs=5", "phase 'phase 1' ended after 2 epochs"),
         ("phases", "strategy.phases=[{epochs: 9, lr: {head: 1}}]", "strategy.phases.0.lr.head: cannot change"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_run_without_an_epoch_starts_over(ftcli: Ftcli, tiny: Path) -> None:
     recipe = write_recipe(tiny, "gradual")
     ftcli("train", recipe, "--name", "whole")
     stopped = ftcli("train", recipe, "--name", "parts", "--max-minutes", 0)
-    assert "the time is up; no epoch was finished. Go on with: ftcli train --resume runs/parts" in stopped.out
+    assert "the time is up; no epoch was finished. Resume with: ftcli resume runs/parts" in stopped.out
     assert stopped.out.splitlines()[-1] == "runs/parts"
     resumed = ftcli("train", "--resume", "runs/parts")
     assert "no epoch was finished, so the run starts over" in resumed.err
@@ -272,12 +272,12 @@ def test_a_run_whose_last_checkpoint_is_gone_is_refused_and_not_begun_anew(
         Path("runs", run, "checkpoints/last.safetensors").unlink()
         before = contents(Path("runs", run))
         err = ftcli("train", "--resume", f"runs/{run}", *override, code=2).err
-        assert f"runs/{run}/checkpoints/last.safetensors: is missing, though metrics.jsonl has {epochs}" in err
-        assert "restore it from a copy, or train a new run" in err
+        assert f"runs/{run}/checkpoints/last.safetensors: is missing, although metrics.jsonl has {epochs}" in err
+        assert "Restore the file from a copy, or train a new run" in err
         assert contents(Path("runs", run)) == before
     for gone in ("metrics.jsonl", "checkpoints/best.safetensors"):  # what else tells of an epoch
         Path("runs/stopped", gone).unlink()
-        assert "last.safetensors: is missing, though" in ftcli("train", "--resume", "runs/stopped", code=2).err
+        assert "last.safetensors: is missing, although" in ftcli("train", "--resume", "runs/stopped", code=2).err
 
 
 @pytest.mark.parametrize("override", [[], ["epochs=6"]])
@@ -344,7 +344,7 @@ def test_time_that_is_up_keeps_the_epochs_and_exits_0(
     ftcli("train", recipe, "--name", "whole")
     passed = iter([0.0] * 14 + [3600.0] * 99)  # five batches in each of the first two epochs
     with monkeypatch.context() as patch:
-        patch.setattr(Clock, "seconds", property(lambda _clock: next(passed)))
+        patch.setattr(Deadline, "seconds", property(lambda _deadline: next(passed)))
         result = ftcli("train", recipe, "--name", "parts", "--max-minutes", 30, "--json").json
     assert result["finished"] is False
     assert 1 <= result["epochs"] <= 3
@@ -371,8 +371,8 @@ def test_a_line_that_was_being_written_is_written_anew(ftcli: Ftcli, tiny: Path,
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("metrics.jsonl", "does not hold epochs 1 to 2, one a line"),
-        ("checkpoints/resume.3.safetensors", "is missing, though last.safetensors is of epoch 3"),
+        ("metrics.jsonl", "does not hold epochs 1 to 2"),
+        ("checkpoints/resume.3.safetensors", "is missing, but last.safetensors has epoch 3"),
         ("checkpoints/best.safetensors", "does not exist"),
         ("environment.json", "has no environment.json"),
         ("dataset.json", "is missing"),
@@ -394,9 +394,7 @@ def test_other_images_are_refused(ftcli: Ftcli, tiny: Path, tmp_path: Path, inte
     interrupt.after(1)
     ftcli("train", recipe, "--name", "a", code=130)
     shutil.copy(tiny / "val/red/000.png", tmp_path / "images/train/red/000.png")
-    assert (
-        "the images of train are not those that the run began with" in ftcli("train", "--resume", "runs/a", code=3).err
-    )
+    assert "the images of train have changed" in ftcli("train", "--resume", "runs/a", code=3).err
 
 
 def test_a_run_that_is_being_trained_is_left_alone(
@@ -405,7 +403,7 @@ def test_a_run_that_is_being_trained_is_left_alone(
     interrupt.after(1)
     recipe = write_recipe(tiny, "fine-tune")
     ftcli("train", recipe, "--name", "a", code=130)
-    monkeypatch.setattr("ftcli.runs.lock._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("ftcli.runs.lock.PATIENCE_SECONDS", 0)
     with FileLock("runs/a/.lock"):
         for arguments in (("--resume", "runs/a"), (recipe, "--name", "a", "--overwrite")):
             assert "another process is training this run" in ftcli("train", *arguments, code=2).err
@@ -415,8 +413,8 @@ def test_a_run_that_is_being_trained_is_left_alone(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["recipe.yaml", "--resume", "runs/a"], "--resume takes the run's own recipe"),
-        (["--resume", "runs/a", "--name", "b"], "--name cannot stand beside --resume"),
+        (["recipe.yaml", "--resume", "runs/a"], "a resumed run uses its own recipe"),
+        (["--resume", "runs/a", "--name", "b"], "--name cannot be combined with --resume"),
         (["--resume", "runs/nothing"], "runs/nothing: does not exist"),
     ],
 )
@@ -435,4 +433,21 @@ def test_a_run_that_began_elsewhere_says_where(
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     err = ftcli("train", "--resume", "../runs/a", code=3).err
-    assert f"The run began in another directory; give the command there: cd {began}" in err
+    assert f"Change to that directory first: cd {began}" in err
+
+
+def test_train_with_resume_is_the_same_as_resume(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
+    recipe = write_recipe(tiny, "fine-tune")
+    for name in ("a", "b"):
+        with interrupt.monkeypatch.context():
+            interrupt.after(1)
+            ftcli("train", recipe, "--name", name, code=130)
+            interrupt.after(None)
+    assert ftcli("resume", "runs/a", "epochs=4", "--json").json["epochs"] == 4
+    assert ftcli("train", "--resume", "runs/b", "epochs=4", "--json").json["epochs"] == 4
+    assert_same_runs(Path("runs/a"), Path("runs/b"))
+
+
+def test_resume_takes_overrides_and_nothing_else(ftcli: Ftcli) -> None:
+    assert "a resumed run uses its own recipe" in ftcli("resume", "runs/a", "recipe.yaml", code=2).err
+    assert "runs/a: does not exist" in ftcli("resume", "runs/a", code=2).err

@@ -82,7 +82,9 @@ def test_seeds_that_were_interrupted_go_on(ftcli: Ftcli, recipe: Path, monkeypat
     for arguments, last in ((begin, 2), (resume, 1)):  # the last epoch of the first seed, the first of the second
         heard: list[Any] = []
 
-        def stop(_progress: object, record: Any, *, best: bool, heard: list[Any] = heard, last: int = last) -> None:
+        def stop(
+            _progress: object, record: Any, *, epochs: int, best: bool, heard: list[Any] = heard, last: int = last
+        ) -> None:
             heard.append(record)
             if len(heard) == last:
                 signal.raise_signal(signal.SIGINT)
@@ -91,7 +93,7 @@ def test_seeds_that_were_interrupted_go_on(ftcli: Ftcli, recipe: Path, monkeypat
             patch.setattr(LineProgress, "epoch", stop)
             err = ftcli(*arguments, code=130).err
         assert len(heard) == last, "no epoch follows"
-        assert "Go on with: ftcli train --resume runs/parts\n" in err
+        assert "Resume with: ftcli resume runs/parts\n" in err
         assert json.loads(Path("runs/parts/seeds.json").read_text())["finished"] is False
     resumed = ftcli("train", "--resume", "runs/parts", "--json").json
     assert (resumed["finished"], len(resumed["runs"])) == (True, 3)
@@ -101,7 +103,7 @@ def test_seeds_that_were_interrupted_go_on(ftcli: Ftcli, recipe: Path, monkeypat
 
 def test_time_that_is_up_is_up_for_all_seeds(ftcli: Ftcli, recipe: Path) -> None:
     outcome = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--max-minutes", 0)
-    assert "the time is up in the run of seed 0. Go on with: ftcli train --resume runs/s" in outcome.out
+    assert "the time is up in the run of seed 0. Resume with: ftcli resume runs/s" in outcome.out
     assert not Path("runs/s/seed-1").exists()
     assert ftcli("train", "--resume", "runs/s", "--json").json["finished"] is True
 
@@ -121,8 +123,8 @@ def test_epochs_are_raised_for_all_seeds_and_for_those_to_come(ftcli: Ftcli, rec
     ("arguments", "words"),
     [
         (("runs/s", "strategy.lr=0.5"), "strategy.lr: cannot change in a run that has begun"),
-        (("runs/s", "epochs=1"), "epochs: may be raised, not lowered"),
-        (("runs/s/seed-0", "epochs=3"), "Raise it for all: ftcli train --resume runs/s epochs=3"),
+        (("runs/s", "epochs=1"), "epochs: can only be increased (currently: 2)"),
+        (("runs/s/seed-0", "epochs=3"), "Raise it for all: ftcli resume runs/s epochs=3"),
         (("link to seed 0", "epochs=3"), "/runs/s epochs=3"),
     ],
 )
@@ -142,7 +144,7 @@ def test_a_seed_that_goes_on_alone_has_what_was_raised_for_all(
     ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
     with monkeypatch.context() as patch:
 
-        def stop(_progress: object, _record: EpochRecord, *, best: bool) -> None:
+        def stop(_progress: object, _record: EpochRecord, *, epochs: int, best: bool) -> None:
             raise StoppedAtOnce(signal.SIGINT)
 
         patch.setattr(LineProgress, "epoch", stop)
@@ -183,7 +185,7 @@ def test_seeds_that_are_being_trained_are_left_alone(
     ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch, trained: str
 ) -> None:
     ftcli("train", recipe, "--seeds", "0,1", "--name", "s", "--quiet")
-    monkeypatch.setattr("ftcli.runs.lock._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("ftcli.runs.lock.PATIENCE_SECONDS", 0)
     with FileLock(f"{trained}/.lock"):
         for arguments in ((recipe, "--seeds", "7", "--name", "s", "--overwrite"), ("--resume", "runs/s", "epochs=3")):
             assert "another process is training this run" in ftcli("train", *arguments, code=2).err
@@ -203,7 +205,7 @@ def test_a_failure_in_one_seed_says_how_to_go_on_with_all(
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "append", fail)
         err = ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=1).err
-    assert "Go on with: ftcli train --resume runs/s\n" in err
+    assert "Resume with: ftcli resume runs/s\n" in err
     assert ftcli("train", "--resume", "runs/s", "--json").json["finished"] is True
 
 
@@ -246,11 +248,11 @@ def test_too_few_seeds_to_compare_are_told_from_too_few_paths(ftcli: Ftcli, half
     assert "compare needs at least two runs\nruns/s/seed-1, runs/s/seed-2, runs/s/seed-3 have no figures yet" in err
     shutil.rmtree(half_done / "seed-0")
     err = ftcli("compare", half_done, half_done, code=2).err
-    assert "runs/s: no seed has finished an epoch yet\nTrain them: ftcli train --resume runs/s\n" in err
+    assert "runs/s: no seed has finished an epoch yet\nResume with: ftcli resume runs/s\n" in err
     for seed in (1, 2):
         shutil.rmtree(half_done / f"seed-{seed}")
     err = ftcli("eval", half_done, code=2).err
-    assert "several seeds\nNone of them has begun. Train them: ftcli train --resume runs/s\n" in err
+    assert "several seeds\nNone of them has started. Resume with: ftcli resume runs/s\n" in err
 
 
 def test_every_run_is_expected_to_do_as_well(ftcli: Ftcli, recipe: Path) -> None:
@@ -281,10 +283,10 @@ def test_a_directory_of_seeds_is_no_run_and_no_place_for_one(ftcli: Ftcli, recip
         "error: runs/s: holds the runs of several seeds\n"
         "Give one of them: runs/s/seed-0, runs/s/seed-1. ftcli compare and ftcli report take the directory.\n"
     )
-    assert "exists already" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
-    assert "is left alone" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
+    assert "already exists" in ftcli("train", recipe, "--seeds", "0,1", "--name", "s", code=2).err
+    assert "so it is not overwritten" in ftcli("train", recipe, "--name", "s", "--overwrite", code=2).err
     ftcli("train", recipe, "--name", "a", "epochs=1", "--quiet")
-    assert "is left alone" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
+    assert "is not overwritten" in ftcli("train", recipe, "--seeds", "0,1", "--name", "a", "--overwrite", code=2).err
     ftcli("train", recipe, "--seeds", "4", "--name", "s", "epochs=1", "--overwrite", "--quiet")
     assert sorted(path.name for path in Path("runs/s").iterdir()) == [".lock", "recipe.yaml", "seed-4", "seeds.json"]
 

@@ -46,7 +46,7 @@ def test_a_signal_to_all_its_processes_ends_the_program_and_keeps_what_is_done(
     os.killpg(process.pid, number)  # as Ctrl-C, `timeout` and systemd do
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == code
-    assert "are kept\nGo on with: ftcli train --resume runs/a" in err
+    assert "are kept\nResume with: ftcli resume runs/a" in err
     assert "Traceback" not in err
     epochs = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == epochs
@@ -58,15 +58,15 @@ def test_a_signal_stops_after_the_batch_and_says_what_is_kept(
 ) -> None:
     batches = []
 
-    def signalled(_progress: object, epoch: int, batch: int, _batches: int) -> None:
-        batches.append((epoch, batch))
-        if (epoch, batch) == (2, 2):
+    def signalled(_progress: object, what: str, done: int, _total: int) -> None:
+        batches.append((what, done))
+        if (what, done) == ("epoch 2", 2):
             signal.raise_signal(number)
 
-    monkeypatch.setattr(LineProgress, "batch", signalled)
+    monkeypatch.setattr(LineProgress, "step", signalled)
     err = ftcli("train", recipe, "--name", "a", code=code).err
-    assert batches[-2:] == [(2, 1), (2, 2)]
-    assert f"stopped by {number.name}; epochs 1 to 1 are kept\nGo on with: ftcli train --resume runs/a\n" in err
+    assert batches[-2:] == [("epoch 2", 1), ("epoch 2", 2)]
+    assert f"stopped by {number.name}; epochs 1 to 1 are kept\nResume with: ftcli resume runs/a\n" in err
     assert len(Path("runs/a/metrics.jsonl").read_text().splitlines()) == 1
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
     assert len(read_predictions(Path("runs/a/predictions/val.csv"))) == 12
@@ -77,16 +77,16 @@ def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoint_whole(
 ) -> None:
     heard = []
 
-    def interrupted_twice(_progress: object, epoch: int, batch: int, _batches: int) -> None:
-        for number in range(2 if (epoch, batch) == (2, 1) else 0):
+    def interrupted_twice(_progress: object, what: str, done: int, _total: int) -> None:
+        for number in range(2 if (what, done) == ("epoch 2", 1) else 0):
             heard.append(number)
             signal.raise_signal(signal.SIGINT)  # in this thread, and at once
 
     with monkeypatch.context() as patch:
-        patch.setattr(LineProgress, "batch", interrupted_twice)
+        patch.setattr(LineProgress, "step", interrupted_twice)
         err = ftcli("train", recipe, "--name", "a", code=130).err
     assert heard == [0, 1], "the first is remembered"
-    assert "stopped at once by SIGINT; epochs 1 to 1 are kept\nGo on with: ftcli train --resume runs/a\n" in err
+    assert "stopped at once by SIGINT; epochs 1 to 1 are kept\nResume with: ftcli resume runs/a\n" in err
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == 1
     assert ftcli("train", "--resume", "runs/a", "--json").json["epochs"] == 4
 
@@ -115,7 +115,7 @@ def test_an_epoch_whose_weights_are_written_is_said_to_be_kept(
         raise StoppedAtOnce(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftcli.commands.training_run.write_best", stopped)
+        patch.setattr("ftcli.commands.training_run.TrainingRun.write_best", stopped)
         err = ftcli("train", recipe, "--name", "a", code=130).err
     assert "stopped at once by SIGINT; epochs 1 to 1 are kept\n" in err
     resumed = ftcli("train", "--resume", "runs/a")
@@ -127,17 +127,19 @@ def test_a_signal_while_features_are_computed_stops_after_the_batch(
 ) -> None:
     computed = []
 
-    def signalled(_progress: object, done: int, _total: int) -> None:
+    def signalled(_progress: object, what: str, done: int, _total: int) -> None:
+        if what != "features":
+            return
         computed.append(done)
         if done:
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LineProgress, "features", signalled)
+        patch.setattr(LineProgress, "step", signalled)
         err = ftcli("train", recipe, "--name", "a", "data.views=64", "epochs=64", code=130).err
     assert computed[0] == 0
     assert len(computed) == 2, "1,152 views take many batches"
-    assert "no epoch was finished\nGo on with: ftcli train --resume runs/a" in err
+    assert "no epoch was finished\nResume with: ftcli resume runs/a" in err
 
 
 def wait_for_epochs(metrics: Path, process: subprocess.Popen[str]) -> None:

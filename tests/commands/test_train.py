@@ -216,10 +216,10 @@ def test_a_run_does_not_become_a_class_of_its_own_images(
     given = (recipe.absolute(), "--name", "a", "epochs=1", *seeds)
     monkeypatch.chdir(damaged / "train")
     err = ftcli("train", *given, "data.root=.", code=2).err
-    assert "error: runs/a: is among the images of ., where a run would count as a class" in err
+    assert "error: runs/a: is inside the image folder ." in err
     assert not Path("runs").exists()
     err = ftcli("train", *given, f"data.root={damaged}", "--runs", "red", code=2).err
-    assert f"error: red/a: is among the images of {damaged}" in err
+    assert f"error: red/a: is inside the image folder {damaged}" in err
     ftcli("train", *given, "data.root=.", "--runs", ".runs")
     monkeypatch.chdir(damaged)
     ftcli("train", *given, "data.root=.")
@@ -232,7 +232,7 @@ def test_the_name_of_a_run_that_was_being_replaced_is_taken(ftcli: Ftcli, recipe
     Path("runs/.a.ftcli-0a1b2c3d/ftcli.lock").touch()
     Path("runs/a").rename("runs/.a.ftcli-0a1b2c3d/old")
     err = ftcli("train", recipe, "--name", "a", code=2).err
-    assert "runs/a: exists already" in err
+    assert "runs/a: already exists" in err
     assert "checking" not in err, "before any image is looked at"
     assert Path("runs/a/summary.json").is_file()
 
@@ -294,3 +294,13 @@ def test_a_run_in_another_place_is_made_there(ftcli: Ftcli, recipe: Path, tmp_pa
     default = ftcli("train", recipe, "epochs=1").out.splitlines()[-1]
     assert default.startswith("runs/recipe-")
     assert default.endswith("-s0")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--name", "a"), ("--runs", "x"), ("--overwrite",), ("--seeds", "0,1"), ("--max-minutes", "0")],
+    ids=lambda option: option[0],
+)
+def test_a_dry_run_refuses_options_that_it_would_ignore(ftcli: Ftcli, recipe: Path, option: tuple[str, ...]) -> None:
+    refused = ftcli("train", recipe, "--dry-run", *option, code=2).err
+    assert f"{option[0]} cannot be combined with --dry-run" in refused

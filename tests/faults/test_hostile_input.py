@@ -160,7 +160,8 @@ def test_a_run_that_is_a_link_is_read_and_never_replaced(ftcli: Ftcli, recipe: s
     Path("runs/link").symlink_to("a")
     assert ftcli("eval", "runs/link", "--json").json["images"] == 12
     assert (
-        "runs/link: is a link and is left alone" in ftcli("train", recipe, "--name", "link", "--overwrite", code=2).err
+        "runs/link: is a link, so it is not overwritten"
+        in ftcli("train", recipe, "--name", "link", "--overwrite", code=2).err
     )
     assert Path("runs/a/summary.json").exists()
 
@@ -229,7 +230,7 @@ def test_weights_run_no_code_and_do_not_grow(ftcli: Ftcli, recipe: str, make, wo
     path = make()
     for arguments, why in (
         (("train", recipe, f"model.weights={path}"), words),
-        (("eval", path), "is no checkpoint of ftcli"),
+        (("eval", path), "is not a checkpoint of ftcli"),
     ):
         outcome = ftcli(*arguments, code=2)
         assert path in outcome.err

@@ -28,8 +28,8 @@ def after_epoch(number: int, act: Callable[[], object]) -> Callable[[], None]:
     def fault() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == number:
                 act()
 
@@ -42,11 +42,11 @@ def in_batch(epoch: int, act: Callable[[], object]) -> Callable[[], None]:
     """Return a fault that acts in the run's process between two batches of an epoch."""
 
     def fault() -> None:
-        def batch(self, number: int, *_: int) -> None:
-            if number == epoch:
+        def step(self, what: str, *_: int) -> None:
+            if what.startswith(f"epoch {epoch}"):
                 act()
 
-        LineProgress.batch = batch
+        LineProgress.step = step
 
     return fault
 
@@ -58,7 +58,7 @@ def test_an_image_folder_that_vanishes_is_named_and_the_run_goes_on_when_it_is_b
     vanish = after_epoch(1, lambda: Path("images").rename("elsewhere"))
     outcome = launch(*arguments, "--name", "a", fault=vanish, code=3)
     assert "images/train" in outcome.err
-    assert "ftcli train --resume runs/a" in outcome.err
+    assert "ftcli resume runs/a" in outcome.err
     runs.assert_valid(Path("runs/a"))
     assert "images" in launch("train", "--resume", "runs/a", code=3).err
     Path("elsewhere").rename("images")
@@ -77,14 +77,14 @@ def test_images_that_change_while_they_are_used_are_refused_and_never_stored(
     kept = [path.read_bytes() for path in of_red]
 
     def exchange_after_the_check() -> None:
-        usual = LineProgress.started
+        usual = LineProgress.stage
 
-        def started(self, *rest) -> None:
-            usual(self, *rest)
-            for path in of_red:
+        def stage(self, text: str) -> None:
+            usual(self, text)
+            for path in of_red if text.startswith("training into") else ():
                 path.write_bytes((images / "train/blue" / path.name).read_bytes())
 
-        LineProgress.started = started
+        LineProgress.stage = stage
 
     outcome = launch(*arguments, "--name", "a", fault=exchange_after_the_check, code=3)
     assert "images/train/red/" in outcome.err
@@ -126,7 +126,7 @@ def test_a_worker_that_the_kernel_kills_is_told_and_the_run_goes_on(launch, runs
     launch(*arguments, "--name", "whole")
     outcome = launch(*arguments, "--name", "a", fault=in_batch(2, kill_a_worker), code=1)
     assert "a process that decodes images was ended" in outcome.err
-    assert "ftcli train --resume runs/a" in outcome.err
+    assert "ftcli resume runs/a" in outcome.err
     runs.assert_valid(Path("runs/a"))
     launch("train", "--resume", "runs/a")
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
@@ -141,7 +141,7 @@ def test_memory_that_runs_out_on_a_batch_is_told_and_the_run_goes_on(launch, run
     outcome = launch("train", recipe, "--name", "a", fault=in_batch(2, run_out), code=1)
     assert "the memory ran out: 2.50 GiB more were wanted" in outcome.err
     assert "data.batch_size" in outcome.err
-    assert "ftcli train --resume runs/a" in outcome.err
+    assert "ftcli resume runs/a" in outcome.err
     runs.assert_valid(Path("runs/a"))
     launch("train", "--resume", "runs/a")
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
@@ -162,8 +162,8 @@ def test_memory_that_really_runs_out_is_told(launch, recipe) -> None:
 def test_a_run_directory_that_is_removed_is_an_error_that_names_it(launch, recipe) -> None:
     remove = after_epoch(1, lambda: shutil.rmtree("runs/a"))
     outcome = launch("train", recipe, "--name", "a", fault=remove, code=1)
-    assert "error: runs/a: is no longer the run that is being trained" in outcome.err
-    assert "--resume runs/a" not in outcome.err
+    assert "error: runs/a: this run directory was moved, removed or replaced" in outcome.err
+    assert "ftcli resume runs/a" not in outcome.err
     assert not Path("runs/a").exists()
 
 
@@ -181,7 +181,7 @@ def obey_permissions() -> None:
 def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_computed(launch, recipe) -> None:
     Path("runs").mkdir(mode=0o555)
     outcome = launch("train", recipe, "--name", "a", fault=obey_permissions, code=2)
-    assert f"{Path('runs').absolute()}: may not be written to" in outcome.err
+    assert f"{Path('runs').absolute()}: is not writable" in outcome.err
     assert "checking" not in outcome.err
 
 
@@ -207,7 +207,7 @@ def test_a_file_of_a_run_that_may_not_be_read_is_not_called_damaged(launch, reci
     command = "eval" if name.startswith("checkpoints") else "report"
     err = launch(command, "runs/a", fault=obey_permissions, code=2).err
     assert f"error: runs/a/{name}: cannot be read: Permission denied" in err
-    assert "See that you may read it" in err
+    assert "Check the file's permissions" in err
     assert "train the run again" not in err
 
 

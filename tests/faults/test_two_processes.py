@@ -17,7 +17,7 @@ def test_of_two_runs_of_one_name_one_wins_and_the_other_says_so(launch, runs, re
     children = [launch.start("train", recipe, "--name", "a") for _ in range(2)]
     outcomes = sorted((child.wait() for child in children), key=lambda outcome: outcome.code)
     assert [outcome.code for outcome in outcomes] == [0, 2]
-    assert "runs/a: exists already" in outcomes[1].err
+    assert "runs/a: already exists" in outcomes[1].err
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
     assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "whole"], "the loser leaves nothing behind"
 
@@ -28,8 +28,8 @@ def wait_for(path: str, then: str):
     def fault() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == 1:
                 Path(path).open("w").close()  # a pipe: it opens once the other side does
                 Path(then).open().close()
@@ -40,7 +40,7 @@ def wait_for(path: str, then: str):
 
 
 def test_a_run_that_is_being_trained_is_neither_overwritten_nor_resumed(launch, runs, recipe, monkeypatch) -> None:
-    monkeypatch.setattr(locking, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(locking, "PATIENCE_SECONDS", 0.1)
     launch("train", recipe, "--name", "whole")
     for pipe in ("begun", "go"):
         os.mkfifo(pipe)
@@ -77,8 +77,8 @@ def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, run
     def let_another_have_the_name() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == last:
                 if how == "removed":
                     shutil.rmtree("runs/a")
@@ -89,7 +89,7 @@ def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, run
         LineProgress.epoch = epoch
 
     err = launch("train", recipe, "--name", "a", fault=let_another_have_the_name, code=1).err
-    assert "error: runs/a: is no longer the run that is being trained: that was moved, removed or replaced" in err
+    assert "error: runs/a: this run directory was moved, removed or replaced" in err
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
     runs.assert_valid(Path("runs/a"))
     if how == "moved":
@@ -101,15 +101,15 @@ def test_seeds_whose_directory_was_moved_begin_no_other_run(launch, recipe) -> N
     def move() -> None:
         usual = LineProgress.epoch
 
-        def epoch(self, record, *, best: bool) -> None:
-            usual(self, record, best=best)
+        def epoch(self, record, **options) -> None:
+            usual(self, record, **options)
             if record.epoch == 2:
                 Path("runs/s").rename("runs/t")
 
         LineProgress.epoch = epoch
 
     err = launch("train", recipe, "--seeds", "0,1", "--name", "s", fault=move, code=1).err
-    assert "is no longer the run that is being trained" in err
+    assert "was moved, removed or replaced" in err
     assert not Path("runs/s").exists()
     assert launch("train", "--resume", "runs/t").code == 0
     assert json.loads(Path("runs/t/seeds.json").read_text())["finished"] is True

@@ -39,7 +39,7 @@ def tried(ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Tried:
     ftcli("train", "recipe.yaml", "--name", "other", "seed=1")
     with monkeypatch.context() as patch:
 
-        def stop(_progress: object, _record: object, *, best: bool) -> None:
+        def stop(_progress: object, _record: object, *, epochs: int, best: bool) -> None:
             raise StoppedAtOnce(signal.SIGINT)
 
         patch.setattr(LineProgress, "epoch", stop)

@@ -1,1 +1,1 @@
-"""What several files of tests use."""
+"""Helpers that several test files share."""

@@ -1,4 +1,4 @@
-"""How many cases a fuzz test tries: a few, always the same ones, in `make test`; many, other ones, in `make stress`."""
+"""Fuzz tests: a few fixed cases in `make test`, many new ones in `make stress`."""
 
 import os
 import random
@@ -14,7 +14,7 @@ STRESS = os.environ.get("FTCLI_FUZZ") == "stress"
 
 
 def cases(*, quick: int, stress: int) -> settings:
-    """Return the settings of a test; those of `make stress` print what reproduces a failure."""
+    """Return the settings of a test; in `make stress` a failure prints how to reproduce it."""
     return settings(
         max_examples=stress if STRESS else quick,
         derandomize=not STRESS,
@@ -26,7 +26,7 @@ def cases(*, quick: int, stress: int) -> settings:
 
 
 def attempt(action: Callable[[], T]) -> T | FtcliError:
-    """Return what an action gives, or the error of ours that it raises; any other error is a failure of the test."""
+    """Return the result of an action, or the FtcliError that it raises; any other exception fails the test."""
     try:
         return action()
     except FtcliError as error:
@@ -34,7 +34,7 @@ def attempt(action: Callable[[], T]) -> T | FtcliError:
 
 
 def damaged(content: bytes, seed: int) -> bytes:
-    """Return content with one to four edits: bits flipped, parts cut, repeated, exchanged, or foreign bytes put in."""
+    """Return content with one to four edits: bits flipped, parts cut, repeated or swapped, foreign bytes inserted."""
     changed, draw = bytearray(content), random.Random(seed)  # noqa: S311 - no secret
     for _ in range(draw.randint(1, 4)):
         draw.choice(_EDITS)(changed, draw)
@@ -42,7 +42,7 @@ def damaged(content: bytes, seed: int) -> bytes:
 
 
 def _place(content: bytearray, draw: random.Random) -> int:
-    # Headers are short and at the front, so half of the edits go there.
+    # Headers are short and come first, so half of the edits go there.
     return draw.randrange(max(min(len(content), 200) if draw.random() < 0.5 else len(content), 1))
 
 
@@ -65,14 +65,14 @@ def _repeat(content: bytearray, draw: random.Random) -> None:
     content[start:start] = content[start : start + draw.randint(1, 200)]
 
 
-def _exchange(content: bytearray, draw: random.Random) -> None:
+def _swap(content: bytearray, draw: random.Random) -> None:
     lines = content.split(b"\n")
     a, b = draw.randrange(len(lines)), draw.randrange(len(lines))
     lines[a], lines[b] = lines[b], lines[a]
     content[:] = b"\n".join(lines)
 
 
-def _put(content: bytearray, draw: random.Random) -> None:
+def _insert(content: bytearray, draw: random.Random) -> None:
     start = _place(content, draw)
     content[start:start] = draw.choice(_FOREIGN)
 
@@ -81,4 +81,4 @@ _FOREIGN = (
     b"\0", b"\xff", b"\n", b",", b'"', b"{", b"[" * 5000, b"NaN", b"-1", b"1e999", b"\xef\xbb\xbf", b"\r", b"null",
     b"9" * 500, "\u2028".encode(), b"\xed\xb3\xbf",
 )  # fmt: skip
-_EDITS: tuple[Callable[[bytearray, random.Random], None], ...] = (_flip, _flip, _cut, _drop, _repeat, _exchange, _put)
+_EDITS: tuple[Callable[[bytearray, random.Random], None], ...] = (_flip, _flip, _cut, _drop, _repeat, _swap, _insert)

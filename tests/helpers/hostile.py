@@ -1,4 +1,4 @@
-"""Image files that go wrong, each made on the spot: what tests of decoding, `check` and `train` feed on."""
+"""Image files that are broken or unusual, for tests of decoding, `check` and `train`."""
 
 import io
 import os
@@ -18,7 +18,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def noise(width: int = 48, height: int = 40, *, seed: int | list[int] = 0) -> Image.Image:
-    """Return a picture of smooth noise, another one for each seed."""
+    """Return a picture of smooth noise, different for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -52,7 +52,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "phone.jpg": (lambda: HEIC, "a HEIC photo, which ftcli does not read"),
     "float.tif": (lambda: encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "floating-point"),
 }
-"""Files that must be refused, with how to make each, and words of the reason."""
+"""Files that must be refused: how to make each, and a part of the reason."""
 
 GOOD: dict[str, Callable[[], bytes]] = {
     "really_a_png.jpg": lambda: encoded(noise(seed=6), "PNG"),
@@ -66,7 +66,7 @@ GOOD: dict[str, Callable[[], bytes]] = {
     "broken_exif.jpg": _broken_exif,
     "white.png": lambda: encoded(Image.new("RGB", (40, 40), "white"), "PNG"),
 }
-"""Files that are odd and can be used."""
+"""Files that are unusual and usable."""
 
 
 NO_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -74,17 +74,17 @@ NO_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "loop.jpg": (lambda path: path.symlink_to(path), "cannot be read"),
     "pipe.jpg": (os.mkfifo, "a pipe, a device or a folder, not a file"),
     "endless.jpg": (lambda path: path.symlink_to("/dev/zero"), "a pipe, a device or a folder, not a file"),
-    # Holes: on disk it takes nothing.
+    # A sparse file takes no space on disk.
     "huge.jpg": (
         lambda path: (path.touch(), os.truncate(path, 2**41)),
         "files of more than 1,431,655,760 are not read",
     ),
 }
-"""What has an image's name and must not be read, with how to make each, and words of the reason."""
+"""Paths named like images that must not be read: how to make each, and a part of the reason."""
 
 
 def write_hostile(folder: Path) -> list[str]:
-    """Write all of these, and folders and links that are none, into a folder; return the names that must be refused."""
+    """Write all of these, and folders and links named like images; return the names that must be refused."""
     for name, (make, _) in BAD.items():
         (folder / name).write_bytes(make())
     for name, make_good in GOOD.items():

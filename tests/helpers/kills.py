@@ -1,8 +1,8 @@
-"""Kills `ftcli train` in every way that the kernel can, resumes it, and compares what comes of it with a whole run.
+"""Kill `ftcli train` with SIGKILL, resume it, and compare the result with an undisturbed run.
 
-One process imports everything and forks a child for each command, so that a kill costs no start-up. A child is
-killed by SIGKILL just before its n-th change to the disk (a file opened for writing, renamed, linked, removed, a
-directory made), which Python announces to audit hooks, after its n-th training batch, or after a random time.
+One process imports everything and forks a child for each command, so a kill costs no start-up. A child is killed just
+before its n-th change to the disk (a file opened for writing, renamed, linked or removed, a directory made; Python
+reports these to audit hooks), after its n-th training batch, or after a random time.
 """
 
 import argparse
@@ -34,7 +34,7 @@ STRATEGIES = {
 }
 EPOCHS = 3
 LAST_CHANGES = 8
-"""How many changes to the disk at the end of a run, its summary and its page, are tried one by one."""
+"""The last changes to the disk, summary and page, are all tried."""
 
 _CHANGES = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -42,7 +42,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 @dataclass
 class Figures:
-    """How many processes were killed, and when, and what came of it."""
+    """How many processes were killed, by kind, and how many runs were compared."""
 
     kills_at_changes: int = 0
     kills_in_epochs: int = 0
@@ -52,13 +52,13 @@ class Figures:
 
 
 def main() -> None:
-    """Run what the options ask for, and print the figures as JSON. Any difference is an AssertionError."""
+    """Run the tests that the options select, and print the figures as JSON."""
     started = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--caches", nargs="+", choices=("cold", "warm", "off"), default=["cold", "warm", "off"])
-    parser.add_argument("--every", type=int, default=1, help="kill at every so manieth change to the disk")
-    parser.add_argument("--batches", type=int, default=1, help="kill after every so manieth training batch")
+    parser.add_argument("--every", type=int, default=1, help="kill at every n-th change to the disk")
+    parser.add_argument("--batches", type=int, default=1, help="kill after every n-th training batch")
     parser.add_argument("--moments", type=int, default=4, help="kills at random moments, for each strategy and cache")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -71,15 +71,15 @@ def main() -> None:
             write_images(Path("images") / split / name, count=count, colour=colour)
     for strategy in options.strategies:
         for cache in options.caches:
-            _torment(strategy, cache, options, generator, figures)
+            _kill_runs_of(strategy, cache, options, generator, figures)
     figures.seconds = round(time.monotonic() - started, 1)
     sys.stdout.write(json.dumps(asdict(figures)))
 
 
-def _torment(
+def _kill_runs_of(
     strategy: str, cache: str, options: argparse.Namespace, generator: np.random.Generator, figures: Figures
 ) -> None:
-    """Kill runs of one recipe and compare each, once it is finished, with one that was left alone."""
+    """Kill runs of one recipe; resume each, and compare it with an undisturbed one."""
     place = Path(f"{strategy}-{cache}")
     place.mkdir()
     (place / "recipe.yaml").write_text(
@@ -93,7 +93,7 @@ def _torment(
     seconds = time.monotonic() - started
     sampled = range(int(generator.integers(options.every)), changes, options.every)
     for number in sorted({*sampled, *range(changes - LAST_CHANGES, changes)}):
-        # The second time, what is left has fewer changes.
+        # The second time, fewer changes are left.
         _kill_and_compare(place, f"change-{number}", figures, kills=[Kill(number), Kill(number // 2)])
     for number in range(0, 3 * EPOCHS, options.batches):
         _kill_and_compare(place, f"batch-{number}", figures, kills=[Kill(at_batch=number), Kill(at_batch=number // 2)])
@@ -104,7 +104,7 @@ def _torment(
 
 @dataclass(frozen=True)
 class Kill:
-    """When to kill a process: just before a change to the disk, after a training batch, or at a moment."""
+    """When to kill a process: before a change to the disk, after a training batch, or after a time."""
 
     at_change: int | None = None
     at_batch: int | None = None
@@ -112,7 +112,7 @@ class Kill:
 
 
 def _kill_and_compare(place: Path, name: str, figures: Figures, *, kills: list[Kill]) -> None:
-    """Kill a run again and again; finish it and compare."""
+    """Kill a run several times; finish it and compare."""
     if place.name.endswith("cold"):
         os.environ["FTCLI_CACHE"] = str((place / f"cache of {name}").absolute())
     for kill in kills:
@@ -120,13 +120,13 @@ def _kill_and_compare(place: Path, name: str, figures: Figures, *, kills: list[K
         figures.kills_at_changes += killed and kill.at_change is not None
         figures.kills_in_epochs += killed and kill.at_batch is not None
         figures.kills_at_moments += killed and kill.after_seconds is not None
-    assert not _child(_command(place, name)), "nobody killed it"
+    assert not _child(_command(place, name)), "the last command was killed"
     assert_same_runs(place / "runs/whole", place / "runs" / name)
     figures.runs_compared += 1
 
 
 def _command(place: Path, name: str) -> list[str]:
-    """Return the command that goes on with a run, or begins it where it was killed before there was one."""
+    """Return the command that resumes a run, or starts it if it does not exist yet."""
     run = place / "runs" / name
     if run.exists():
         return ["train", "--resume", str(run)]
@@ -134,7 +134,7 @@ def _command(place: Path, name: str) -> list[str]:
 
 
 def _train_whole(place: Path) -> int:
-    """Train the run that all others are compared with, and return the number of its changes to the disk."""
+    """Train the undisturbed run, and return its number of changes to the disk."""
     os.environ["FTCLI_CACHE"] = str((place / "cache").absolute())
     counted = place / "changes.txt"
     _child(_command(place, "whole"), count_into=counted)
@@ -142,11 +142,11 @@ def _train_whole(place: Path) -> int:
 
 
 def _child(arguments: list[str], *, kill: Kill | None = None, count_into: Path | None = None) -> bool:
-    """Run a command in a child; return whether it was killed. A command that fails is an AssertionError."""
+    """Run a command in a child process; return whether it was killed."""
     log, kill = Path("log.txt"), kill or Kill()
     pid = os.fork()
     if pid == 0:
-        _be_the_child(arguments, log, kill, count_into)
+        _run_child(arguments, log, kill, count_into)
     if kill.after_seconds is not None:
         time.sleep(kill.after_seconds)
         os.kill(pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def _child(arguments: list[str], *, kill: Kill | None = None, count_into: Path |
     return False
 
 
-def _be_the_child(arguments: list[str], log: Path, kill: Kill, count_into: Path | None) -> None:
+def _run_child(arguments: list[str], log: Path, kill: Kill, count_into: Path | None) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -177,10 +177,10 @@ def _be_the_child(arguments: list[str], log: Path, kill: Kill, count_into: Path 
 
 
 def _counting_changes(fatal: int | None) -> Callable[[], int]:
-    """Count changes to the disk from now on, and die just before the one numbered `fatal`; return how many so far."""
+    """Count changes to the disk and die just before number `fatal`; return a function with the count."""
     count = 0
 
-    def hear(event: str, arguments: tuple[object, ...]) -> None:
+    def on_event(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal count
         if event not in _CHANGES and not (event == "open" and _writes(arguments)):
             return
@@ -188,18 +188,18 @@ def _counting_changes(fatal: int | None) -> Callable[[], int]:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 
-    sys.addaudithook(hear)
+    sys.addaudithook(on_event)
     return lambda: count
 
 
 def _die_after_batch(fatal: int | None) -> None:
     batches = itertools.count()
 
-    def hear(*_arguments: object) -> None:
-        if next(batches) == fatal:
+    def step(_progress: object, what: str, *_: object) -> None:
+        if what.startswith("epoch") and next(batches) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    LineProgress.batch = hear  # type: ignore[method-assign]
+    LineProgress.step = step  # type: ignore[method-assign]
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Run directories as `ftcli train` leaves them, written without any training."""
+"""Run directories like those of `ftcli train`, written without training."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ PROBE = ProbeRecord(
 
 
 def plan_of(phases: int, epochs: int, *, groups: Sequence[str], solver: str) -> Plan:
-    """A gradual plan: in each phase one group more, from the head down."""
+    """Return a gradual plan: one more group in each phase, from the head down."""
     trained = [
         {
             group: 0.01 * 0.3 ** (len(groups) - 1 - i) if i >= len(groups) - phase else None
@@ -72,7 +72,7 @@ def records_of(plan: Plan, *, probe: ProbeRecord | None) -> list[EpochRecord]:
 
 
 def predictions_of(root: Path, classes: Sequence[str], *, images: int, wrong: int) -> Predictions:
-    """Predictions of which the first `wrong` are wrong, of images that are written below `root`."""
+    """Write images to `root` and return their predictions, the first `wrong` of them wrong."""
     labels = np.arange(images, dtype=np.int64) % len(classes)
     predicted = np.where(np.arange(images) < wrong, (labels + 1) % len(classes), labels)
     probabilities = np.full((images, len(classes)), 0.2 / (len(classes) - 1))
@@ -129,7 +129,7 @@ def write_run(
     gates: Sequence[Gate] = (),
     unchecked: Sequence[str] = (),
 ) -> Path:
-    """Write a run of images that lie beside it, the first `wrong` of which it got wrong."""
+    """Write a run with images next to it, the first `wrong` of them misclassified."""
     root = path.parent / "images"
     predictions = predictions_of(root, classes, images=images, wrong=wrong)
     plan = plan_of(phases, epochs, groups=groups, solver=solver)
@@ -143,6 +143,6 @@ def write_run(
     write_predictions(run.predictions("val"), predictions)
     if finished:
         metrics = evaluate(predictions, resamples=20).metrics
-        told = {"notices": ("left out: <i>x</i>.gif",), "gates": tuple(gates), "unchecked": tuple(unchecked)}
-        run.finish(RunSummary(epochs, epochs, "val_accuracy", metrics, images, 12.5, 99.0, **told))
+        notes = {"notices": ("left out: <i>x</i>.gif",), "gates": tuple(gates), "unchecked": tuple(unchecked)}
+        run.finish(RunSummary(epochs, epochs, "val_accuracy", metrics, images, 12.5, 99.0, **notes))
     return path

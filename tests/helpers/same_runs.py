@@ -1,4 +1,4 @@
-"""What of two runs must be the same, however often one of them was interrupted."""
+"""What must be equal in two runs, however often one of them was interrupted."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-_CLOCKS = {"seconds": None, "images_per_second": None, "files": None, "sha256": None}  # hashes of what has clocks in it
+_CLOCKS = {
+    "seconds": None,
+    "images_per_second": None,
+    "files": None,
+    "sha256": None,
+}  # hashes of files that contain times
 
 
 def assert_same_runs(a: Path, b: Path) -> None:
-    """Raise AssertionError for anything that differs but clocks and the story of how the run was made."""
+    """Raise AssertionError for any difference, except times and the list of resumes."""
     one, other = _contents(a), _contents(b)
     for name, value in one.items():
         assert value == other[name], f"{name} of {a} and {b}: {value} and {other[name]}"

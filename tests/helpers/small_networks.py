@@ -1,4 +1,4 @@
-"""torchvision's largest networks of each kind, made small: their modules and their forward, with fewer weights."""
+"""torchvision's largest networks made small: the same modules and forward, with fewer weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from torchvision.models import vision_transformer
 
 @contextmanager
 def small_networks() -> Iterator[None]:
-    """Build AlexNet and VGG with 64 features where they have 4096, and vision transformers with three layers.
+    """Build AlexNet and VGG with 64 features instead of 4096, and vision transformers with three layers.
 
-    Their full size takes gigabytes, and proves nothing more about how networks are cut, folded, frozen or restored.
+    The full size takes gigabytes and tests nothing more about cutting, folding, freezing or loading.
     """
 
     usual_linear, usual_transformer = nn.Linear.__init__, vision_transformer._vision_transformer

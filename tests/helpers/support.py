@@ -1,4 +1,4 @@
-"""What several test files use: how a call of the command line ended, and images that are made on the spot."""
+"""Results of the command line, and images and predictions made for a test."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from ftcli.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one call of the command line ended."""
+    """Exit code and output of one call of the command line."""
 
     code: int
     out: str
@@ -22,7 +22,7 @@ class Outcome:
 
     @property
     def json(self) -> dict[str, Any]:
-        assert self.out.count("\n") == 1, "one object on one line, and nothing else"
+        assert self.out.count("\n") == 1, "one object on one line"
         return dict(json.loads(self.out))
 
 
@@ -31,7 +31,7 @@ MakeRun = Callable[..., Path]
 
 
 def write_images(folder: Path, *, count: int, colour: tuple[int, int, int], side: int = 40) -> None:
-    """Write noisy PNG images of one colour, each different, the same in every call."""
+    """Write different noisy PNG images of one colour, the same ones in every call."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng([*colour, count])
     for number in range(count):
@@ -43,7 +43,7 @@ def write_images(folder: Path, *, count: int, colour: tuple[int, int, int], side
 def predictions_with(
     wrong: Iterable[int], *, images: int = 153, classes: tuple[str, ...] = ("ants", "bees"), folder: str = "val"
 ) -> Predictions:
-    """Return predictions of images whose labels take turns; the wrong ones are taken for the next class."""
+    """Return predictions of images with alternating labels; the wrong ones predict the next class."""
     count = len(classes)
     labels = np.arange(images, dtype=np.int64) % count
     predicted = np.where(np.isin(np.arange(images), list(wrong)), (labels + 1) % count, labels)
@@ -54,7 +54,7 @@ def predictions_with(
 
 
 def findings_of(outcome: Outcome) -> dict[str, list[dict[str, Any]]]:
-    """Return the findings that `check --json` printed, by their code."""
+    """Return the findings of `check --json` by code."""
     by_code: dict[str, list[dict[str, Any]]] = {}
     for finding in outcome.json["findings"]:
         by_code.setdefault(finding["code"], []).append(finding)

@@ -1,10 +1,8 @@
 import io
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from ftcli.plan import Phase, Plan
 from ftcli.report.progress import LiveProgress
 
 
@@ -17,14 +15,16 @@ def clock():
 def live(clock):
     progress = LiveProgress(Console(file=io.StringIO(), force_terminal=True, width=100))
     progress.bar.get_time = lambda: clock["now"]
-    progress.started(Path("runs/a"), Plan("gradual", ("head",), (Phase("head", 2, {"head": 0.1}, None),)))
     return progress
 
 
 def _train(live, clock, epoch, *, batches, of=16):
     for batch in range(1, batches + 1):
         clock["now"] += 1.0
-        live.batch(epoch, batch, of)
+        if batch < of:
+            live.step(f"epoch {epoch}", batch, of)
+        else:
+            live.step(f"epoch {epoch}: scoring val", 0, None)
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
@@ -48,7 +48,7 @@ def test_after_the_last_batch_the_bar_says_that_val_is_scored(live, clock):
 def test_the_features_of_val_have_a_bar_of_their_own(live, clock, views_of_val):
     for views in (80, views_of_val):
         for done in range(0, views // 2 + 1, 8):
-            live.features(done, views)
+            live.step("features", done, views)
             clock["now"] += 1.0
     (task,) = live.bar.tasks
     assert (task.completed, task.total) == (views_of_val // 2, views_of_val)

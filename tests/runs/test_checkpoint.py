@@ -1,4 +1,4 @@
-import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,7 @@ from safetensors.torch import save_file
 
 from ftcli.errors import CheckpointError
 from ftcli.records import InputSpec
-from ftcli.runs.checkpoint import (
-    CheckpointInfo,
-    _checksum,
-    load_checkpoint,
-    load_tensors,
-    save_checkpoint,
-    save_tensors,
-)
+from ftcli.runs.checkpoint import CheckpointInfo, load_checkpoint, load_tensors, save_checkpoint, save_tensors
 
 SPEC = InputSpec(32, 36, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 INFO = CheckpointInfo("resnet18", ("a", "b\udcff"), SPEC, {"data": {"root": "x"}}, 3, {"loss": 0.5})
@@ -36,17 +29,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def described(file: Path, **changes: Any) -> None:
-    """Write a checkpoint anew, checksum and all, with some of its description changed or (None) left out."""
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata()
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    value = {**json.loads(metadata["ftcli"]), **changes}
-    metadata["ftcli"] = json.dumps({key: given for key, given in value.items() if given is not None})
-    metadata["crc32"] = _checksum(metadata["ftcli"], tensors)
-    save_file(tensors, file, metadata)
+    """Write a checkpoint with a changed description and a checksum that fits it."""
+    loaded = load_tensors(file)
+    save_tensors(file, loaded.tensors, {**loaded.description, **changes})
 
 
-def test_a_checkpoint_reads_back_as_it_was(file: Path) -> None:
+def test_a_checkpoint_reads_back_unchanged(file: Path) -> None:
     back = load_checkpoint(file)
     assert back.info == INFO
     assert back.state_dict.keys() == TENSORS.keys()
@@ -54,7 +42,7 @@ def test_a_checkpoint_reads_back_as_it_was(file: Path) -> None:
     assert all(back.state_dict[name].dtype == tensor.dtype for name, tensor in TENSORS.items())
 
 
-def test_the_same_tensors_and_description_are_the_same_bytes() -> None:
+def test_equal_tensors_and_descriptions_give_equal_bytes() -> None:
     tensors = {"weight": torch.arange(3.0), "größe": torch.ones(2, dtype=torch.int64), "flag": torch.tensor([True])}
     contents = set()
     for _ in range(20):
@@ -75,7 +63,7 @@ def test_a_flipped_bit_anywhere_is_refused(file: Path) -> None:
         file.write_bytes(content)
         with suppress(CheckpointError):
             back = load_checkpoint(file)
-            assert back.info == INFO, "only blanks of the header may change without notice"
+            assert back.info == INFO, "only spaces of the header may change unnoticed"
             assert all(torch.equal(back.state_dict[name], tensor) for name, tensor in TENSORS.items())
 
 
@@ -83,32 +71,37 @@ def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match=str(file)):
+        with pytest.raises(CheckpointError) as caught:
             load_checkpoint(file)
+        assert caught.value.where == str(file)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "part"),
     [
-        ({"format": 2}, "has format 2; this ftcli reads format 1"),
-        ({"format": None}, "has format None"),
-        ({"classes": "ab"}, "classes: not a list of names"),
-        ({"classes": ["a", "a"]}, "classes: a name is there twice"),
-        ({"classes": [1, 2]}, "classes: not a list of names"),
-        ({"epoch": 1e400}, "not JSON compliant|integer"),
-        ({"epoch": "3"}, "epoch: Input should be a valid integer"),
-        ({"recipe": []}, "recipe: Input should be an object"),
-        ({"val": {"loss": "x"}}, "val.loss: Input should be a valid number"),
-        ({"spec": {**SPEC.to_json(), "image_size": 10**9}}, "images of 1000000000 pixels"),
-        ({"spec": {**SPEC.to_json(), "std": [1, 0, 1]}}, "std: is zero"),
-        ({"spec": {**SPEC.to_json(), "interpolation": "lanczos"}}, "interpolation: Input should be 'nearest'"),
+        ({"format": 2}, "format 2;"),
+        ({"format": None}, "format None;"),
+        ({"classes": "ab"}, "classes:"),
+        ({"classes": ["a", "a"]}, "classes:"),
+        ({"classes": [1, 2]}, "classes:"),
+        ({"epoch": "3"}, "epoch: .*integer"),
+        ({"recipe": []}, "recipe: .*object"),
+        ({"val": {"loss": "x"}}, "val.loss: .*number"),
+        ({"spec": {**SPEC.to_json(), "image_size": 10**9}}, "1000000000 pixels"),
+        ({"spec": {**SPEC.to_json(), "std": [1, 0, 1]}}, "std:"),
+        ({"spec": {**SPEC.to_json(), "interpolation": "lanczos"}}, "interpolation: "),
     ],
 )
-def test_a_description_that_was_changed_is_refused(file: Path, changes: dict[str, Any], words: str) -> None:
+def test_an_invalid_description_is_refused(file: Path, changes: dict[str, Any], part: str) -> None:
     described(file, **changes)
-    with pytest.raises(CheckpointError, match=words) as caught:
+    with pytest.raises(CheckpointError, match=part) as caught:
         load_checkpoint(file)
     assert caught.value.where == str(file)
+
+
+def test_an_infinite_epoch_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        CheckpointInfo.from_json({**INFO.to_json(), "epoch": math.inf})
 
 
 def test_a_description_of_other_weights_is_refused(file: Path) -> None:
@@ -116,10 +109,12 @@ def test_a_description_of_other_weights_is_refused(file: Path) -> None:
         metadata = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     save_file(tensors, file, {**metadata, "ftcli": metadata["ftcli"].replace("resnet18", "resnet34")})
-    with pytest.raises(CheckpointError, match="its checksum is another"):
+    with pytest.raises(CheckpointError, match="checksum") as caught:
         load_checkpoint(file)
+    assert caught.value.where == str(file)
 
 
-def test_a_device_is_no_checkpoint() -> None:
-    with pytest.raises(CheckpointError, match="is not a file"):
+def test_a_device_is_refused_as_a_checkpoint() -> None:
+    with pytest.raises(CheckpointError) as caught:
         load_checkpoint(Path("/dev/zero"))
+    assert caught.value.where == "/dev/zero"

@@ -1,6 +1,4 @@
 import json
-import os
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from ftcli.records import EpochRecord, ProbeRecord, RunSummary, StrengthTrial
 from ftcli.runs.checkpoint import load_checkpoint
 from ftcli.runs.create import check_free, create
 from ftcli.runs.directory import RunDirectory, default_name, open_run
-from ftcli.runs.files import append_line, duplicate, write_text, write_with
+from ftcli.runs.files import append_line, write_text
 
 FILES = {"recipe.yaml": "data: {root: x}\n", "plan.json": {"schema": 1}, "environment.json": {"format": 1}}
 
@@ -26,11 +24,12 @@ def test_a_run_directory_appears_with_its_first_files_or_not_at_all(tmp_path: Pa
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
 
 
-def test_a_second_run_of_the_same_name_loses_cleanly(tmp_path: Path) -> None:
+def test_a_second_run_of_the_same_name_is_refused(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "a")
     create(run, FILES, overwrite=False)
-    with pytest.raises(RunDirectoryError, match="exists already"):
+    with pytest.raises(RunDirectoryError) as caught:
         create(run, FILES, overwrite=False)
+    assert caught.value.where == str(run.path)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -69,7 +68,7 @@ def test_records_read_back(run: RunDirectory) -> None:
     assert all(json.loads(line)["schema"] == 1 for line in run.metrics.read_text().splitlines())
 
 
-def test_a_line_that_was_being_written_when_the_process_died_does_not_count(run: RunDirectory) -> None:
+def test_an_incomplete_last_line_is_skipped(run: RunDirectory) -> None:
     run.append(record_of(1))
     with run.metrics.open("a") as file:
         file.write('{"schema": 1, "phase": "p", "pha')
@@ -77,50 +76,48 @@ def test_a_line_that_was_being_written_when_the_process_died_does_not_count(run:
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "part"),
     [
         ("", "Expecting value"),
         ('{"phase": "p"', "Expecting"),
         ("[]", "not a JSON object"),
         ("[" * 10_000, "recursion"),
-        ('{"schema": 2}', "has schema 2; this ftcli reads schema 1"),
-        ('{"schema": 1, "phase": 3}', "phase: Input should be a valid string"),
+        ('{"schema": 2}', "schema 2;"),
+        ('{"schema": 1, "phase": 3}', "phase: .*string"),
         (json.dumps(record_of(1).to_json()).replace("0.5", "NaN"), "not JSON compliant"),
         (json.dumps(record_of(1).to_json()), "line 2 has epoch 1, not 2"),
     ],
 )
-def test_damage_to_the_records_is_located(run: RunDirectory, line: str, words: str) -> None:
+def test_a_damaged_record_is_reported_with_its_line(run: RunDirectory, line: str, part: str) -> None:
     run.append(record_of(1))
     with run.metrics.open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(RunDirectoryError, match=f"line 2 .*{words}|{words}") as caught:
+    with pytest.raises(RunDirectoryError, match=f"line 2 .*{part}|{part}") as caught:
         list(run.records())
     assert caught.value.where == str(run.metrics)
 
 
-def test_a_field_that_a_later_version_adds_is_left_out(run: RunDirectory) -> None:
+def test_a_field_of_a_later_version_is_ignored(run: RunDirectory) -> None:
     append_line(run.metrics, json.dumps({**record_of(1).to_json(), "carbon": 3}))
     assert list(run.records()) == [record_of(1)]
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "part"),
     [
-        ("", "is not JSON: Expecting value on line 1"),
-        ("{", "is not JSON"),
-        ("[" * 100_000, "nested too deeply"),
-        ("[1]", "not a JSON object"),
-        ('{"format": NaN}', "NaN is no number"),
-        ('{"format": 2}', "has format 2; this ftcli reads format 1"),
-        ('{"schema": 9, "format": 1}', "has schema 9; this ftcli reads schema 1"),
-        ("{}", "has format None"),
+        ("", "JSON: Expecting value on line 1"),
+        ("{", "JSON"),
+        ("[" * 100_000, "JSON"),
+        ("[1]", "JSON"),
+        ('{"format": NaN}', "NaN"),
+        ('{"format": 2}', "format 2;"),
+        ('{"schema": 9, "format": 1}', "schema 9;"),
+        ("{}", "format None;"),
     ],
 )
-def test_a_layout_of_another_version_or_none_is_refused_with_a_sentence(
-    run: RunDirectory, content: str, words: str
-) -> None:
+def test_a_layout_of_another_version_or_none_is_refused(run: RunDirectory, content: str, part: str) -> None:
     run.environment.write_text(content)
-    with pytest.raises(RunDirectoryError, match=words) as caught:
+    with pytest.raises(RunDirectoryError, match=part) as caught:
         open_run(run.path)
     assert caught.value.where == str(run.environment)
 
@@ -134,48 +131,48 @@ def finished(run: RunDirectory) -> RunDirectory:
 
 
 @pytest.mark.parametrize("name", [*FILES, "dataset.json", "metrics.jsonl", "predictions/val.csv"])
-@pytest.mark.parametrize("damage", ["missing", "cut", "exchanged", "a folder"])
-def test_a_finished_run_with_a_file_that_is_not_its_own_is_refused_by_the_file_s_name(
-    finished: RunDirectory, name: str, damage: str
-) -> None:
+@pytest.mark.parametrize("damage", ["missing", "cut", "replaced", "a folder"])
+def test_a_changed_file_of_a_finished_run_is_refused_by_name(finished: RunDirectory, name: str, damage: str) -> None:
     assert open_run(finished.path) == finished
     file = finished.path / name
     content = file.read_bytes()
     file.unlink()
     if damage == "cut":
         file.write_bytes(content[:-1])
-    elif damage == "exchanged":
+    elif damage == "replaced":
         file.write_bytes((finished.path / ("plan.json" if name != "plan.json" else "environment.json")).read_bytes())
     elif damage == "a folder":
         file.mkdir()
     with pytest.raises(RunDirectoryError) as caught:
         open_run(finished.path)
+    assert Path(caught.value.where or "") in {file, finished.path}
     assert file.name in str(caught.value)
 
 
 def test_checkpoints_are_checked_when_they_are_loaded(finished: RunDirectory) -> None:
     write_text(finished.best, "of another run")
     assert open_run(finished.path) == finished
-    with pytest.raises(RunDirectoryError, match=r"not the file whose hash is in summary\.json"):
+    with pytest.raises(RunDirectoryError, match="checksum") as caught:
         load_checkpoint(finished.path)
+    assert caught.value.where == str(finished.best)
 
 
 @pytest.mark.parametrize(("old", "new"), [('"best_epoch": 1', '"best_epoch": 2'), ('"sha256"', '"sha255"'), ("{", "")])
-def test_a_summary_that_is_damaged_is_named(finished: RunDirectory, old: str, new: str) -> None:
+def test_a_damaged_summary_is_named(finished: RunDirectory, old: str, new: str) -> None:
     finished.summary.write_text(finished.summary.read_text().replace(old, new, 1))
     with pytest.raises(RunDirectoryError) as caught:
         open_run(finished.path)
     assert caught.value.where == str(finished.summary)
 
 
-def test_a_summary_may_be_laid_out_anew(finished: RunDirectory) -> None:
+def test_a_summary_with_its_keys_in_another_order_is_accepted(finished: RunDirectory) -> None:
     finished.summary.write_text(json.dumps(dict(reversed(json.loads(finished.summary.read_text()).items()))))
     assert open_run(finished.path) == finished
 
 
-def test_where_no_directory_can_be_made_is_known_before_anything_is_computed(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_parent_folder_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunDirectoryError, match="is not a directory") as caught:
+    with pytest.raises(RunDirectoryError) as caught:
         check_free(RunDirectory(tmp_path / "file" / "runs" / "a"), overwrite=False)
     assert caught.value.where == str(tmp_path / "file")
 
@@ -183,83 +180,25 @@ def test_where_no_directory_can_be_made_is_known_before_anything_is_computed(tmp
 def test_a_link_is_not_overwritten(run: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(run.path)
     assert open_run(tmp_path / "link").recipe_values() == {"data": {"root": "x"}}
-    with pytest.raises(RunDirectoryError, match="is a link and is left alone"):
+    with pytest.raises(RunDirectoryError, match="link") as caught:
         create(RunDirectory(tmp_path / "link"), FILES, overwrite=True)
+    assert caught.value.where == str(tmp_path / "link")
     assert run.recipe.exists()
 
 
-def test_a_missing_run_says_what_to_give(tmp_path: Path) -> None:
+def test_a_missing_run_has_a_hint(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="ftcli train"):
         open_run(tmp_path / "missing")
     with pytest.raises(RunDirectoryError, match=r"has no recipe\.yaml"):
         open_run(tmp_path)
 
 
-def test_the_default_name_tells_recipe_time_and_seed() -> None:
+def test_the_default_name_has_recipe_time_and_seed() -> None:
     name = default_name(Path("configs/fine_tune.yaml"), 3, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert name == "fine_tune-20260102-030405-s3"
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    write_text(target, "old")
-
-    def half(path: Path) -> None:
-        path.write_text("ha")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(RunError, match="No space left"):
-        write_with(target, half)
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.fixture
-def to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is flushed to the disk and renamed, in order: a file by its content, a directory by what it holds."""
-    happened: list[str] = []
-    usual_fsync, usual_replace, usual_rename = os.fsync, Path.replace, Path.rename
-
-    def fsync(descriptor: int) -> None:
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else path.read_text()
-        happened.append(f"flush {held}")
-        usual_fsync(descriptor)
-
-    def moved(usual: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
-        def move(path: Path, target: Path) -> Path:
-            happened.append(f"name {target.name}")
-            return usual(path, target)
-
-        return move
-
-    if not Path("/proc/self/fd").is_dir():
-        pytest.skip("needs /proc")
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "replace", moved(usual_replace))
-    monkeypatch.setattr(Path, "rename", moved(usual_rename))
-    return happened
-
-
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(tmp_path: Path, to_disk: list[str]) -> None:
-    write_text(tmp_path / "file", "text")
-    assert to_disk == ["flush text", "name file", "flush ['file']"]
-
-
-def test_a_line_is_on_the_disk_and_the_name_of_a_new_file_too(tmp_path: Path, to_disk: list[str]) -> None:
-    append_line(tmp_path / "file", "one")
-    append_line(tmp_path / "file", "two")
-    assert to_disk == ["flush one\n", "flush ['file']", "flush one\ntwo\n"]
-
-
-def test_the_name_of_a_new_run_directory_is_on_the_disk(tmp_path: Path, to_disk: list[str]) -> None:
+def test_the_name_of_a_new_run_directory_is_flushed(tmp_path: Path, to_disk: list[str]) -> None:
     create(RunDirectory(tmp_path / "a"), {"recipe.yaml": "x"}, overwrite=False)
     assert to_disk[-2] == "name a"
     assert "'a'" in to_disk[-1]
-
-
-def test_a_duplicate_does_not_follow_when_the_source_is_replaced(tmp_path: Path) -> None:
-    write_text(tmp_path / "last", "one")
-    duplicate(tmp_path / "last", tmp_path / "best")
-    write_text(tmp_path / "last", "two")
-    assert (tmp_path / "best").read_text() == "one"

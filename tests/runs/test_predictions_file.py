@@ -54,13 +54,13 @@ def test_rounding_never_changes_the_predicted_class(tmp_path):
     "name",
     ["a,b.jpg", 'say "x".jpg', "line\nbreak.jpg", "carriage\rreturn.jpg", "日本.jpg", "back\\slash.jpg", "\udcff.jpg"],
 )
-def test_odd_file_names_survive(tmp_path, name):
+def test_unusual_file_names_survive(tmp_path, name):
     _same(tmp_path / "val.csv", _predictions([[0.25, 0.75], [0.5, 0.5]], paths=[name, "plain.jpg"]))
     with (tmp_path / "val.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        assert [row[0] for row in csv.reader(file)] == ["path", name, "plain.jpg"], "any reader of CSV finds them"
+        assert [row[0] for row in csv.reader(file)] == ["path", name, "plain.jpg"], "any CSV reader finds them"
 
 
-def test_classes_may_be_called_like_columns(tmp_path):
+def test_classes_may_have_the_names_of_columns(tmp_path):
     classes = ("label", "path", "probability:x")
     back = _same(tmp_path / "val.csv", _predictions([[0.25, 0.5, 0.25]], classes=classes))
     assert [back.classes[predicted] for predicted in back.predicted] == ["path"]
@@ -75,7 +75,7 @@ def test_numbers_as_class_names_stay_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
-        (HEADER, ":1", "no image was scored"),
+        (HEADER, ":1", "has no images"),
         ("", ":1", "middle of a line"),
         ("path,label\n" + ROW, ":1", "the header is not path,sha256,label,predicted"),
         (HEADER.replace("probability:", "p_") + ROW, ":1", "the header is not"),
@@ -92,7 +92,7 @@ def test_numbers_as_class_names_stay_text(tmp_path):
         (HEADER + '"unclosed\n', ":2", "not valid CSV"),
     ],
 )
-def test_a_damaged_file_is_refused_with_its_line(tmp_path, text, place, message):
+def test_a_damaged_file_is_refused_with_file_and_line(tmp_path, text, place, message):
     path = tmp_path / "val.csv"
     path.write_text(text)
     with pytest.raises(RunDirectoryError, match=message) as caught:
@@ -102,14 +102,14 @@ def test_a_damaged_file_is_refused_with_its_line(tmp_path, text, place, message)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RunDirectoryError, match="missing") as caught:
+    with pytest.raises(RunDirectoryError, match="does not exist") as caught:
         read_predictions(tmp_path / "val.csv")
     assert caught.value.where == str(tmp_path / "val.csv")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
-def test_a_pipe_a_folder_or_a_device_is_refused_and_not_waited_for(tmp_path, make):
+def test_a_pipe_a_folder_or_a_device_is_refused_at_once(tmp_path, make):
     make(tmp_path / "val.csv")
-    with pytest.raises(RunDirectoryError, match="is not a file of predictions") as caught:
+    with pytest.raises(RunDirectoryError, match="not a predictions file") as caught:
         read_predictions(tmp_path / "val.csv")
     assert caught.value.where == str(tmp_path / "val.csv")

@@ -19,13 +19,13 @@ def test_a_run_reads_back_whole(make_run: MakeRun) -> None:
     assert int(run.predictions.correct.sum()) == 36
 
 
-def test_the_best_epoch_is_known_without_a_summary(make_run: MakeRun) -> None:
+def test_the_best_epoch_of_an_unfinished_run_is_known(make_run: MakeRun) -> None:
     run = read_run(make_run("a", finished=False))
     assert run.summary is None
     assert run.best_epoch == 6
 
 
-def test_a_relative_root_is_looked_for_here_and_then_where_training_was_started(
+def test_a_relative_root_is_searched_here_and_then_where_training_was_started(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_run("a", finished=False)
@@ -46,19 +46,21 @@ def test_a_missing_file_is_named(make_run: MakeRun, name: str) -> None:
     assert caught.value.where == str(path / name)
 
 
-def test_a_run_without_any_epoch_says_so(make_run: MakeRun) -> None:
+def test_a_run_without_an_epoch_is_refused(make_run: MakeRun) -> None:
     path = make_run("a", finished=False)
     (path / "metrics.jsonl").write_text("")
-    with pytest.raises(RunDirectoryError, match="holds no finished epoch"):
+    with pytest.raises(RunDirectoryError) as caught:
         read_run(path)
+    assert caught.value.where == str(path / "metrics.jsonl")
 
 
 @pytest.mark.parametrize("plan", [{"groups": [{}]}, {"groups": 3}, {"strategy": "x", "groups": [], "phases": [{}]}])
-def test_a_plan_that_is_none_is_refused(make_run: MakeRun, plan: object) -> None:
+def test_an_invalid_plan_is_refused(make_run: MakeRun, plan: object) -> None:
     path = make_run("a", finished=False)
     (path / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(RunDirectoryError, match="is no plan"):
+    with pytest.raises(RunDirectoryError) as caught:
         read_run(path)
+    assert caught.value.where == str(path / "plan.json")
 
 
 @pytest.mark.parametrize(
@@ -72,9 +74,9 @@ def test_a_plan_that_is_none_is_refused(make_run: MakeRun, plan: object) -> None
         ("skipped", [{"path": "a.png"}]),
     ],
 )
-def test_findings_that_are_none_are_refused(make_run: MakeRun, name: str, value: object) -> None:
+def test_invalid_findings_are_refused(make_run: MakeRun, name: str, value: object) -> None:
     path = make_run("a", dataset={name: value}, finished=False)
-    with pytest.raises(RunDirectoryError, match="does not list") as caught:
+    with pytest.raises(RunDirectoryError, match=name) as caught:
         read_run(path)
     assert caught.value.where == str(path / "dataset.json")
 
@@ -83,5 +85,6 @@ def test_epochs_of_another_plan_are_refused(make_run: MakeRun) -> None:
     path = make_run("a", finished=False)
     other = make_run("b", groups=("stem", "head"), finished=False)
     (path / "metrics.jsonl").write_bytes((other / "metrics.jsonl").read_bytes())
-    with pytest.raises(RunDirectoryError, match="does not fit the phases and groups"):
+    with pytest.raises(RunDirectoryError, match=r"plan\.json") as caught:
         read_run(path)
+    assert caught.value.where == str(path / "metrics.jsonl")

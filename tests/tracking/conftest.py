@@ -1,4 +1,4 @@
-"""What the trackers' tests share: a recipe that is trained in a second, and stopping it after an epoch."""
+"""A recipe that trains in a second, and a way to act after one of its epochs."""
 
 import signal
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ftcli.report.progress import LineProgress
 
 @pytest.fixture
 def recipe(tiny: Path) -> Path:
-    """Three epochs: the head alone, then one group more."""
+    """Three epochs: the head alone, then one more group."""
     path = Path("recipe.yaml")
     path.write_text(
         f"data: {{root: {tiny}, image_size: 32, batch_size: 8, workers: 0, views: 1}}\n"
@@ -26,15 +26,15 @@ def recipe(tiny: Path) -> Path:
 
 @pytest.fixture
 def after_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Do something once an epoch is written down and told; None takes it back."""
+    """Call `do`, by default Ctrl-C, after an epoch is written and tracked; epoch None never."""
 
     def after(epoch: int | None, do: Callable[[], object] | None = None) -> None:
-        def heard(_progress: object, record: Any, *, best: bool) -> None:
+        def shown(_progress: object, record: Any, *, epochs: int, best: bool) -> None:
             if record.epoch == epoch:
                 if do is None:
                     raise StoppedAtOnce(signal.SIGINT)
                 do()
 
-        monkeypatch.setattr(LineProgress, "epoch", heard)
+        monkeypatch.setattr(LineProgress, "epoch", shown)
 
     return after

@@ -8,19 +8,11 @@ from ftcli.data.checks.contents import Contents, Histograms
 from ftcli.data.checks.findings import Finding, with_level
 from ftcli.data.checks.look_alikes import MIN_POOL, Sight
 from ftcli.phrases import count
-from ftcli.report.plain import as_text
 from ftcli.report.sections import Facts, Findings, Prose, Section, Table, numbers, prose, texts
 
 _CLASS_ROWS = 20
 _CASES = 8
 _REPORTED_AS_FINDINGS = {"not-compared", "cache-unread"}
-
-
-def check_text(
-    root: str, contents: Contents | None, findings: Sequence[Finding], *, seen: Sight | None = None, width: int = 80
-) -> str:
-    """Return what a dataset holds and what was found in it, as plain text."""
-    return as_text(check_sections(contents, findings, seen), width=width, title=root)
 
 
 def check_sections(contents: Contents | None, findings: Sequence[Finding], seen: Sight | None) -> list[Section]:

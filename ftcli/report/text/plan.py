@@ -7,25 +7,12 @@ from typing import TYPE_CHECKING
 
 from ftcli.phrases import count, duration, size
 from ftcli.plan import Phase, Plan
-from ftcli.report.plain import as_text
 from ftcli.report.sections import Lines, Prose, Section, Table, numbers, prose, texts
 
 if TYPE_CHECKING:
     from ftcli.engine.forecast import Forecast
 
 _LEGEND = "bn: the group has BatchNorm, whose statistics follow the batches in that phase; frozen, they do not change."
-
-
-def plan_text(
-    plan: Plan,
-    parameters: Mapping[str, int],
-    batchnorm: Mapping[str, bool],
-    outlooks: Sequence[Forecast],
-    *,
-    width: int = 80,
-) -> str:
-    """Return the phases and their forecasts, then the groups, as plain text."""
-    return as_text(plan_sections(plan, parameters, batchnorm, outlooks), width=width)
 
 
 def plan_sections(

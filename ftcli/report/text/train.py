@@ -10,7 +10,6 @@ from ftcli.evaluation.metrics import Evaluation
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH, absent_text, figure, plain, share
-from ftcli.report.plain import as_text
 from ftcli.report.sections import Prose, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import spread_table
 from ftcli.report.text.eval import metrics_table
@@ -20,19 +19,6 @@ _ALL = 40
 
 _ROWS = 12
 _SPARKLINE = 12  # marks: as wide as the widest header above them
-
-
-def run_text(
-    summary: RunSummary,
-    evaluation: Evaluation,
-    plan: Plan,
-    records: Sequence[EpochRecord],
-    *,
-    marks: str = "",
-    width: int = 80,
-) -> str:
-    """Return how a run ended, as plain text."""
-    return as_text(run_sections(summary, evaluation, plan, records, marks=marks), width=width)
 
 
 def run_sections(
@@ -106,13 +92,6 @@ def _row(record: EpochRecord, best_epoch: int) -> tuple[str, ...]:
         share(record.val["accuracy"]),
         f"{record.seconds:.1f}",
     )
-
-
-def seeds_text(
-    seeds: Sequence[int], summaries: Sequence[RunSummary | None], spread: Mapping[str, Spread], *, width: int = 80
-) -> str:
-    """Return the runs of several seeds, as plain text."""
-    return as_text(seeds_sections(seeds, summaries, spread), width=width)
 
 
 def seeds_sections(

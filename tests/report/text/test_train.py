@@ -9,7 +9,7 @@ from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.plain import as_text
 from ftcli.report.sections import Section
 from ftcli.report.streams import BLOCKS
-from ftcli.report.text.train import epoch_parts, run_text, shown_epochs, sparkline
+from ftcli.report.text.train import epoch_parts, run_sections, shown_epochs, sparkline
 
 
 def epochs_text(records, best_epoch, *, marks="", width=80):
@@ -90,5 +90,6 @@ def test_plain_text_has_ascii_marks_only():
 def test_a_run_that_was_scored_without_a_class_says_so():
     evaluation = evaluate(predictions_with([], images=2, classes=("ants", "bees", "wasps")), resamples=10)
     plan = Plan("gradual", ("head",), (Phase("head", 1, {"head": 0.1}, None),))
-    text = run_text(RunSummary(1, 1, "val_accuracy", {}, 2, 1.0, 1.0), evaluation, plan, [])
+    summary = RunSummary(1, 1, "val_accuracy", {}, 2, 1.0, 1.0)
+    text = as_text(run_sections(summary, evaluation, plan, []))
     assert "No scored image is of wasps: macro F1 and balanced accuracy" in text
