@@ -43,7 +43,7 @@ def metric_name(name: str) -> str:
 
 
 def figure(name: str, value: float) -> str:
-    """Return a metric's value: a percentage, or a plain number for what is no share."""
+    """Return a metric's value: a percentage, or a plain number where it is not a share."""
     return plain(value, 3) if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
 
 
@@ -58,7 +58,7 @@ def interval_text(name: str, interval: Interval) -> str:
 
 
 def signed(name: str, value: float) -> str:
-    """Return a difference of a metric: points, or a plain number for what is no share."""
+    """Return a difference of a metric: points, or a plain number where it is not a share."""
     return f"{value:+.3f}" if name in _NOT_A_SHARE else f"{100 * value:+.1f}"
 
 

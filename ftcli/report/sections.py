@@ -33,7 +33,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of which the first `most` items are shown; `whole` names what has the others.
+    """A list that shows its first `most` items; `whole` names the file or option with the others.
 
     A page sets paths smaller.
     """
@@ -141,7 +141,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in a dataset, each finding with its first `most` cases; `whole` names what has the others."""
+    """What was found in a dataset, each finding with its first `most` cases; see `Bullets`."""
 
     findings: tuple[Finding, ...]
     most: int

@@ -1,4 +1,4 @@
-"""Owns the charts of predictions: reliability, intervals, the confusion of many classes, and the fit of a probe."""
+"""Draw the charts of predictions: reliability, intervals, the confusion of many classes, and the fit of a probe."""
 
 from __future__ import annotations
 

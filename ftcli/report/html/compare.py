@@ -65,7 +65,7 @@ class ShownRun:
 
 
 def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], findings: Findings) -> str:
-    """Return the page of two runs or more, the first of which is the baseline."""
+    """Return the page of two runs or more; the first is the baseline."""
     names = _short_names([str(run.path.resolve()) for run in runs])
     letters = [chr(ord("A") + number) if number < 26 else str(number + 1) for number in range(len(runs))]
     shown = [ShownRun(*each) for each in zip(letters, names, runs, evaluations, strict=True)]
