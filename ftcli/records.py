@@ -1,4 +1,4 @@
-"""Owns the plain values that travel between the parts of ftcli: input spec, epoch records, metrics, summaries."""
+"""Plain values that the parts of ftcli exchange: input spec, epoch records, metrics, summaries, progress."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Gate:
-    """One rule about one metric of one run, or group of runs: whether it holds, and why, as a sentence.
+    """One rule about one metric of one run, or of replicates: whether it holds, and why.
 
     `p_value` is that of the rule's test, adjusted where several runs or metrics share the rule; None where it has none.
     """
@@ -210,7 +210,7 @@ class Progress(Protocol):
 
 
 def check_schema(value: object) -> None:
-    """Raise ValueError where a JSON value is no object, or is one of a version that this ftcli does not read."""
+    """Raise ValueError if a JSON value is not an object, or has a version that this ftcli does not read."""
     if not isinstance(value, Mapping):
         raise ValueError("not a JSON object")  # noqa: TRY004 - damage to a file, not a bug
     # The first lines of metrics.jsonl that were ever written name no version.

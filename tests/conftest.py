@@ -12,12 +12,12 @@ from helpers.support import Ftcli, MakeRun, Outcome, write_images
 from ftcli.cli import main
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are too small for more
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a shell runs the tests in the background
 
 
 @pytest.fixture
 def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ftcli]:
-    """Call the command line in this process; every argument becomes text."""
+    """Call the command line in this process; arguments are converted to text."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def call(*arguments: object, code: int | None = 0) -> Outcome:
@@ -37,13 +37,13 @@ def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Write a run by its name, without any training: see `write_run`."""
+    """Write a run of this name without training: see `write_run`."""
     return lambda name="run", **settings: write_run(tmp_path / name, **settings)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with train/ and val/ of two classes that a network tells apart within an epoch."""
+    """A root with train/ and val/ of two classes that a network learns in one epoch."""
     root = tmp_path_factory.mktemp("tiny")
     for split, count in (("train", 9), ("val", 6)):
         write_images(root / split / "blue", count=count, colour=(70, 90, 180))
@@ -53,7 +53,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hymenoptera() -> Path:
-    """The folder of ants and bees, where the environment names it."""
+    """The folder of ants and bees, if the environment names it."""
     folder = os.environ.get("FTCLI_HYMENOPTERA")
     if not folder:
         pytest.skip("FTCLI_HYMENOPTERA does not name the folder of ants and bees")
@@ -61,10 +61,10 @@ def hymenoptera() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _the_disk_is_not_waited_for() -> Iterator[None]:
-    """Leave out fsync, which protects from a loss of power and from nothing that a test could do.
+def _skip_fsync() -> Iterator[None]:
+    """Skip fsync, which protects only against a loss of power.
 
-    Processes of their own call the real one.
+    Separate processes call the real one.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
@@ -72,8 +72,8 @@ def _the_disk_is_not_waited_for() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _freed_memory_is_given_back() -> Iterator[None]:
-    """Return to the system, after each file of tests, what the tuned allocator of `ftcli train` keeps for good."""
+def _free_memory() -> Iterator[None]:
+    """Free memory after each test file; the tuned allocator of `ftcli train` never returns it."""
     yield
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
@@ -82,6 +82,6 @@ def _freed_memory_is_given_back() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep runs and data out of the repository, and caches out of the user's home."""
+    """Keep runs and data out of the repository, and caches out of the home folder."""
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
     monkeypatch.setenv("FTCLI_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -47,7 +47,7 @@ def test_python_m_ftcli_is_the_same_program() -> None:
         (("schema", "--version"), "No such option: --version"),
     ],
 )
-def test_wrong_usage_is_told_in_a_sentence_and_exits_2(ftcli: Ftcli, arguments: tuple[str, ...], words: str) -> None:
+def test_wrong_usage_is_reported_and_exits_2(ftcli: Ftcli, arguments: tuple[str, ...], words: str) -> None:
     outcome = ftcli(*arguments, code=2)
     assert words in outcome.err
     assert outcome.out == ""
@@ -69,7 +69,7 @@ def test_errors_are_json_when_json_is_asked_for(ftcli: Ftcli) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_before_there_is_a_run_is_told_and_not_swallowed(
+def test_a_signal_before_there_is_a_run_is_reported_and_not_swallowed(
     ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     def signalled(*_arguments: object) -> None:
@@ -118,16 +118,3 @@ def test_a_signal_while_ftcli_is_being_imported_is_no_traceback(number: signal.S
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (128 + number, f"error: stopped by {number.name}\n")
-
-
-def test_the_schema_describes_every_key_and_forbids_others(ftcli: Ftcli) -> None:
-    schema = ftcli("schema", "--json").json
-    assert schema["additionalProperties"] is False
-    assert "strategy" in schema["properties"]
-    assert all(section["additionalProperties"] is False for section in schema["$defs"].values())
-    assert json.loads(ftcli("schema").out) == schema
-
-
-def test_a_schema_on_the_first_line_of_a_recipe_is_only_a_comment(ftcli: Ftcli, tiny: Path) -> None:
-    Path("recipe.yaml").write_text(f"# yaml-language-server: $schema=schema.json\ndata: {{root: {tiny}}}\n")
-    assert ftcli("plan", "recipe.yaml", "--json").json["strategy"] == "feature-extract"

@@ -1,4 +1,4 @@
-"""Every recipe in configs/ is trained, shortened by overrides and without weights that would be downloaded."""
+"""Every recipe in configs/ trains, shortened by overrides and without downloaded weights."""
 
 import gc
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ RECIPES = sorted(CONFIGS.rglob("*.yaml"))
 
 @pytest.fixture(scope="session")
 def small_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with train/ and test/ alone, as CIFAR-10 has them, and one with train/ and val/."""
+    """A root with only train/ and test/, like CIFAR-10, and one with train/ and val/."""
     root = tmp_path_factory.mktemp("small")
     for folder in ("cifar10/train", "cifar10/test", "hymenoptera/train", "hymenoptera/val"):
         write_images(root / folder / "ants", count=6, colour=(120, 90, 70))
@@ -41,7 +41,7 @@ def shortened(recipe_file: Path, images: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _networks_are_freed() -> Iterator[None]:
-    """Give the memory of one recipe's networks to the next: traced, they hold themselves in circles."""
+    """Free the networks of one recipe before the next: traced networks form reference cycles."""
     yield
     gc.collect()
 
@@ -63,7 +63,7 @@ def result_images() -> int:
     return len(Path("runs/a/predictions/val.csv").read_text().splitlines()) - 1
 
 
-def test_every_recipe_begins_by_saying_what_it_is_for() -> None:
+def test_every_recipe_starts_with_a_comment_on_its_purpose() -> None:
     assert all(path.read_text().startswith("# ") for path in RECIPES)
 
 

@@ -33,32 +33,32 @@ def generate() -> ModuleType:
 
 
 @pytest.mark.parametrize("name", ["recipe.md", "commands.md"])
-def test_generated_pages_are_fresh(generate: ModuleType, name: str) -> None:
+def test_generated_pages_are_up_to_date(generate: ModuleType, name: str) -> None:
     assert (REPOSITORY / "docs" / name).read_text() == generate.PAGES[name](), "run `make docs`"
 
 
 @pytest.mark.parametrize(
     "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in REPOSITORY.glob("docs/*.md"))]
 )
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_have_a_target(page: str) -> None:
     file = REPOSITORY / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
         assert (file.parent / target).exists(), f"{page} links to {target}"
 
 
-def test_every_make_target_that_the_pages_name_exists() -> None:
+def test_every_make_target_in_the_pages_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     for page in ("README.md", "CONTRIBUTING.md"):
         named = set(re.findall(r"`?make ([a-z]+)", (REPOSITORY / page).read_text()))
         assert named <= targets
 
 
-def test_every_recipe_that_the_readme_names_exists() -> None:
+def test_every_recipe_in_the_readme_exists() -> None:
     for path in re.findall(r"configs/[\w/]+\.yaml", (REPOSITORY / "README.md").read_text()):
         assert (REPOSITORY / path).is_file()
 
 
-def test_the_page_on_data_names_every_finding_and_what_counts_as_an_image() -> None:
+def test_the_page_on_data_lists_every_finding_and_image_format() -> None:
     page = (REPOSITORY / "docs/checking-data.md").read_text()
     named = set(re.findall(r"^\| (?:error|warning|info) \| `([a-z-]+)`", page, re.MULTILINE))
     found = {
@@ -88,7 +88,7 @@ def test_every_key_of_the_json_of_eval_and_compare_is_documented() -> None:
 
 
 def keys_of(value: Any) -> Iterator[str]:
-    """Yield every key at any depth; metrics' names are keys too, and documented elsewhere."""
+    """Yield every key at any depth, except names of metrics, which are documented elsewhere."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key

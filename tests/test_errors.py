@@ -39,7 +39,7 @@ from ftcli.errors import failure_of
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_the_machine_does_is_a_sentence(error: Exception, kind: str, words: str) -> None:
+def test_failures_of_the_machine_have_their_own_errors(error: Exception, kind: str, words: str) -> None:
     shown = failure_of(error)
     assert shown is not None
     assert shown.kind == kind
@@ -56,7 +56,7 @@ def test_a_real_allocation_that_fails_is_recognised() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), AssertionError("a bug"), ValueError("x")])
-def test_bugs_stay_bugs(error: Exception) -> None:
+def test_bugs_are_not_reported_as_failures_of_the_machine(error: Exception) -> None:
     assert failure_of(error) is None
 
 
@@ -69,7 +69,7 @@ def test_a_result_that_cannot_be_printed_is_an_error() -> None:
     assert (done.returncode, done.stderr) == (1, "error: cannot print the result: No space left on device\n")
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "ftcli", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

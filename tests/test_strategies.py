@@ -27,7 +27,7 @@ def test_from_scratch_trains_everything_at_one_rate() -> None:
     assert rates(plan_of(FromScratch(kind="from-scratch", lr=0.1))) == dict.fromkeys(GROUPS, 0.1)
 
 
-def test_fine_tuning_thaws_the_groups_nearest_to_the_head_at_falling_rates() -> None:
+def test_fine_tuning_unfreezes_the_groups_nearest_to_the_head_at_falling_rates() -> None:
     plan = plan_of(FineTune(kind="fine-tune", lr=0.01, unfreeze=2, lr_decay=0.1))
     assert rates(plan) == {"layer3": 0.0001, "layer4": 0.001, "head": 0.01}
 

@@ -34,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Train an image classifier you can trust: one YAML recipe, one command, and the evidence beside the result.",
+    help="Train an image classifier you can trust: one YAML recipe, one command, and the evidence with the result.",
     epilog="Exit codes: 0 done, 1 the run failed, 2 recipe or usage, 3 data, 4 a gate failed, "
     "130 or 143 interrupted after saving.",
 )

@@ -16,7 +16,7 @@ from ftcli.cli.plan import plan
 from ftcli.cli.resume import resume as resume_command
 
 _LONGEST_NAME_BYTES = 200
-"""File systems take 255, of which temporary names need some."""
+"""File systems allow 255; temporary names need some of them."""
 
 
 def train(

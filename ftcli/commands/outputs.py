@@ -1,7 +1,4 @@
-"""Owns the files that a user asks for by name: where they may be written, and that no file of a run is lost to them.
-
-Wires gates to the file that CI servers read.
-"""
+"""Files that a user asks for by name: where they may be written, so that no file of a run is overwritten."""
 
 from __future__ import annotations
 
@@ -17,26 +14,26 @@ from ftcli.runs.files import write_text
 
 
 def check_output(path: Path) -> None:
-    """Refuse a path before anything is written: what is no file, one in no folder, or a file that a run consists of.
+    """Raise UsageError, before anything is written, for a path that is not a file, or is a file of a run.
 
-    The folder itself may be missing, and is made with the file, as long as the one above it is there; a run that was
-    being replaced comes back. Raises UsageError.
+    Its folder may be missing if the parent of that exists: it is made with the file. A run that was being replaced is
+    restored first.
     """
     put_back(path.parent)
     if path.exists() and not path.is_file():  # a device would be replaced
         raise UsageError("is not a file", where=str(path), hint="Give the path of a file.")
     folder, above = path.parent, path.parent.absolute().parent
-    # What would be made at the root of the file system is a slip.
+    # A missing folder at the root of the file system is a typing error.
     if not folder.is_dir() and (folder.exists() or not above.is_dir() or above == above.parent):
         raise UsageError(
-            f"cannot be written: there is no folder {folder}",
+            f"the folder {folder} does not exist",
             where=str(path),
             hint="Make the folder first, or check the path.",
         )
     run = _run_of(path)
     if run is not None:
         raise UsageError(
-            f"is a file of the run {run}, which would be destroyed", where=str(path), hint="Choose another file."
+            f"is a file of the run {run}, which would be overwritten", where=str(path), hint="Choose another file."
         )
 
 
@@ -46,7 +43,7 @@ def make_folder(path: Path) -> None:
 
 
 def _run_of(path: Path) -> Path | None:
-    """Return the run, or the directory of several seeds, that owns a file, whether or not it is there yet."""
+    """Return the run, or the directory of several seeds, that owns a file, whether or not the file exists."""
     file = path.parent.resolve() / path.name  # a link would be replaced, not followed
     for directory in file.parents:
         name = file.relative_to(directory)

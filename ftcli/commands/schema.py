@@ -1,4 +1,4 @@
-"""Wires `ftcli schema`."""
+"""`ftcli schema`: the recipe's JSON schema."""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ def test_one_folder_is_made_and_no_more() -> None:
     check_output(Path("new/page.html"))
     assert not Path("new").exists(), "a check makes nothing"
     make_folder(Path("new/page.html"))
-    with pytest.raises(UsageError, match="there is no folder new/and/deeper"):
+    with pytest.raises(UsageError, match="the folder new/and/deeper does not exist"):
         check_output(Path("new/and/deeper/page.html"))
-    with pytest.raises(UsageError, match="there is no folder /missing"):
+    with pytest.raises(UsageError, match="the folder /missing does not exist"):
         check_output(Path("/missing/page.html"))
 
 
@@ -65,5 +65,5 @@ def test_what_is_no_file_is_refused() -> None:
     for name in ("folder", os.devnull):
         with pytest.raises(UsageError, match="is not a file"):
             check_output(Path(name))
-    with pytest.raises(UsageError, match="there is no folder file"):
+    with pytest.raises(UsageError, match="the folder file does not exist"):
         check_output(Path("file/page.html"))

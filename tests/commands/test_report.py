@@ -95,7 +95,7 @@ def test_no_page_takes_the_place_of_a_file_of_a_run(ftcli: Ftcli, make_run: Make
     a = make_run("a")
     for name in ("recipe.yaml", "predictions/val.csv", "checkpoints/page.html"):
         outcome = ftcli("report", a, "--out", a / name, code=2)
-        assert f"{a / name}: is a file of the run {a}, which would be destroyed" in outcome.err
+        assert f"{a / name}: is a file of the run {a}, which would be overwritten" in outcome.err
     assert ftcli("report", a, "--out", a / "report.html").out == f"{a / 'report.html'}\n"
     assert not (a / "checkpoints/page.html").exists()
 

@@ -1,4 +1,4 @@
-"""Runs the real command line in a process of its own, with a fault injected into it.
+"""The real command line in a separate process, with a fault injected into it.
 
 The process is forked, so that it need not import torch again: every fault costs half a second and not four.
 """
@@ -24,14 +24,14 @@ Fault = Callable[[], object]
 
 @dataclass(frozen=True)
 class Child:
-    """A forked call of the command line, on its way."""
+    """A running call of the command line in a forked process."""
 
     pid: int
     out: Path
     err: Path
 
     def wait(self) -> Outcome:
-        """Return how it ended; a process that was killed has the signal's number, negated, as its code."""
+        """Wait for its end; the exit code of a killed process is the negated number of the signal."""
         _, status = os.waitpid(self.pid, 0)
         outcome = Outcome(os.waitstatus_to_exitcode(status), self.out.read_text(), self.err.read_text())
         assert "Traceback" not in outcome.err, outcome.err
@@ -65,7 +65,7 @@ class Launch:
             main()
         except SystemExit as left:
             code = int(left.code or 0)
-        except BaseException:  # noqa: BLE001 - nothing of the parent's may go on in the child
+        except BaseException:  # noqa: BLE001 - the child must not run the parent's code
             traceback.print_exc()
         sys.stderr.flush()
         os._exit(code)
@@ -86,7 +86,7 @@ def launch(tmp_path: Path) -> Launch:
 
 @pytest.fixture
 def recipe(tiny: Path) -> str:
-    """Two epochs of a small network, the second of which decides nothing."""
+    """Two epochs of a small network."""
     Path("recipe.yaml").write_text(
         f"data: {{root: {tiny}, image_size: 32, batch_size: 6, workers: 0, views: 2}}\n"
         "model: {name: squeezenet1_1, weights: none}\noptimizer: {kind: adam}\nepochs: 2\n"
@@ -96,11 +96,11 @@ def recipe(tiny: Path) -> str:
 
 
 class Runs:
-    """What the tests of faults ask of run directories, given as a fixture since tests are not a package."""
+    """Checks of run directories for tests of faults, as a fixture since tests are not a package."""
 
     @staticmethod
     def assert_valid(run: Path) -> None:
-        """Check that a run that was stopped is there whole: every file that there is can be read."""
+        """Check that every file of a stopped run can be read."""
         from ftcli.runs.checkpoint import load_checkpoint
         from ftcli.runs.predictions_file import read_predictions
 

@@ -1,4 +1,4 @@
-"""Files, paths and names that are not what they should be: a sentence that names them, soon, and nothing left."""
+"""Invalid files, paths and names are refused by name, at once, and leave nothing behind."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def recipe(tiny: Path) -> str:
 
 def large() -> str:
     with Path("large.yaml").open("wb") as file:
-        file.truncate(100_000_000)  # all zeros, on no disk
+        file.truncate(100_000_000)  # a sparse file: it takes no space
     return "large.yaml"
 
 
@@ -96,7 +96,9 @@ def wide() -> str:
         (lambda: "no\x1b[31m\nsuch", "no\\x1b[31m\\nsuch: cannot read the recipe"),
     ],
 )
-def test_what_is_no_recipe_is_refused_soon_and_by_name(ftcli: Ftcli, command: str, make, words: str) -> None:
+def test_a_path_that_cannot_be_a_recipe_is_refused_at_once_by_name(
+    ftcli: Ftcli, command: str, make, words: str
+) -> None:
     path = make()
     started = time.process_time()
     outcome = ftcli(command, path, code=2)
@@ -106,14 +108,14 @@ def test_what_is_no_recipe_is_refused_soon_and_by_name(ftcli: Ftcli, command: st
     assert not Path("runs").exists()
 
 
-def test_a_wrong_value_is_shown_in_part(ftcli: Ftcli, recipe: str) -> None:
+def test_a_long_wrong_value_is_shortened(ftcli: Ftcli, recipe: str) -> None:
     outcome = ftcli("train", recipe, f"optimizer.kind={'x' * 100_000}", f"seed={'y' * 100_000}", code=2)
     assert len(outcome.err) < 250_000  # the override itself is named
     assert "not 'xxxxxxxx" in outcome.err
     assert "..." in outcome.err
 
 
-def test_a_recipe_reads_no_environment_and_no_home(ftcli: Ftcli, recipe: str, monkeypatch) -> None:
+def test_a_recipe_expands_neither_variables_nor_home(ftcli: Ftcli, recipe: str, monkeypatch) -> None:
     monkeypatch.setenv("FTCLI_TEST_SECRET", "hunter2")
     for text in ("$FTCLI_TEST_SECRET", "${FTCLI_TEST_SECRET}", "~/x", "{{ FTCLI_TEST_SECRET }}"):
         outcome = ftcli("train", recipe, f"data.root='{text}'", code=3)
@@ -144,7 +146,7 @@ def test_a_recipe_reads_no_environment_and_no_home(ftcli: Ftcli, recipe: str, mo
     ],
     ids=str,
 )
-def test_places_that_cannot_be_are_named(
+def test_impossible_paths_are_named(
     ftcli: Ftcli, recipe: str, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     if arguments[0] == "--runs" and arguments[1].startswith("/proc") and not Path("/proc/self").exists():
@@ -155,7 +157,7 @@ def test_places_that_cannot_be_are_named(
     assert not Path("runs").exists()
 
 
-def test_a_run_that_is_a_link_is_read_and_never_replaced(ftcli: Ftcli, recipe: str) -> None:
+def test_a_link_to_a_run_is_read_but_never_replaced(ftcli: Ftcli, recipe: str) -> None:
     ftcli("train", recipe, "--name", "a")
     Path("runs/link").symlink_to("a")
     assert ftcli("eval", "runs/link", "--json").json["images"] == 12
@@ -239,8 +241,8 @@ def test_weights_run_no_code_and_do_not_grow(ftcli: Ftcli, recipe: str, make, wo
         assert not Path("owned").exists()
 
 
-def test_the_malicious_file_does_harm_where_it_is_trusted() -> None:
-    """The test above would pass for a harmless file, too."""
+def test_the_malicious_file_really_runs_code_if_it_is_trusted() -> None:
+    """Otherwise the test above would prove nothing."""
     evil_zip()
     code = "import torch; torch.load('evil.pth', weights_only=False)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -269,7 +271,7 @@ FORGED_WORDS: dict[str, tuple[dict[str, object], str]] = {
 
 
 def test_forged_checkpoints_are_refused_by_name(ftcli: Ftcli, recipe: str, tiny: Path) -> None:
-    """Their checksums are right: somebody made them."""
+    """Their checksums are right."""
     ftcli("train", recipe, "--name", "a")
     whole = load_checkpoint(Path("runs/a"))
     forgeries = [

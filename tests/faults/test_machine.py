@@ -1,4 +1,4 @@
-"""What a machine does to a run in its middle: memory, workers, disks, datasets and other processes that fail."""
+"""Failures of memory, workers, disks, datasets and other processes during a run."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ UNCACHED = ("data.cache=off", "data.views=fresh")
 
 
 def after_epoch(number: int, act: Callable[[], object]) -> Callable[[], None]:
-    """Return a fault that acts in the run's process once an epoch is written down."""
+    """Return a fault that acts in the run's process after an epoch is written."""
 
     def fault() -> None:
         usual = LineProgress.epoch
@@ -51,7 +51,7 @@ def in_batch(epoch: int, act: Callable[[], object]) -> Callable[[], None]:
     return fault
 
 
-def test_an_image_folder_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(launch, runs, recipe, tiny) -> None:
+def test_a_missing_image_folder_is_named_and_the_run_resumes_once_it_is_back(launch, runs, recipe, tiny) -> None:
     root = shutil.copytree(tiny, "images")
     arguments = ("train", recipe, f"data.root={root}", *UNCACHED)
     launch(*arguments, "--name", "whole")
@@ -67,10 +67,10 @@ def test_an_image_folder_that_vanishes_is_named_and_the_run_goes_on_when_it_is_b
 
 
 @pytest.mark.parametrize("cached", [(), UNCACHED], ids=["cached", "uncached"])
-def test_images_that_change_while_they_are_used_are_refused_and_never_stored(
+def test_images_that_change_during_training_are_refused_and_never_stored(
     launch, recipe, tiny, tmp_path, monkeypatch, cached
 ) -> None:
-    """As a sync does in the middle: what is stored and said of an image is of the bytes that were checked."""
+    """As a file sync may do: stored features and hashes must belong to the bytes that were checked."""
     images = Path(shutil.copytree(tiny, "images"))
     arguments = ("train", recipe, f"data.root={images}", *cached)
     of_red = sorted((images / "train/red").iterdir())
@@ -97,7 +97,7 @@ def test_images_that_change_while_they_are_used_are_refused_and_never_stored(
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
 
 
-def test_a_run_on_stored_features_does_not_need_the_images_any_more(launch, runs, recipe, tiny) -> None:
+def test_a_run_on_stored_features_does_not_need_the_images(launch, runs, recipe, tiny) -> None:
     root = shutil.copytree(tiny, "images")
     arguments = ("train", recipe, f"data.root={root}")
     launch(*arguments, "--name", "whole")
@@ -119,7 +119,7 @@ def kill_a_worker() -> None:
     os.kill(int(children[0]), signal.SIGKILL)
 
 
-def test_a_worker_that_the_kernel_kills_is_told_and_the_run_goes_on(launch, runs, recipe) -> None:
+def test_a_killed_worker_is_reported_and_the_run_resumes(launch, runs, recipe) -> None:
     if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         pytest.skip("needs /proc")
     arguments = ("train", recipe, *UNCACHED, "data.workers=1")
@@ -136,7 +136,7 @@ def run_out() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB")
 
 
-def test_memory_that_runs_out_on_a_batch_is_told_and_the_run_goes_on(launch, runs, recipe) -> None:
+def test_running_out_of_memory_on_a_batch_is_reported_and_the_run_resumes(launch, runs, recipe) -> None:
     launch("train", recipe, "--name", "whole")
     outcome = launch("train", recipe, "--name", "a", fault=in_batch(2, run_out), code=1)
     assert "the memory ran out: 2.50 GiB more were wanted" in outcome.err
@@ -147,7 +147,7 @@ def test_memory_that_runs_out_on_a_batch_is_told_and_the_run_goes_on(launch, run
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
 
 
-def test_memory_that_really_runs_out_is_told(launch, recipe) -> None:
+def test_a_real_memory_limit_is_reported(launch, recipe) -> None:
     def limit() -> None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)
@@ -159,7 +159,7 @@ def test_memory_that_really_runs_out_is_told(launch, recipe) -> None:
     assert "error: the memory ran out" in outcome.err
 
 
-def test_a_run_directory_that_is_removed_is_an_error_that_names_it(launch, recipe) -> None:
+def test_a_removed_run_directory_is_named(launch, recipe) -> None:
     remove = after_epoch(1, lambda: shutil.rmtree("runs/a"))
     outcome = launch("train", recipe, "--name", "a", fault=remove, code=1)
     assert "error: runs/a: this run directory was moved, removed or replaced" in outcome.err
@@ -168,7 +168,7 @@ def test_a_run_directory_that_is_removed_is_an_error_that_names_it(launch, recip
 
 
 def obey_permissions() -> None:
-    """Give up what lets root write anywhere, CAP_DAC_OVERRIDE, so that permissions hold for it as for other users."""
+    """Drop CAP_DAC_OVERRIDE, so that file permissions apply to root, too."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     sets = (ctypes.c_uint32 * 6)()
@@ -178,14 +178,14 @@ def obey_permissions() -> None:
         libc.capset(header, sets)
 
 
-def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_computed(launch, recipe) -> None:
+def test_a_read_only_folder_is_reported_before_anything_is_computed(launch, recipe) -> None:
     Path("runs").mkdir(mode=0o555)
     outcome = launch("train", recipe, "--name", "a", fault=obey_permissions, code=2)
     assert f"{Path('runs').absolute()}: is not writable" in outcome.err
     assert "checking" not in outcome.err
 
 
-def test_a_run_that_becomes_read_only_is_told_and_goes_on_when_it_is_not(launch, runs, recipe) -> None:
+def test_a_run_that_becomes_read_only_is_named_and_resumes_once_writable(launch, runs, recipe) -> None:
     launch("train", recipe, "--name", "whole")
 
     def lock_up() -> None:
@@ -201,7 +201,7 @@ def test_a_run_that_becomes_read_only_is_told_and_goes_on_when_it_is_not(launch,
 
 
 @pytest.mark.parametrize("name", ["checkpoints/best.safetensors", "plan.json", "predictions/val.csv"])
-def test_a_file_of_a_run_that_may_not_be_read_is_not_called_damaged(launch, recipe, name: str) -> None:
+def test_an_unreadable_file_of_a_run_is_not_called_damaged(launch, recipe, name: str) -> None:
     launch("train", recipe, "--name", "a")
     Path("runs/a", name).chmod(0)
     command = "eval" if name.startswith("checkpoints") else "report"
@@ -211,7 +211,7 @@ def test_a_file_of_a_run_that_may_not_be_read_is_not_called_damaged(launch, reci
     assert "train the run again" not in err
 
 
-def test_an_image_that_may_not_be_read_is_named(launch, recipe, tiny) -> None:
+def test_an_unreadable_image_is_named(launch, recipe, tiny) -> None:
     shutil.copytree(tiny, "images")
     Path("images/train/red/003.png").chmod(0)
     outcome = launch("train", recipe, "data.root=images", fault=obey_permissions, code=3)
@@ -232,7 +232,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([shutil.which("umount") or "umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_disk_that_is_really_full_stops_the_run_which_goes_on_when_there_is_room(launch, runs, recipe, disk) -> None:
+def test_a_real_full_disk_stops_the_run_which_resumes_once_there_is_room(launch, runs, recipe, disk) -> None:
     launch("train", recipe, "--name", "whole")
     outcome = launch("train", recipe, "--runs", disk, "--name", "a", code=1)
     assert f"error: {disk}/a/checkpoints/" in outcome.err
@@ -244,7 +244,7 @@ def test_a_disk_that_is_really_full_stops_the_run_which_goes_on_when_there_is_ro
     assert_same_runs(disk / "a", Path("runs/whole"))
 
 
-def test_too_little_shared_memory_is_told(recipe, tmp_path) -> None:
+def test_too_little_shared_memory_is_reported(recipe, tmp_path) -> None:
     command = (
         "mount -t tmpfs -o size=64k ftcli-test /dev/shm || exit 77; exec "
         f"{sys.executable} -m ftcli train {recipe} {' '.join(UNCACHED)} data.workers=1 --name a"
@@ -274,7 +274,7 @@ def on_a_full_disk() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("lose_stderr", [without_a_reader, on_a_full_disk])
-def test_progress_that_cannot_be_written_stops_nothing(launch, runs, recipe, lose_stderr) -> None:
+def test_progress_that_cannot_be_written_is_dropped(launch, runs, recipe, lose_stderr) -> None:
     launch("train", recipe, "--name", "whole")
     outcome = launch("train", recipe, "--name", "a", fault=lose_stderr)
     assert outcome.out.splitlines()[-1] == "runs/a"
@@ -296,7 +296,7 @@ def test_a_signal_after_the_result_changes_nothing(launch, recipe) -> None:
     assert outcome.out.splitlines()[-1] == "runs/a"
 
 
-def test_signals_while_an_error_is_told_and_then_while_they_are_told_are_no_traceback(launch) -> None:
+def test_signals_while_an_error_or_a_signal_is_reported_show_no_traceback(launch) -> None:
     def press_ctrl_c_at_the_end() -> None:
         known, heard = program._known, list[int]()
 

@@ -12,7 +12,7 @@ from ftcli.report.progress import LineProgress
 from ftcli.runs import lock as locking
 
 
-def test_of_two_runs_of_one_name_one_wins_and_the_other_says_so(launch, runs, recipe) -> None:
+def test_of_two_runs_of_one_name_one_wins_and_the_other_is_refused(launch, runs, recipe) -> None:
     launch("train", recipe, "--name", "whole")
     children = [launch.start("train", recipe, "--name", "a") for _ in range(2)]
     outcomes = sorted((child.wait() for child in children), key=lambda outcome: outcome.code)
@@ -23,7 +23,7 @@ def test_of_two_runs_of_one_name_one_wins_and_the_other_says_so(launch, runs, re
 
 
 def wait_for(path: str, then: str):
-    """Return a fault that says that the first epoch is done, and waits until it may go on."""
+    """Return a fault that reports the first epoch, and waits for permission to continue."""
 
     def fault() -> None:
         usual = LineProgress.epoch
@@ -53,7 +53,7 @@ def test_a_run_that_is_being_trained_is_neither_overwritten_nor_resumed(launch, 
     assert_same_runs(Path("runs/a"), Path("runs/whole"))
 
 
-def test_of_two_that_overwrite_one_run_each_finishes_or_says_that_it_was_replaced(launch, runs, recipe) -> None:
+def test_of_two_that_overwrite_one_run_each_finishes_or_reports_that_it_was_replaced(launch, runs, recipe) -> None:
     launch("train", recipe, "--name", "whole")
     launch("train", recipe, "--name", "a", "epochs=1")
     children = [launch.start("train", recipe, "--name", "a", "--overwrite") for _ in range(2)]
@@ -69,8 +69,8 @@ def test_of_two_that_overwrite_one_run_each_finishes_or_says_that_it_was_replace
 
 @pytest.mark.parametrize("how", ["removed", "moved"])
 @pytest.mark.parametrize("last", [1, 2], ids=["with an epoch to come", "at its end"])
-def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, runs, recipe, how: str, last: int) -> None:
-    """As `rm` or `mv` of a run and a new `train` do, while the old process still computes."""
+def test_a_run_writes_nothing_into_a_new_run_of_its_name(launch, runs, recipe, how: str, last: int) -> None:
+    """Like `rm` or `mv` of a run, then a new `train`, while the old process still runs."""
     launch("train", recipe, "--name", "whole", "seed=1")
     launch("train", recipe, "--name", "as it was")
 
@@ -97,7 +97,7 @@ def test_a_run_whose_name_another_one_has_got_writes_nothing_into_it(launch, run
         assert_same_runs(Path("runs/b"), Path("runs/as it was"))
 
 
-def test_seeds_whose_directory_was_moved_begin_no_other_run(launch, recipe) -> None:
+def test_seeds_whose_directory_was_moved_start_no_further_run(launch, recipe) -> None:
     def move() -> None:
         usual = LineProgress.epoch
 

@@ -1,4 +1,4 @@
-"""A disk that becomes full, and a process that is killed, at every single write of a run."""
+"""A full disk, and a kill, at every single write of a run."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from helpers.support import Ftcli
 
 
 class Writes:
-    """Counts the calls that write below a directory, and lets one of them fail."""
+    """Counts the writes to a directory, and makes one of them fail."""
 
     def __init__(self, directory: Path, fail: Callable[[Callable[[], None]], None], *, at: int) -> None:
         self.directory = directory.absolute()
@@ -23,7 +23,7 @@ class Writes:
         self.count = 0
 
     def install(self) -> None:
-        """Wrap what the standard library writes with."""
+        """Wrap the standard library's functions that write."""
         for owner, name in (
             (Path, "write_bytes"), (Path, "replace"), (Path, "rename"), (Path, "hardlink_to"), (Path, "mkdir"),
             (os, "fsync"), (Path, "open"), *(((Path, "unlink"),) if self.fail is be_killed else ()),
@@ -39,7 +39,7 @@ class Writes:
             if self.count == self.at:
 
                 def half() -> None:
-                    """Do what a disk does that becomes full, or a process that dies, in the middle of a write."""
+                    """Fail in the middle of a write, like a full disk or a killed process."""
                     if name == "write_bytes":
                         usual(arguments[0], arguments[1][: len(arguments[1]) // 2])
                     elif name == "open":
@@ -68,7 +68,7 @@ def be_killed(half: Callable[[], None]) -> None:
 
 @pytest.fixture
 def writes(launch, recipe: str) -> int:
-    """How many writes an undisturbed run makes; it is left as runs/whole."""
+    """The number of writes of an undisturbed run, which stays as runs/whole."""
     counting = Writes(Path("runs"), be_killed, at=0)
 
     def count() -> None:
@@ -81,7 +81,7 @@ def writes(launch, recipe: str) -> int:
 
 
 def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], None], *, at: int) -> str:
-    """Let the write with this number fail; check what is left, go on, and compare. Return what there was to go on."""
+    """Make this write fail; check what is left, resume, and compare. Return what could be resumed."""
     run = Path("runs/a")
     shutil.rmtree(run, ignore_errors=True)
     outcome = launch("train", recipe, "--name", "a", fault=Writes(Path("runs"), fail, at=at).install, code=None)
@@ -105,7 +105,7 @@ def check_fault(launch, runs, recipe: str, fail: Callable[[Callable[[], None]], 
 
 @pytest.mark.parametrize("fail", [be_full, be_killed])
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.75])
-def test_a_run_whose_write_fails_is_valid_and_goes_on_to_the_same_end(
+def test_a_run_is_valid_after_a_failed_write_and_resumes_to_the_same_result(
     launch, runs, recipe: str, writes: int, fail, share: float
 ) -> None:
     check_fault(launch, runs, recipe, fail, at=max(round(writes * share), 1))
@@ -115,7 +115,7 @@ def read_only(*_: object, **__: object) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def test_a_disk_that_is_read_only_is_told_with_what_to_do(ftcli: Ftcli, recipe: str, monkeypatch) -> None:
+def test_a_read_only_disk_is_reported_with_a_hint(ftcli: Ftcli, recipe: str, monkeypatch) -> None:
     ftcli("train", recipe, "--name", "a")
     with monkeypatch.context() as patch:
         patch.setattr("ftcli.runs.lock.FileLock.acquire", read_only)

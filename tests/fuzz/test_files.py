@@ -1,4 +1,4 @@
-"""Files of a run with any damage are read as what they were, or refused by name: never a traceback, never a guess."""
+"""Damaged files of a run are read correctly or refused by name, without traceback or guess."""
 
 import json
 from dataclasses import replace
@@ -66,10 +66,8 @@ JSON = st.recursive(
 
 @given(changes=st.dictionaries(st.sampled_from([*INFO.to_json(), *SPEC.to_json()]), JSON, min_size=1, max_size=3))
 @cases(quick=150, stress=4000)
-def test_a_description_that_was_made_up_is_refused_or_sound(
-    folder: Path, monkeypatch, changes: dict[str, object]
-) -> None:
-    """The checksum is right, as somebody who means harm would make it."""
+def test_an_invented_description_is_refused_or_valid(folder: Path, monkeypatch, changes: dict[str, object]) -> None:
+    """The checksum is right, as in a forged file."""
     value = INFO.to_json()
     value |= {key: given for key, given in changes.items() if key in value}
     if isinstance(value["spec"], dict):
@@ -112,7 +110,7 @@ def test_damaged_weights_are_tensors_or_refused(folder: Path, seed: int, suffix:
 
 @given(seed=SEEDS)
 @cases(quick=150, stress=4000)
-def test_a_damaged_state_of_a_resume_is_refused(folder: Path, seed: int) -> None:
+def test_a_damaged_resume_state_is_refused(folder: Path, seed: int) -> None:
     run = RunDirectory(folder / "run")
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     state = ResumeState(RECORD, 1.5, ("notice",), {"0.step": torch.tensor(3.0)}, np.array([[0.25, 0.75]]))
@@ -184,6 +182,6 @@ def test_damaged_json_is_an_object_or_refused(folder: Path, seed: int) -> None:
         assert read.get("schema", 1) == 1
 
 
-def test_the_damage_is_real(checkpoint: bytes) -> None:
+def test_the_damage_changes_the_content(checkpoint: bytes) -> None:
     assert sum(damaged(checkpoint, seed) != checkpoint for seed in range(200)) > 190
     assert save(TENSORS) not in {damaged(save(TENSORS), seed) for seed in range(20)}

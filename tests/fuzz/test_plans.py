@@ -1,4 +1,4 @@
-"""Any strategy over any groups is a plan that says what happens to every group, or an error that says why not."""
+"""Any strategy over any groups gives a plan that covers every group, or an error with the reason."""
 
 import itertools
 import math
@@ -90,7 +90,7 @@ def test_a_plan_covers_every_group_in_every_phase() -> None:
 
 
 def check(plan: Plan, strategy: Strategy, groups: tuple[str, ...]) -> None:
-    """Check what every plan keeps to, and what its strategy promises."""
+    """Check the rules of every plan, and those of its strategy."""
     assert plan.groups == groups
     assert len({phase.name for phase in plan.phases}) == len(plan.phases)
     for phase in plan.phases:

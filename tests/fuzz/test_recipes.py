@@ -1,4 +1,4 @@
-"""Any text is a recipe, or an error that says where: never a traceback.
+"""Any text is a recipe or a located error, never a traceback.
 
 Each test also counts what it has tried, so that neither all of it is refused nor all of it taken.
 """
@@ -43,7 +43,7 @@ TAME_OVERRIDES = st.lists(
     st.sampled_from(["epochs=7", "data.workers=0", "seed=3", "optimizer={kind: adam}"]), max_size=2
 )
 OVERRIDES = st.one_of(st.just([]), TAME_OVERRIDES, WILD_OVERRIDES)
-# Values that belong to their keys, so that what is drawn is a recipe more often than once in a thousand times.
+# Values that fit their keys, so that more than one draw in a thousand is a recipe.
 FITTING: dict[str, st.SearchStrategy[object]] = {
     "epochs": st.integers(1, 50),
     "patience": st.none() | st.integers(1, 9),
@@ -60,11 +60,11 @@ FITTING: dict[str, st.SearchStrategy[object]] = {
     ),
 }
 WHOLE_FILE = ("empty; ", "not a mapping of keys", "not a UTF-8 text file", "not valid YAML: nested too deeply")
-"""How the errors begin that are of no line."""
+"""How errors without a line start."""
 
 
 def judge(path: Path, overrides: list[str]) -> str:
-    """Load a recipe: it is one, which can be written and read again, or the error names the line or the override."""
+    """Load a recipe: it can be written and read again, or the error names the line or the override."""
     recipe = attempt(lambda: load_recipe(path, overrides))
     if isinstance(recipe, RecipeError):
         for problem in recipe.problems:
@@ -79,12 +79,12 @@ def judge(path: Path, overrides: list[str]) -> str:
 
 
 def check_place(problem: Problem, path: Path) -> None:
-    """Check that a problem is of an override, of the whole file, or of a line that the file has."""
+    """Check that a problem belongs to an override, to the whole file, or to an existing line."""
     if problem.source.startswith("override ") or problem.message.startswith(WHOLE_FILE):
         return
     assert problem.source == str(path)
     assert problem.line is not None, problem
-    # YAML counts more characters as the ends of lines than a newline, and an error may be at the end of the file.
+    # YAML has more line breaks than the newline, and an error may be at the end of the file.
     lines = path.read_text(encoding="utf-8").splitlines()
     assert 1 <= problem.line <= len(lines) + 1, problem
 

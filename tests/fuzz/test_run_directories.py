@@ -1,8 +1,8 @@
-"""A run directory of which any file is missing, cut, damaged or another run's: every command says which file and why.
+"""Run directories with a file missing, cut, damaged or from another run: every command names the file and the reason.
 
-Where a command goes on instead, it gives what it gives for the whole run, which `compare` and `eval` call unfinished
-where only the summary is gone. A run that has not finished has no hashes of its files yet; of it only sound files are
-read, but a sound one of another run is not told from its own.
+If a command succeeds instead, its output equals that for the intact run, except that `compare` and `eval` call a run
+without summary unfinished. An unfinished run has no hashes yet: damaged files are refused, but an intact file of
+another run is accepted.
 """
 
 import json
@@ -22,7 +22,7 @@ from ftcli.report.progress import LineProgress
 
 @dataclass(frozen=True)
 class Tried:
-    """The runs that are damaged: one that has finished, and one that was stopped after its first epoch."""
+    """The runs to damage: a finished one, and one stopped after its first epoch."""
 
     finished: Path
     stopped: Path
@@ -48,7 +48,7 @@ def tried(ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Tried:
 
 
 def damages(file: Path, other: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Yield what may become of a file: a name, and the new content; None where it is gone."""
+    """Yield damages of a file: a name and the new content, None for a missing file."""
     content = file.read_bytes()
     yield "missing", None
     yield "cut in the middle", content[: len(content) // 2]
@@ -76,7 +76,7 @@ def arguments_of(command: str, run: Path) -> tuple[object, ...]:
 
 
 def result_of(ftcli: Ftcli, command: str, run: Path) -> tuple[int, object, str]:
-    """Return the exit code, what a command found apart from clocks, and what it said."""
+    """Return a command's exit code, its results without times, and its messages."""
     outcome = ftcli(*arguments_of(command, run), code=None)
     assert "bug in ftcli" not in outcome.err, outcome.err
     found = json.loads(outcome.out) if outcome.out else {}
@@ -85,9 +85,7 @@ def result_of(ftcli: Ftcli, command: str, run: Path) -> tuple[int, object, str]:
 
 @pytest.mark.parametrize("kind", ["finished", "stopped"])
 @pytest.mark.parametrize("command", ["compare", "eval", "report", "resume"])
-def test_every_command_names_the_file_that_is_not_what_it_was(
-    ftcli: Ftcli, tried: Tried, command: str, kind: str
-) -> None:
+def test_every_command_names_the_damaged_file(ftcli: Ftcli, tried: Tried, command: str, kind: str) -> None:
     run: Path = getattr(tried, kind)
     kept = Path(shutil.copytree(run, "kept"))
     _, whole, _ = result_of(ftcli, command, run)
@@ -112,7 +110,7 @@ def test_every_command_names_the_file_that_is_not_what_it_was(
     print(f"{command} on a {kind} run: {count} damaged files, {refused} refused by name")  # noqa: T201
 
 
-def test_a_run_does_not_go_on_with_the_recipe_of_another_one(ftcli: Ftcli, tried: Tried) -> None:
+def test_a_run_is_not_resumed_with_another_runs_recipe(ftcli: Ftcli, tried: Tried) -> None:
     shutil.copy(tried.other / "recipe.yaml", tried.stopped)
     outcome = ftcli("train", "--resume", tried.stopped, code=2)
     assert "runs/stopped/recipe.yaml: is not what the last checkpoint was trained with: seed" in outcome.err
