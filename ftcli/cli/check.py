@@ -22,7 +22,7 @@ def check(
         ),
     ] = None,
     val_fraction: Annotated[
-        float | None, typer.Option(help="Share of train to hold out where there is no val/.")
+        float | None, typer.Option(help="Share of train to hold out without a val/ folder.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
