@@ -15,13 +15,14 @@ from typer.exceptions import Abort, TyperException
 
 from ftcli import __version__
 from ftcli.cli.check import check
+from ftcli.cli.compare import compare
+from ftcli.cli.eval import evaluate
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.plan import plan
 from ftcli.cli.report import report
 from ftcli.cli.resume import resume
 from ftcli.cli.schema import schema
-from ftcli.cli.scoring import compare, evaluate
 from ftcli.cli.train import train
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError, failure_of
 from ftcli.interrupt import ignore_signals, on_signals

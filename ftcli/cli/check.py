@@ -1,4 +1,4 @@
-"""Owns the commands that speak of images: check."""
+"""`ftcli check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Quiet
-from ftcli.cli.output import show, stderr, width
+from ftcli.cli.output import show, show_sections, stderr
 
 
 def check(
@@ -15,25 +15,31 @@ def check(
         str, typer.Argument(metavar="DATASET", help="A folder with train/ and val/, one of class folders, or a recipe.")
     ],
     group_by: Annotated[
-        str | None, typer.Option(help="Regular expression of what belongs together, as data.group_by.")
+        str | None,
+        typer.Option(
+            help="Regex that extracts a cluster id (e.g. patient) from the file path, as data.group_by does; "
+            "clusters must not span splits."
+        ),
     ] = None,
-    val_fraction: Annotated[float | None, typer.Option(help="Share held out where there is no val/.")] = None,
+    val_fraction: Annotated[
+        float | None, typer.Option(help="Share of train to hold out without a val/ folder.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Look for bad images, copies, leaks between splits, wrong labels and imbalance.
 
-    Exit code 3 where an error was found; warnings are shown.
+    Exits with 3 if it finds an error; warnings do not change the exit code.
     """
     from ftcli.commands.check import CheckOptions, check_dataset
     from ftcli.report.progress import choose_progress
-    from ftcli.report.text.check import check_text
+    from ftcli.report.text.check import check_sections
 
     with choose_progress(stderr(), quiet=quiet) as progress:
         result = check_dataset(dataset, CheckOptions(val_fraction, group_by), progress=progress)
     if as_json:
         show(result.to_json())
     else:
-        show(check_text(result.root, result.contents, result.findings, embeddings=result.embeddings, width=width()))
+        show_sections(check_sections(result.contents, result.findings, result.embeddings), result.root)
     raise typer.Exit(result.exit_code)

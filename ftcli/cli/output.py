@@ -8,14 +8,25 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ftcli.errors import RunError
+import typer
+
+from ftcli.errors import RunError, UsageError
 from ftcli.report.streams import encodable, let_go, marks_for
 
 if TYPE_CHECKING:
     from ftcli.commands.seeds import SeedsResult
     from ftcli.commands.training_run import TrainResult
+    from ftcli.report.sections import Section
+
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")]
+
+
+def check_form(*, as_json: bool, markdown: bool) -> None:
+    """Raise UsageError for two forms of one result."""
+    if as_json and markdown:
+        raise UsageError("--json and --markdown exclude each other", hint="Leave one of them out.")
 
 
 def show(result: dict[str, Any] | str) -> None:
@@ -23,6 +34,14 @@ def show(result: dict[str, Any] | str) -> None:
     text = result if isinstance(result, str) else json.dumps(result, allow_nan=False)
     with reaching_a_reader():
         print(encodable(text, sys.stdout))  # noqa: T201 - results go to stdout
+
+
+def show_sections(sections: list[Section], title: str = "", *, markdown: bool = False) -> None:
+    """Print a result's sections on stdout, as plain text or as Markdown."""
+    from ftcli.report.markdown import as_markdown
+    from ftcli.report.plain import as_text
+
+    show(as_markdown(sections, title=title) if markdown else as_text(sections, title=title, width=width()))
 
 
 @contextmanager
@@ -45,12 +64,12 @@ def stderr() -> Any:
 
 
 def width() -> int:
-    """Return how many columns text may take."""
+    """Return the number of columns for text."""
     return min(shutil.get_terminal_size().columns, 120)
 
 
 def marks() -> str:
-    """Return what sparklines on stdout are drawn with, if anything."""
+    """Return the characters of sparklines on stdout; none where it cannot show them."""
     return marks_for(sys.stdout, os.environ)
 
 
@@ -58,27 +77,28 @@ def show_trained(result: TrainResult | SeedsResult, *, as_json: bool) -> None:
     """Print what came of training, with the run directory as the last line. Raises GateError for a failed gate."""
     from ftcli.evaluation.gates import raise_failed
 
-    show(result.to_json() if as_json else _trained_text(result))
+    if as_json:
+        show(result.to_json())
+    else:
+        show_sections(_trained_sections(result))
     raise_failed(result.gates)
 
 
-def _trained_text(result: TrainResult | SeedsResult) -> str:
+def _trained_sections(result: TrainResult | SeedsResult) -> list[Section]:
     from ftcli.commands.seeds import SeedsResult
-    from ftcli.report.format import unchecked_text
-    from ftcli.report.text.compare import gate_text
-    from ftcli.report.text.train import run_text, seeds_text
+    from ftcli.report.format import gate_text, unchecked_text
+    from ftcli.report.sections import Lines, Section, prose
+    from ftcli.report.text.eval import gates_section
+    from ftcli.report.text.train import run_sections, seeds_sections
 
-    texts = [] if result.remark is None else [result.remark]
+    sections = [Section("", prose(result.remark or ""))]
     if isinstance(result, SeedsResult):
-        summaries = [each.summary for each in result.results]
-        texts.append(seeds_text(result.seeds, summaries, result.spread, width=width()))
-        for seed, each in zip(result.seeds, result.results, strict=False):
-            texts += [f"seed {seed}: {gate_text(gate)}" for gate in each.gates]
+        sections += seeds_sections(result.seeds, [each.summary for each in result.results], result.spread)
+        runs = zip(result.seeds, result.results, strict=False)
+        gates = [f"seed {seed}: {gate_text(gate)}" for seed, each in runs for gate in each.gates]
+        sections.append(Section("", prose(*gates)))
     else:
         if result.summary is not None and result.evaluation is not None:
-            run = (result.summary, result.evaluation, result.plan, result.records)
-            texts.append(run_text(*run, marks=marks(), width=width()))
-        texts += map(gate_text, result.gates)
-    if result.unchecked:
-        texts.append(unchecked_text(result.unchecked))
-    return "\n".join([*texts, str(result.run)])
+            sections += run_sections(result.summary, result.evaluation, result.plan, result.records, marks=marks())
+        sections.append(gates_section(result.gates))
+    return [*sections, Section("", prose(unchecked_text(result.unchecked))), Section("", (Lines((str(result.run),)),))]

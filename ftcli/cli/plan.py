@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Overrides, Quiet
-from ftcli.cli.output import show, stderr, width
+from ftcli.cli.output import show, show_sections, stderr
 
 
 def plan(
@@ -21,11 +21,13 @@ def plan(
     """Show which group trains when and at which rate, without training."""
     from ftcli.commands.plan import plan as plan_recipe
     from ftcli.report.progress import choose_progress
-    from ftcli.report.text.plan import plan_text
+    from ftcli.report.text.plan import plan_sections
 
     result = plan_recipe(recipe, overrides or [])
     for text in result.prepared.notices:
         choose_progress(stderr(), quiet=quiet).notice(text)
-    shown = result.prepared
-    text = plan_text(shown.plan, shown.parameters, shown.batchnorm, result.forecasts, width=width())
-    show(result.to_json() if as_json else text)
+    if as_json:
+        show(result.to_json())
+    else:
+        shown = result.prepared
+        show_sections(plan_sections(shown.plan, shown.parameters, shown.batchnorm, result.forecasts))

@@ -1,4 +1,4 @@
-"""Owns the command that makes pages: report."""
+"""`ftcli report`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN [RUN...]", help="Run directories, or those of several seeds; the first is the baseline."
+            metavar="RUN [RUN...]", help="Run directories, or directories of several seeds; the first is the baseline."
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Default: report.html in the run, or here for several runs."),
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the page. Default: report.html in the run; for several runs, in the current folder.",
+        ),
     ] = None,
     png: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write the curves as PNG files, too (needs the extra plots)."),
+        Path | None, typer.Option(metavar="DIR", help="Also write the curves as PNG files (needs the extra plots).")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write one HTML page that holds everything about a run, or compares several.
+    """Write one HTML page about a run, or one that compares several.
 
     The path of the page is the last line of stdout.
     """

@@ -1,4 +1,4 @@
-"""Wires `ftcli report`: run directories to a page, and to PNG files where they are asked for."""
+"""`ftcli report`: write the page of runs, and on request PNG files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ftcli.commands.outputs import check_output, make_folder
 from ftcli.errors import RunError
 from ftcli.evaluation.evaluate import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
+from ftcli.phrases import first_line
 from ftcli.records import SCHEMA
 from ftcli.report.format import pending_text
 from ftcli.runs.create import put_back
@@ -40,11 +41,13 @@ class ReportResult:
 
 
 def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Path | None = None) -> ReportResult:
-    """Write the page of a run, or of several against the first one; a directory of several seeds stands for their runs.
+    """Write the page of one run, or of several against the first one.
 
-    Without `out` it goes into the directory that was given, or, for several, into the current one; PNG files go into
-    the folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs
-    that do not match, and UsageError for PNG files without matplotlib and for files that may not be written.
+    A directory of several seeds is replaced by its runs.
+
+    Without `out` the page goes into the given directory or, for several, into the current one; PNG files go into the
+    folder `pictures`. Raises RunDirectoryError for a run that is missing or damaged, ComparisonError for runs that do
+    not match, and UsageError for PNG files without matplotlib and for files that may not be written.
     """
     for path in paths:
         put_back(path)
@@ -60,8 +63,7 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
     try:
         write_text(target, page)
     except RunError as error:
-        error.hint = "Write the page elsewhere: --out FILE. The runs are only read."
-        raise
+        raise error.with_hint("Write the page elsewhere: --out FILE.") from error
     for path, content in drawn.items():
         make_folder(path)
         write_bytes(path, content)
@@ -71,17 +73,19 @@ def report_runs(paths: Sequence[Path], *, out: Path | None = None, pictures: Pat
 def add_report(
     run: RunDirectory, predictions: Predictions, evaluation: Evaluation, *, notice: Callable[[str], None]
 ) -> None:
-    """Write the page of a run that has just finished; `notice` hears why where that fails.
+    """Write the page of a run that has just finished; `notice` reports a failure.
 
-    A run is whole without its page, so nothing that goes wrong here may fail it.
+    A run is complete without its page, so no error here may fail it.
     """
     try:
         from ftcli.report.html.run import run_page
 
         write_text(run.report, run_page(read_run(run.path, predictions), _ranked(evaluation, predictions)))
     except Exception as error:  # noqa: BLE001 - the run is trained and saved, and its page can be made again
-        why, again = str(error).partition("\n")[0], shlex.quote(str(run.path))
-        notice(f"the run is finished but has no page: {why}; make it with ftcli report {again}")
+        notice(
+            f"the run is finished but has no page: {first_line(error)}; "
+            f"make it with ftcli report {shlex.quote(str(run.path))}"
+        )
 
 
 def _page(found: Sequence[RunsAt], runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation]) -> str:
@@ -97,7 +101,7 @@ def _page(found: Sequence[RunsAt], runs: Sequence[RecordedRun], evaluations: Seq
 
 
 def _ranked(evaluation: Evaluation, predictions: Predictions) -> Evaluation:
-    """Return the evaluation with ROC-AUC and average precision, where these are quickly computed."""
+    """Return the evaluation with ROC-AUC and average precision, if these are quick to compute."""
     from ftcli.evaluation.ranking import QUICK_CELLS, with_ranking
 
     quick = predictions.probabilities.size <= QUICK_CELLS
@@ -107,7 +111,7 @@ def _ranked(evaluation: Evaluation, predictions: Predictions) -> Evaluation:
 def _pictures(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], folder: Path) -> dict[Path, bytes]:
     """Return the PNG files to write; those of several runs are numbered."""
     from ftcli.report.charts.png import curves_picture, reliability_picture
-    from ftcli.report.html.run import epoch_charts
+    from ftcli.report.html.epochs import epoch_charts
 
     files = {}
     for number, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True), start=1):

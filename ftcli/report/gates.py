@@ -1,4 +1,4 @@
-"""Owns gates as JUnit XML, which CI servers show as tests."""
+"""Write gates as JUnit XML, which CI servers show as tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from ftcli.records import Gate
 from ftcli.report.format import printable
 
-_NOT_XML = re.compile("[\ufffe\uffff]")  # the only characters left that XML 1.0 has no place for
+_NOT_XML = re.compile("[\ufffe\uffff]")  # the only characters left that XML 1.0 forbids
 
 
 def gates_junit(gates: Sequence[Gate], *, suite: str) -> str:
@@ -21,11 +21,11 @@ def gates_junit(gates: Sequence[Gate], *, suite: str) -> str:
     for gate in gates:
         name = _text(f"{gate.rule} {gate.metric}")
         test = ET.SubElement(tests, "testcase", {"classname": _text(gate.run), "name": name})
-        sentence = _text(gate.sentence)
+        reason = _text(gate.sentence)
         if gate.holds:
-            ET.SubElement(test, "system-out").text = sentence
+            ET.SubElement(test, "system-out").text = reason
         else:
-            ET.SubElement(test, "failure", {"message": sentence, "type": "gate"}).text = sentence
+            ET.SubElement(test, "failure", {"message": reason, "type": "gate"}).text = reason
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

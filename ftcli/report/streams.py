@@ -1,4 +1,7 @@
-"""Owns what a stream can show, the characters of its encoding, and what becomes of streams that show nothing."""
+"""What a stream can show, and what to do with streams that are closed.
+
+Apart from `progress`, which needs rich: errors and results are printed without it.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,19 @@ def encodable(text: str, stream: TextIO) -> str:
 
 
 def let_go(stream: IO[str]) -> None:
-    """Send nowhere what a stream still holds and gets: nobody can read it, and Python would try again at the exit."""
+    """Discard what a broken stream still holds and gets; otherwise Python would try to write it at the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def open_missing_streams() -> None:
-    """Open what the caller has closed, of stdout and stderr, so that no other file gets its place."""
+    """Open stdout and stderr where the caller has closed them, so that no other file takes their numbers."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
 def marks_for(stream: TextIO, environment: Mapping[str, str]) -> str:
-    """Return the marks that a stream can show; none where it lacks them, or NO_COLOR asks for plain text."""
+    """Return the marks of sparklines; none where the stream cannot show them or NO_COLOR asks for plain text."""
     if environment.get("NO_COLOR"):
         return ""
     return BLOCKS if encodable(BLOCKS, stream) == BLOCKS else ""

@@ -160,7 +160,7 @@ def test_an_unfinished_run_is_named_in_every_comparison(ftcli: Ftcli, make_run):
     for arguments in ((a, b), (b, a), (a, a, b), (a, b, "--markdown")):
         shown = " ".join(ftcli("compare", *arguments).out.replace("\\", "").split())
         assert shown.count(f"{b} has not finished") == 1
-        assert f"ftcli train --resume {b}" in shown
+        assert f"ftcli resume {b}" in shown
     assert "has not finished" not in ftcli("compare", a, a).out
 
 
@@ -259,7 +259,7 @@ def test_groups_of_seeds_are_compared_as_groups(ftcli: Ftcli, make_run):
     assert gate["run"] == contrast["b_name"]
     assert len(outcome.json["comparisons"]) == 4
     shown = ftcli("compare", *ours, *theirs).out
-    for words in ("3 seeds of one recipe", "2 seeds of one recipe", "standard deviation", "p (Holm)"):
+    for words in ("3 seeds of one recipe", "2 seeds of one recipe", "standard deviation", "Holm p"):
         assert words in shown
 
 

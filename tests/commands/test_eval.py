@@ -149,7 +149,7 @@ def test_eval_of_a_run_that_has_not_finished_says_so(ftcli: Ftcli, run: Path) ->
     (run / "summary.json").unlink()
     for form in ((), ("--markdown",)):
         shown = " ".join(ftcli("eval", run, *form).out.split())
-        assert f"{run} has not finished: its figures are those of its epochs so far. Finish it:" in shown
+        assert f"{run} has not finished: its figures are those of its epochs so far. Resume with:" in shown
     assert ftcli("eval", run, "--json").json["unfinished"] == [str(run)]
     assert ftcli("eval", run / "checkpoints/best.safetensors", "--json").json["unfinished"] == []
 
@@ -253,7 +253,7 @@ def test_a_threshold_is_suggested_for_a_target_precision(ftcli: Ftcli, run: Path
     assert found["target"] == 0.3
     assert found["curve"][-1]["coverage"] == 1.0
     shown = " ".join(ftcli("eval", run, "--target-precision", "0.999").out.split())
-    assert "show of no threshold that 99.9 % of the answers are right" in shown
+    assert "No threshold reaches 99.9 % precision" in shown
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_markdown_has_gates_metrics_and_folded_classes(ftcli: Ftcli, demanding: 
     assert shown.startswith("## runs/a/checkpoints/best.safetensors on val of")
     assert "* **fails** `expect < 1e-6`" in shown
     assert "| metric | value | 95 % interval |" in shown
-    assert "<details><summary>2 classes</summary>" in shown
+    assert "<details><summary>Classes</summary>" in shown
     assert "exclude each other" in ftcli("eval", demanding, "--markdown", "--json", code=2).err
 
 

@@ -1,7 +1,4 @@
-import base64
 import builtins
-import hashlib
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +9,6 @@ from helpers.support import Ftcli, MakeRun
 from PIL import Image
 
 from ftcli.errors import FtcliError
-from ftcli.report.charts.thumbnails import SIDE, thumbnails
 from ftcli.report.html import run as html_run
 
 RECIPE = """
@@ -150,11 +146,11 @@ def test_a_page_names_the_seeds_that_have_no_figures_yet(ftcli: Ftcli, make_run:
     make_run("seed-0", recipe={"seed": 0})
     ftcli("report", tmp_path)
     of_one = (tmp_path / "report.html").read_text()
-    assert f"<p>{tmp_path}/seed-1, {tmp_path}/seed-2 have no figures yet and are left out. Finish them: " in of_one
+    assert f"<p>{tmp_path}/seed-1, {tmp_path}/seed-2 have no figures yet and are left out. Resume with: " in of_one
     make_run("seed-2", recipe={"seed": 2})
     ftcli("report", tmp_path)
     of_two = (tmp_path / "report.html").read_text()
-    told = f"{tmp_path}/seed-1 has no figures yet and is left out. Finish it: ftcli train --resume {tmp_path}"
+    told = f"{tmp_path}/seed-1 has no figures yet and is left out. Resume with: ftcli resume {tmp_path}"
     assert f"<p>{told}</p>" in of_two
 
 
@@ -185,17 +181,3 @@ def test_training_does_not_wait_for_what_only_pages_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_thumbnail_is_small_and_upright(tmp_path: Path) -> None:
-    photo = Image.new("RGB", (1200, 800), "white")
-    photo.paste("red", (0, 0, 600, 800))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: the file's left is the picture's top
-    photo.save(tmp_path / "photo.jpg", exif=exif)
-    sha256 = hashlib.sha256((tmp_path / "photo.jpg").read_bytes()).hexdigest()
-    (thumbnail,) = thumbnails(tmp_path, [("photo.jpg", sha256)])
-    assert (thumbnail.width, thumbnail.height) == (SIDE * 2 // 3, SIDE)
-    with Image.open(io.BytesIO(base64.b64decode(thumbnail.uri.partition(",")[2]))) as picture:
-        top, bottom = (picture.convert("RGB").getpixel((90, y)) for y in (20, 270))
-    assert top[1] < 100 < bottom[1]  # type: ignore[index]

@@ -229,7 +229,7 @@ def half_done(ftcli: Ftcli, recipe: Path) -> Path:
 def test_seeds_that_are_not_trained_yet_are_named_with_what_to_do(ftcli: Ftcli, half_done: Path) -> None:
     early = "runs/s/seed-1 has not finished: its figures are those of its epochs so far."
     none_yet = "runs/s/seed-2, runs/s/seed-3 have no figures yet and are left out."
-    told = f"{early} {none_yet} Finish them: ftcli train --resume runs/s"
+    told = f"{early} {none_yet} Resume with: ftcli resume runs/s"
     for form in ([], ["--markdown"]):
         shown = ftcli("compare", half_done, *form).out.replace("\\", "")
         assert " ".join(shown.split()).count(told) == 1

@@ -13,7 +13,8 @@ from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.gates import Rules, judge, parse_rule
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.metrics import COMPARABLE
-from ftcli.report.text.eval import evaluation_text
+from ftcli.report.plain import as_text
+from ftcli.report.text.eval import eval_sections
 
 THREE = ("ants", "bees", "wasps")
 ODD = {
@@ -37,7 +38,7 @@ def predictions(request, scored):
 def test_they_are_evaluated(predictions):
     evaluation = with_ranking(evaluate(predictions, resamples=50), predictions)
     assert json.dumps(evaluation.to_json(), allow_nan=False)
-    assert evaluation_text(evaluation)
+    assert as_text(eval_sections(evaluation))
     assert json.dumps(abstention(predictions, target=0.9).to_json(), allow_nan=False)
     for name, interval in evaluation.metrics.items():
         assert interval.low <= interval.value <= interval.high, name

@@ -1,4 +1,4 @@
-"""Owns line charts over epochs: loss, accuracy, with the phases' boundaries and the best epoch."""
+"""Draw line charts over epochs: loss, accuracy, with the phases' boundaries and the best epoch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ftcli.report.charts.svg import (
 HEIGHT = 260
 _TOP, _BOTTOM, _LEFT = 30, 38, 46
 _LEAST_SHARES = 0.05
-_MARKED = 15  # up to so many epochs, each has a mark
+_MARKED = 15  # with more epochs, points have no marks
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def spans_of(records: Sequence[EpochRecord]) -> tuple[Span, ...]:
 
 
 def titles(spans: Sequence[Span], wanted: Sequence[str], x: Scale) -> list[str]:
-    """Return what to write over each phase: what is wanted, else numbers, else nothing where one does not fit."""
+    """Return the titles of the phases: the wanted ones if all fit, else their numbers, else nothing."""
     rooms = [x(span.last + 0.5) - x(span.first - 0.5) - 8 for span in spans]
     for texts in (wanted, [str(span.number) for span in spans]):
         if all(fits(text, room) for text, room in zip(texts, rooms, strict=True)):
@@ -119,7 +119,7 @@ def _value(chart: CurveChart, value: float) -> str:
 
 
 def _vertical(chart: CurveChart) -> tuple[Scale, list[tuple[float, str]]]:
-    """Return the vertical scale and its labelled ticks; what is not finite is left out of the range."""
+    """Return the vertical scale and its labelled ticks; values that are not finite are ignored."""
     values = [value for curve in chart.curves for value in curve.values if math.isfinite(value)] or [0.0]
     low, high = (min(values), max(values)) if chart.shares else (0.0, max(values) or 1.0)
     if chart.shares:  # a narrower axis would make much of one image
@@ -161,7 +161,7 @@ def _line(picture: Element, curve: Curve, x: Scale, y: Scale) -> None:
 
 
 def _names(picture: Element, curves: Sequence[Curve], x: Scale, y: Scale) -> None:
-    """Write each curve's name beside its end, never one over another."""
+    """Write each curve's name next to its end, without overlaps."""
     ends = sorted((y(curve.values[-1]) if math.isfinite(curve.values[-1]) else y.end, curve.name) for curve in curves)
     by_name = {curve.name: curve for curve in curves}
     taken = -math.inf
@@ -193,7 +193,7 @@ def _best(picture: Element, chart: CurveChart, curve: Curve, scales: tuple[Scale
 def _crossings(
     chart: CurveChart, span: tuple[float, float], band: tuple[float, float], scales: tuple[Scale, Scale]
 ) -> int:
-    """Return how often the curves pass through a box of pixels: `span` across, `band` down."""
+    """Count how often the curves pass through a box of pixels: `span` across, `band` down."""
     x, y = scales
     epochs = np.linspace(x.value(span[0]), x.value(span[1]), 25)
     paths = (np.interp(epochs, np.arange(1, len(curve.values) + 1), curve.values) for curve in chart.curves)

@@ -1,10 +1,11 @@
-"""Owns the charts of predictions: reliability, intervals, the confusion of many classes, and the fit of a probe."""
+"""Draw the charts of predictions: reliability, intervals, the confusion of many classes, and the fit of a probe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ftcli.evaluation.calibration import CalibrationBin
+from ftcli.phrases import count
 from ftcli.records import Interval, ProbeRecord
 from ftcli.report.charts.svg import (
     Element,
@@ -20,7 +21,6 @@ from ftcli.report.charts.svg import (
     ticks,
     write,
 )
-from ftcli.report.format import count
 
 _LEFT, _TOP = 52, 12
 

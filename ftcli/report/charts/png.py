@@ -1,7 +1,7 @@
-"""Owns charts as PNG files, drawn by matplotlib, which only they need: the extra `plots`.
+"""Draw charts as PNG files with matplotlib (the extra `plots`).
 
-The page draws its own: matplotlib takes a second to import, knows no dark mode and writes text that no reader can
-select. It draws the same `CurveChart` and bins here.
+Pages do not use matplotlib: it takes a second to import, has no dark mode, and its text cannot be selected. It draws
+the same `CurveChart` and bins here.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _style(axes: Axes) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return text in which matplotlib finds no formula."""
+    """Escape what matplotlib would read as a formula."""
     return printable(text).replace("$", r"\$")
 
 

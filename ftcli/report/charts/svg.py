@@ -1,8 +1,7 @@
-"""Owns SVG drawings: elements whose texts and attributes are escaped by the library that writes them.
+"""Make SVG elements and the axes of charts: scales from values to pixels, and ticks at round numbers.
 
-Colours come from the page's style sheet through classes, so that a drawing follows its theme.
-
-Owns the axes of charts: scales from values to pixels, and ticks at round numbers.
+Texts and attributes are escaped by the library that writes them. Colours come from the page's style sheet through
+classes, so that a drawing follows its theme.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from ftcli.report.format import printable
 Element = ET.Element
 
 _CHARACTER = 6.9
-"""About how many pixels a character of a label takes at 12 pixels: generous for most fonts."""
+"""Approximate width of a character at 12 pixels: generous for most fonts."""
 
 
 def drawing(width: float, height: float, *, label: str) -> Element:
-    """Return an empty drawing of so many pixels; `label` says in words what it shows."""
+    """Return an empty drawing of this size in pixels; `label` describes it in words."""
     attributes = {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "aria-label": printable(label)}
     return Element("svg", attributes)
 
 
 def ornament(width: float, height: float) -> Element:
-    """Return an empty drawing of what the text beside it says already."""
+    """Return an empty drawing without a description, for what the text next to it already says."""
     return Element("svg", {"viewBox": f"0 0 {_number(width)} {_number(height)}", "aria-hidden": "true"})
 
 
@@ -54,7 +53,7 @@ def polyline(parent: Element, points: list[tuple[float, float]], *, kind: str) -
 
 
 def fitted(text: str, width: float) -> str:
-    """Return a text cut to about so many pixels, with an ellipsis where it was cut."""
+    """Return a text cut to about this width in pixels, with an ellipsis where it was cut."""
     room = int(width / _CHARACTER)
     text = printable(text)
     if len(text) <= room:
@@ -63,17 +62,17 @@ def fitted(text: str, width: float) -> str:
 
 
 def fits(text: str, width: float) -> bool:
-    """Tell whether a text takes no more than about so many pixels."""
+    """Return whether a text fits into about this width in pixels."""
     return len(printable(text)) * _CHARACTER <= width
 
 
 def text_width(text: str) -> float:
-    """Return about how many pixels a text takes."""
+    """Return the approximate width of a text in pixels."""
     return len(printable(text)) * _CHARACTER
 
 
 def markup(element: Element) -> Markup:
-    """Return a drawing for a page, escaped already."""
+    """Return a drawing as escaped markup."""
     return Markup(ET.tostring(element, encoding="unicode"))  # noqa: S704 - the library escapes
 
 
@@ -106,7 +105,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Return at most about so many round numbers that enclose low and high, in even steps of 1, 2 or 5."""
+    """Return about `most` round numbers or fewer that enclose low and high, in even steps of 1, 2 or 5."""
     if low == high:
         low, high = low - 0.5, high + 0.5
     rough = (high - low) / max(most - 1, 1)
@@ -117,7 +116,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def epoch_ticks(epochs: int, most: int) -> list[int]:
-    """Return at most about so many epochs, the first among them."""
+    """Return about `most` epochs or fewer, the first among them."""
     if epochs <= most:
         return list(range(1, epochs + 1))
     inner = [round(tick) for tick in ticks(0, epochs, most) if 0 < tick <= epochs]

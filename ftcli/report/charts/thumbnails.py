@@ -1,4 +1,4 @@
-"""Owns thumbnails: small upright JPEGs of scored images, as data that a page can hold."""
+"""Make thumbnails: small upright pictures of scored images, as data URIs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Thumbnail:
 
     @property
     def tiny(self) -> bool:
-        """Whether the image is so small that its pixels should be seen."""
+        """Whether the image is so small that a page should show its pixels."""
         return max(self.width, self.height) <= _TINY
 
 
@@ -49,7 +49,7 @@ def _thumbnail(path: Path, sha256: str) -> Thumbnail:
             return Thumbnail(missing="The file has changed since it was scored.")
         picture = decode(content, minimum_side=SIDE // 2, name=str(path))
     except ImageError:
-        return Thumbnail(missing="The image is not there any more.")
+        return Thumbnail(missing="The image is missing.")
     picture.thumbnail((SIDE, SIDE))
     kind = "PNG" if max(picture.size) <= _TINY else "JPEG"
     file = io.BytesIO()

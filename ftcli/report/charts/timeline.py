@@ -1,4 +1,4 @@
-"""Owns the picture of a plan: groups by epochs, rates as colour and number, frozen groups hatched."""
+"""Draw the timeline of a plan: groups by epochs, rates as colour and number, frozen groups hatched."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows_of(plan: Plan) -> tuple[Row, ...]:
 
 
 def strength(rate: float, rates: Sequence[float]) -> float:
-    """Return how strongly a rate is coloured: by its logarithm, between the least and the greatest of all rates."""
+    """Return the opacity of a rate, by its logarithm between the least and the greatest of all rates."""
     low, high = math.log10(min(rates)), math.log10(max(rates))
     share = 1.0 if high == low else (math.log10(rate) - low) / (high - low)
     return _FAINTEST + share * (_STRONGEST - _FAINTEST)

@@ -1,4 +1,4 @@
-"""Owns the page of several runs: two side by side, more in a table against the first."""
+"""The page of several runs: two side by side, more in a table against the first."""
 
 from __future__ import annotations
 
@@ -13,161 +13,258 @@ from ftcli.evaluation.compare.result import Findings, RunPair
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
 from ftcli.metrics import METRICS
+from ftcli.phrases import count, duration
 from ftcli.records import Interval
-from ftcli.report.charts.curves import Curve, CurveChart, draw_curves
 from ftcli.report.charts.diagrams import draw_differences
-from ftcli.report.charts.thumbnails import Thumbnail, thumbnails
-from ftcli.report.charts.timeline import draw_timeline
-from ftcli.report.format import VAL_CHOSE_THE_EPOCH, metric_name, pending_text
-from ftcli.report.html.page import HALF, WHOLE, chart, render
-from ftcli.report.text.compare import chosen_epochs, equivalence, side_text, verdict
+from ftcli.report.charts.thumbnails import thumbnails
+from ftcli.report.format import (
+    VAL_CHOSE_THE_EPOCH,
+    figure,
+    gates_met,
+    interval_text,
+    metric_name,
+    pending_text,
+    setting,
+    share,
+    signed,
+)
+from ftcli.report.html.epochs import paired_plan_parts, paired_training_parts
+from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Page, Picture, chart, render
+from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, prose, texts
+from ftcli.report.text.compare import (
+    change_parts,
+    chosen_epochs,
+    compare_title,
+    conclusion,
+    contrast_table,
+    recall_table,
+    seeds_section,
+    side_text,
+)
+from ftcli.report.text.eval import differences_table
 from ftcli.runs.read_run import RecordedRun
 
 FLIPS = 12
-"""As many flipped images are shown each way."""
+"""The number of flipped images that are shown each way."""
+
+_RESOLVED = "Where an interval contains zero, the images do not show a difference."
 
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run, how it did, and the letter and the name that the page calls it by."""
+    """A run and its evaluation, with the letter and the short name that the page gives it."""
 
     letter: str
     name: str
     run: RecordedRun
     evaluation: Evaluation
 
-
-@dataclass(frozen=True)
-class ShownFlip:
-    """A flip with its picture."""
-
-    flip: Flip
-    thumbnail: Thumbnail
+    @property
+    def title(self) -> str:
+        """The letter and the name."""
+        return f"{self.letter} · {self.name}"
 
 
 def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], findings: Findings) -> str:
-    """Return the page of two runs or more, the first of which is the baseline."""
+    """Return the page of two runs or more; the first is the baseline."""
     names = _short_names([str(run.path.resolve()) for run in runs])
-    shown = [
-        ShownRun(_letter(number), name, run, evaluation)
-        for number, (name, run, evaluation) in enumerate(zip(names, runs, evaluations, strict=True))
-    ]
-    context = {"runs": shown, "alerts": [pending_text(each) for each in findings.pending]}
+    letters = [chr(ord("A") + number) if number < 26 else str(number + 1) for number in range(len(runs))]
+    shown = [ShownRun(*each) for each in zip(letters, names, runs, evaluations, strict=True)]
+    alerts = [pending_text(each) for each in findings.pending]
     if len(runs) == 2:
-        return render("two_runs.html", {**context, **_two(shown, findings.pairs[0])})
-    return render("several_runs.html", {**context, **_several(shown, findings)})
-
-
-def _letter(number: int) -> str:
-    return chr(ord("A") + number) if number < 26 else str(number + 1)
-
-
-def _two(shown: Sequence[ShownRun], pair: RunPair) -> dict[str, Any]:
-    a = shown[0].run
-    comparison = pair.comparison
-    shares = [
-        (metric_name(name), Interval(each.difference, each.low, each.high))
-        for name, each in comparison.metrics.items()
-        if METRICS[name].drawn_with_accuracy
-    ]
-    loss, accuracy = _curves(shown, "loss"), _curves(shown, "accuracy")
-    return {
-        "title": " and ".join(each.name for each in shown),
-        "pair": pair,
-        "comparison": comparison,
-        "verdict": f"{verdict(comparison)} {equivalence(comparison)}",
-        "note": f"{comparison.resolution} {chosen_epochs(pair)}",
-        "differences": chart(lambda width: draw_differences(shares, "B - A, in points", width), WHOLE),
-        "loss": chart(lambda width: draw_curves(loss, width), HALF),
-        "accuracy": chart(lambda width: draw_curves(accuracy, width), HALF),
-        "timelines": [_timeline(each.run) for each in shown],
-        "flips": [
-            ("B is right, A is wrong", len(comparison.b_better), _flips(a, comparison.b_better)),
-            ("A is right, B is wrong", len(comparison.a_better), _flips(a, comparison.a_better)),
-        ],
-    }
-
-
-def _several(shown: Sequence[ShownRun], findings: Findings) -> dict[str, Any]:
-    contrasts = findings.contrasts
-    short = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])
-    gaps = [
-        (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
-        for name, each in zip(short[1:], contrasts, strict=True)
-    ]
-    return {
-        **_baseline(shown, findings),
-        "contrasts": [(each.b_name, each, _conclusion(each)) for each in contrasts],
-        "pairs": list(zip(shown[1:], findings.pairs, strict=True)),
-        "seeds": [group for group in findings.replicates if len(group.runs) > 1],
-        "note": VAL_CHOSE_THE_EPOCH if any(any(pair.chose_epoch) for pair in findings.pairs) else "",
-        "differences": chart(
-            lambda width: draw_differences(gaps, "accuracy minus the baseline's, in points", width), WHOLE
-        ),
-        "changes": _all_changes(findings.pairs),
-    }
-
-
-def _baseline(shown: Sequence[ShownRun], findings: Findings) -> dict[str, Any]:
-    """Return what others are compared with, and how right it is: the first run, or the mean of its group."""
-    if not findings.sides:
-        return {
-            "title": f"{len(shown) - 1} runs against {shown[0].name}",
-            "baseline": "A",
-            "whose": f"The baseline, A, {shown[0].name},",
-            "baseline_accuracy": shown[0].evaluation.metrics["accuracy"].value,
-            "measured": "Accuracy",
-        }
-    first, *others = findings.sides
-    return {
-        "title": f"{', '.join(group.name for group in others)} against {first.name}",
-        "baseline": first.name,
-        "whose": f"The baseline, {side_text(first)},",
-        "baseline_accuracy": first.metrics["accuracy"].mean,
-        "measured": "Mean accuracy",
-    }
+        pair = findings.pairs[0]
+        kicker, title, lede = "ftcli report, two runs compared", " and ".join(names), conclusion(pair.comparison)
+        return render(Page(kicker, title, lede, alerts, _two(shown, pair)))
+    title, lede = _heading(shown, findings)
+    kicker = f"ftcli report, {len(runs)} runs compared"
+    return render(Page(kicker, title, lede, alerts, _several(shown, findings)))
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
-    """Return the ends of paths, as much of each as tells all of them apart."""
+    """Return the ends of paths, as short as they can be without two of them being the same."""
     parts = [Path(name).parts for name in names]
     apart, longest = len(set(parts)), max(map(len, parts))
     depth = next(depth for depth in range(1, longest + 1) if len({each[-depth:] for each in parts}) == apart)
     return [str(Path(*each[-depth:])) for each in parts]
 
 
-def _conclusion(contrast: Contrast) -> str:
-    """Return what a contrast lets one say, adjusted for the number of them."""
-    if contrast.adjusted >= SIGNIFICANCE:
-        return "cannot be told apart"
-    return "better" if contrast.gap.difference > 0 else "worse"
-
-
-def _all_changes(pairs: Sequence[RunPair]) -> dict[str, list[Any]]:
-    """Return every key in which a recipe differs from the baseline's, with its value in every run."""
-    baseline = {key: change["a"] for pair in pairs for key, change in pair.recipe_changes.items()}
-    return {key: [a, *(pair.recipe_changes.get(key, {"b": a})["b"] for pair in pairs)] for key, a in baseline.items()}
-
-
-def _curves(shown: Sequence[ShownRun], what: str) -> CurveChart:
-    curves = tuple(
-        Curve(each.letter, kind, tuple(record.val[what] for record in each.run.records), each.run.best_epoch)
-        for each, kind in zip(shown, ("a", "b"), strict=True)
+def _runs(shown: Sequence[ShownRun]) -> Table:
+    columns = (
+        *texts("run", "model, strategy"),
+        *numbers("accuracy", "95 % interval", "log loss", "best epoch", "time"),
     )
-    return CurveChart(f"Validation {what}", curves, shares=what == "accuracy")
+    rows = []
+    for each in shown:
+        run, accuracy = each.run, each.evaluation.metrics["accuracy"]
+        rows.append(
+            (
+                each.title,
+                f"{run.recipe['model']['name']}, {run.plan.strategy}",
+                share(accuracy.value),
+                interval_text("accuracy", accuracy),
+                figure("log_loss", each.evaluation.metrics["log_loss"].value),
+                f"{run.best_epoch} of {len(run.records)}",
+                duration(run.summary.seconds) if run.summary else "unfinished",
+            )
+        )
+    table = Table(columns, rows, "Runs")
+    if any(each.run.summary and each.run.summary.gates for each in shown):
+        met = [[gates_met(each.run.summary)] for each in shown]
+        table = table.with_columns(len(columns), numbers("as expected"), met)
+    return table
 
 
-def _timeline(run: RecordedRun) -> Any:
-    return chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE)
+# Two runs.
 
 
-def _flips(run: RecordedRun, flips: Sequence[Flip]) -> list[ShownFlip]:
-    """Return the flips of which the wrong run is surest, with pictures of run A's files."""
+def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
+    comparison = pair.comparison
+    shares = [
+        (metric_name(name), Interval(each.difference, each.low, each.high))
+        for name, each in comparison.metrics.items()
+        if METRICS[name].drawn_with_accuracy
+    ]
+    drawn = chart(lambda width: draw_differences(shares, "B - A, in points", width), WHOLE)
+    figures = (
+        Chart(drawn, caption=f"Difference of each share of images with its 95 % interval. {_RESOLVED}"),
+        differences_table(comparison.metrics, "A", "B", "B - A"),
+        *prose(f"{comparison.resolution} {chosen_epochs(pair)}", _not_shared(pair), tone="hint"),
+    )
+    flips = (("B is right, A is wrong", comparison.b_better), ("A is right, B is wrong", comparison.a_better))
+    columns = tuple((_flips(title, shown[0].run, each),) for title, each in flips)
+    against = f"B against A, on {count(comparison.images, 'shared image')}"
+    recall = (
+        "Recall of each class in both runs. The p-value is that of the sign test on the class's images, adjusted for "
+        "the number of classes."
+    )
+    return [
+        Section("Figures", (_runs(shown), Section(against, figures)), "figures"),
+        Section("Flipped images", (Columns(columns, beside=True),), "flips"),
+        Section("Training", paired_training_parts([(each.letter, each.run) for each in shown]), "training"),
+        Section("Plans", paired_plan_parts([(each.title, each.run) for each in shown]), "plans"),
+        Section("Settings", change_parts(pair, folded=False), "recipes"),
+        Section("Classes", (Prose(recall, tone="soft"), recall_table(comparison.per_class)), "classes"),
+    ]
+
+
+def _not_shared(pair: RunPair) -> str:
+    """Return how many images only one run has scored."""
+    only_a, only_b = pair.comparison.only_a, pair.comparison.only_b
+    if not only_a and not only_b:
+        return ""
+    return f"{count(only_a, 'image')} scored by A alone and {only_b} by B alone are not counted."
+
+
+def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
+    """Return the flips in which the wrong run is most confident, with pictures of run A's files."""
     first = sorted(flips, key=lambda flip: -_confidence_of_the_wrong(flip))[:FLIPS]
     content = dict(zip(run.predictions.paths, run.predictions.sha256, strict=True))
-    pictures = thumbnails(run.image_root, [(flip.path, content[flip.path]) for flip in first])
-    return [ShownFlip(flip, picture) for flip, picture in zip(first, pictures, strict=True)]
+    files = thumbnails(run.image_root, [(flip.path, content[flip.path]) for flip in first])
+    pictures = [
+        Picture(
+            thumbnail,
+            flip.path,
+            f"{flip.path}: {flip.label}",
+            flip.label,
+            (
+                ("A:", flip.a_predicted, _right(flip.a_predicted, flip), share(flip.a_probability)),
+                ("B:", flip.b_predicted, _right(flip.b_predicted, flip), share(flip.b_probability)),
+            ),
+        )
+        for flip, thumbnail in zip(first, files, strict=True)
+    ]
+    parts: list[Any] = []
+    if len(flips) > len(first):
+        which = f"The {len(first)} in which the wrong run is most confident; `ftcli compare --json` lists them all."
+        parts.append(Prose(which, tone="soft", code=True))
+    parts.append(Gallery(tuple(pictures)) if pictures else Prose("None.", tone="soft"))
+    return Section(f"{title}: {count(len(flips), 'image')}", tuple(parts))
+
+
+def _right(predicted: str, flip: Flip) -> str:
+    return ", right" if predicted == flip.label else ", wrong"
 
 
 def _confidence_of_the_wrong(flip: Flip) -> float:
     return flip.b_probability if flip.a_predicted == flip.label else flip.a_probability
+
+
+# More runs.
+
+
+def _heading(shown: Sequence[ShownRun], findings: Findings) -> tuple[str, str]:
+    """Return the title and the accuracy of the baseline: the first run, or the mean of its group of seeds."""
+    images = shown[0].evaluation.images
+    if findings.sides:
+        first = findings.sides[0]
+        title, whose, accuracy = compare_title(findings), side_text(first), first.metrics["accuracy"].mean
+    else:
+        title, whose = f"{len(shown) - 1} runs against {shown[0].name}", f"A, {shown[0].name}"
+        accuracy = shown[0].evaluation.metrics["accuracy"].value
+    return title, f"The baseline, {whose}, is right on {share(accuracy)} of its {images} validation images."
+
+
+def _several(shown: Sequence[ShownRun], findings: Findings) -> list[Section]:
+    baseline = findings.sides[0].name if findings.sides else "A"
+    chosen = VAL_CHOSE_THE_EPOCH if any(any(pair.chose_epoch) for pair in findings.pairs) else ""
+    seeds = [seeds_section(group) for group in findings.replicates if len(group.runs) > 1]
+    flips = Section(f"Flipped images, each run against A, {shown[0].name}", (_flip_counts(shown, findings.pairs),))
+    return [
+        Section("Figures", (_runs(shown), *prose(chosen, tone="hint"), *seeds), "figures"),
+        Section(f"Differences from {baseline}", (*_contrasts(findings, baseline), flips), "differences"),
+        Section("Recipes", _recipes(shown, findings.pairs), "recipes"),
+    ]
+
+
+def _contrasts(findings: Findings, baseline: str) -> tuple[Any, ...]:
+    contrasts = findings.contrasts
+    measured = "Mean accuracy" if findings.sides else "Accuracy"
+    names = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])[1:]
+    gaps = [
+        (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
+        for name, each in zip(names, contrasts, strict=True)
+    ]
+    axis = "accuracy minus the baseline's, in points"
+    drawn = chart(lambda width: draw_differences(gaps, axis, width), WHOLE)
+    table = contrast_table(contrasts)
+    conclusions = [[_conclusion(each)] for each in contrasts]
+    return (
+        Chart(drawn, caption=f"{measured} minus that of {baseline}, with its 95 % interval. {_RESOLVED}"),
+        table.with_columns(len(table.columns), texts("conclusion"), conclusions),
+        Prose("p-values are adjusted for the number of comparisons (Holm).", tone="hint"),
+    )
+
+
+def _conclusion(contrast: Contrast) -> str:
+    """Return what a contrast shows, adjusted for the number of them."""
+    if contrast.adjusted >= SIGNIFICANCE:
+        return "no difference shown"
+    return "better" if contrast.gap.difference > 0 else "worse"
+
+
+def _flip_counts(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> Table:
+    rows: list[Row] = []
+    for each, pair in zip(shown[1:], pairs, strict=True):
+        test, loss = pair.comparison.mcnemar, pair.comparison.metrics["log_loss"].difference
+        counts = (pair.comparison.images, test.b_better, test.a_better)
+        rows.append((each.title, *map(str, counts), Cell(signed("log_loss", loss), loss)))
+    columns = (
+        *texts("run", sort="up"),
+        *numbers("shared images", "it alone is right", "A alone is right", sort="down"),
+        *numbers("log loss minus that of A", sort="up"),
+    )
+    return Table(columns, rows, "Images that one run has right and A has wrong, and the other way")
+
+
+def _recipes(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> tuple[Any, ...]:
+    """Return every key in which a recipe differs from the baseline's, with its value in every run."""
+    baseline = {key: change["a"] for pair in pairs for key, change in pair.recipe_changes.items()}
+    if not baseline:
+        return (Prose("The recipes are the same."),)
+    rows: list[Row] = []
+    for key, a in baseline.items():
+        others = [pair.recipe_changes[key]["b"] if key in pair.recipe_changes else a for pair in pairs]
+        rows.append((key, setting(a), *(Cell(setting(b), css="changed" if b != a else "") for b in others)))
+    columns = texts("key", *(each.letter for each in shown), kind="code")
+    what = "The keys in which a recipe differs from that of A, in bold where it does."
+    return Prose(what, tone="soft"), Table(columns, rows, "Keys in which a recipe differs from that of A")

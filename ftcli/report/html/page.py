@@ -1,7 +1,7 @@
-"""Owns how pages are made: templates that escape whatever they are given, drawings for each width, one strict policy.
+"""Render sections as one HTML page, complete in itself.
 
 Names of files and classes and the text of recipes come from strangers. Every value is escaped by the template engine,
-control characters are shown as such, and the page's own policy lets no script run but ours and nothing be loaded.
+control characters are shown as such, and the page's own policy lets only our script run and nothing be loaded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ftcli import __version__
-from ftcli.evaluation.significance import p_text
-from ftcli.report import format as wording
 from ftcli.report.charts.svg import Element, markup
-from ftcli.report.format import count, printable
+from ftcli.report.charts.thumbnails import Thumbnail
+from ftcli.report.format import printable
+from ftcli.report.sections import MATRIX_CLASSES, Section
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,35 +33,98 @@ WHOLE = {"s": 328, "m": 680, "l": 960}
 """The widths of a chart across the page, on a phone, a tablet and a desk."""
 
 HALF = {"s m": 340, "l": 464}
-"""The widths of one of two charts that stand side by side where there is room."""
+"""The widths of one of two charts that are side by side where there is room."""
 
 
-def render(template: str, context: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Headline:
+    """The figures to read first: the name, the value and a remark of each."""
+
+    rows: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart drawn for each width, with the caption above it; `legend` names what is trained and what frozen."""
+
+    drawings: Markup
+    title: str = ""
+    caption: str = ""
+    css: str = ""
+    legend: bool = False
+
+
+@dataclass(frozen=True)
+class Code:
+    """A file's text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A scored image: its class, if it is to be named first, and rows of (before the name, name, after it, share)."""
+
+    thumbnail: Thumbnail
+    path: str
+    alt: str
+    label: str
+    rows: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Scored images."""
+
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Parts side by side where there is room: equal halves if `beside`, else as wide as charts."""
+
+    columns: tuple[tuple[Any, ...], ...]
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: what is above the first section, and the sections."""
+
+    kicker: str
+    title: str
+    lede: str
+    alerts: Sequence[str]
+    sections: Sequence[Section]
+
+
+def render(page: Page) -> str:
     """Return a page, complete in itself."""
     script, style = (_file(name) for name in ("sorting.js", "style.css"))
     policy = f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-    own = {
-        "policy": policy,
-        "script": Markup(script),  # noqa: S704 - our own file
-        "style": Markup(style),  # noqa: S704 - our own file
-        "version": __version__,
-    }
-    return _environment().get_template(template).render(**context, **own)
+    rows = [(beside, list(each)) for beside, each in itertools.groupby(page.sections, lambda section: section.beside)]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            page=page,
+            rows=rows,
+            policy=policy,
+            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup(style),  # noqa: S704 - our own file
+            version=__version__,
+        )
+    )
 
 
 def chart(draw: Draw, widths: Mapping[str, int]) -> Markup:
-    """Return a chart drawn for each width, of which the style sheet shows the one that fits."""
+    """Return a chart drawn for each width; the style sheet shows the one that fits."""
     drawings = []
     for kind, width in widths.items():
         element = draw(width)
         element.set("class", kind)
         drawings.append(markup(element))
     return Markup("").join(drawings)
-
-
-def lines(text: str) -> Markup:
-    """Return text of several lines for a page; other control characters are shown as escapes."""
-    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
 
 
 @functools.cache
@@ -72,24 +137,35 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (
-        wording.duration,
-        wording.figure,
-        wording.gates_met,
-        wording.metric_name,
-        wording.ranking_text,
-        wording.setting,
-        wording.share,
-        wording.signed,
-        wording.unchecked_text,
-    )
-    environment.globals |= {word.__name__: word for word in (*words, count, p_text)}
+    environment.globals |= {"matrix_classes": MATRIX_CLASSES, "heat": _heat}
+    environment.filters |= {"kind": lambda part: type(part).__name__, "lines": _lines, "with_code": _with_code}
     return environment
 
 
 def _printable(value: Any) -> Any:
     """Show the control characters of a value that is not markup already."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _lines(text: str) -> Markup:
+    """Return text of several lines; other control characters are shown as escapes."""
+    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
+
+
+def _with_code(text: str) -> Markup:
+    """Return text with what is between backticks as code."""
+    pieces = (escape(printable(piece)) for piece in text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if index % 2 else piece for index, piece in enumerate(pieces)
+    )
+
+
+def _heat(counts: Sequence[int], true: int, predicted: int) -> str:
+    """Return the class of a matrix's cell: right or wrong, and its share of the row in tenths."""
+    if not counts[predicted]:
+        return "none"
+    tenths = -(-10 * counts[predicted] // sum(counts))
+    return f"{'hit' if true == predicted else 'miss'} heat-{tenths}"
 
 
 @functools.cache

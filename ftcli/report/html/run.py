@@ -1,282 +1,340 @@
-"""Owns the page of one run: what stands in each section.
-
-Owns what the page of a run says of its data: what the checks of `train` found, and which images were left out.
-"""
+"""The page of one run."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
-from ftcli.data.checks.findings import Case, finding_notices, skipped_notices, with_level
+from ftcli.data.checks.findings import Case, with_level
 from ftcli.evaluation.compare.result import change_text
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.metrics import METRICS
+from ftcli.phrases import count, duration
 from ftcli.records import Interval
-from ftcli.report.charts.curves import Curve, CurveChart, draw_curves, spans_of
-from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_trials, draw_whisker
+from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
-from ftcli.report.charts.thumbnails import Thumbnail, thumbnails
-from ftcli.report.charts.timeline import draw_timeline, rate_text
-from ftcli.report.format import absent_text, count
-from ftcli.report.html.page import HALF, WHOLE, chart, lines, render
-from ftcli.report.text.check import case_text
-from ftcli.report.text.compare import gate_text
+from ftcli.report.charts.thumbnails import thumbnails
+from ftcli.report.format import (
+    VAL_CHOSE_THE_EPOCH,
+    absent_text,
+    case_text,
+    figure,
+    gate_text,
+    ranking_text,
+    share,
+    unchecked_text,
+)
+from ftcli.report.html.epochs import plan_parts, training_parts
+from ftcli.report.html.page import Chart, Code, Columns, Gallery, Headline, Page, Picture, chart, render
+from ftcli.report.sections import (
+    MATRIX_CLASSES,
+    Bullets,
+    Cell,
+    Column,
+    Facts,
+    Findings,
+    Gates,
+    Matrix,
+    Prose,
+    Row,
+    Section,
+    Table,
+    numbers,
+    prose,
+    share_cell,
+    texts,
+)
+from ftcli.report.text.eval import confused_table, metrics_table
 from ftcli.runs.read_run import RecordedRun
 
 MISTAKES = 12
-"""As many of the most confident mistakes are shown."""
+"""The number of most confident mistakes that are shown."""
 
-MATRIX_CLASSES = 30
-"""With more classes, the confusion matrix is a picture of its cells, and a table of its pairs."""
-
-_DRAWN_CLASSES = 250
+_DRAWN_CLASSES = 250  # with more classes, cells are smaller than three pixels
+_BESIDE_CLASSES, _BESIDE_NAME = 6, 12  # a larger matrix does not fit half the page
+_CASES = 5
 _PAIRS = 100
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong prediction: the image, what it is, what it was taken for, and how probable each was."""
-
-    path: str
-    label: str
-    predicted: str
-    probability: float
-    of_label: float
-    thumbnail: Thumbnail
+_DATASET_FILE = "dataset.json"
 
 
 def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] = ()) -> str:
-    """Return the page of a run; `alerts` are what else to know before any figure."""
-    mistakes = _mistakes(run)
-    context: dict[str, Any] = {
-        "title": run.name,
-        "run": run,
-        "alerts": [*alerts, *_alerts(run)],
-        "evaluation": evaluation,
-        "figures": _figures(evaluation),
-        "notices_left": other_notices(run),
-        "data": data_section(run),
-        "timeline": chart(lambda width: draw_timeline(run.plan, run.records, width), WHOLE),
-        "phases": _phases(run),
-        "training": _training(run),
-        "classes": _classes(run, evaluation),
-        "absent": absent_text(evaluation),
-        "ranked": ROC_AUC in evaluation.metrics,
-        "matrix": _matrix(evaluation),
-        "beside": len(evaluation.classes) <= 10 and max(map(len, evaluation.classes)) <= 16,
-        "reliability": chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420}),
-        "mistakes": mistakes,
-        "wrong": int((~run.predictions.correct).sum()),
-        "images_missing": bool(mistakes) and all(mistake.thumbnail.missing for mistake in mistakes),
-        "recipe": lines(run.recipe_text),
-        "raised": _raised(run),
-        "environment": environment_rows(run),
-    }
-    return render("run.html", context)
+    """Return the page of a run; `alerts` are shown above all figures."""
+    classes = count(len(evaluation.classes), "class", "classes")
+    lede = f"{run.recipe['model']['name']}, strategy {run.plan.strategy}, {classes}"
+    return render(Page("ftcli report", run.name, lede, [*alerts, *_alerts(run)], run_sections(run, evaluation)))
 
 
-def epoch_charts(run: RecordedRun) -> tuple[CurveChart, CurveChart]:
-    """Return the charts of loss and accuracy over the epochs, train and validation."""
-    records, best = run.records, run.best_epoch
-    spans = spans_of(records)
-    train_loss, train_accuracy = (
-        tuple(record.train_loss for record in records),
-        tuple(record.train_accuracy for record in records),
-    )
-    loss = (Curve("train", "b", train_loss), Curve("val", "a", tuple(record.val["loss"] for record in records), best))
-    accuracy = (
-        Curve("train", "b", train_accuracy),
-        Curve("val", "a", tuple(record.val["accuracy"] for record in records), best),
-    )
-    return CurveChart("Loss", loss, spans), CurveChart("Accuracy", accuracy, spans, shares=True)
-
-
-def environment_rows(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return what the run says of its machine and its data, by name."""
-    said, data = run.environment, run.dataset
-    versions = ", ".join(f"{name} {version}" for name, version in said.get("versions", {}).items() if version)
-    splits = data.get("splits", {})
-    images = ", ".join(f"{split}: {count(each['images'], 'image')}" for split, each in splits.items())
-    rows = {
-        "Images": f"{data['root']} ({images})",
-        "Content": ", ".join(f"{split} {each['sha256'][:16]}" for split, each in splits.items()),
-        "Started": said.get("started"),
-        "Command": shlex.join(said.get("argv", [])),
-        "Directory": said.get("directory"),
-        "Git commit": said.get("git_commit"),
-        "Device": f"{said['device']}, {said['precision']}",
-        "CPU cores": said.get("cpus"),
-        "Platform": said.get("platform"),
-        "Python": said.get("python"),
-        "Versions": versions,
-    }
-    return [(name, str(value)) for name, value in rows.items() if value]
-
-
-def _raised(run: RecordedRun) -> list[str]:
-    """Return what of the recipe was raised once epochs had been trained with it as it was, and when."""
+def run_sections(run: RecordedRun, evaluation: Evaluation) -> list[Section]:
+    """Return everything about a run."""
+    few = len(evaluation.classes) <= _BESIDE_CLASSES and max(map(len, evaluation.classes)) <= _BESIDE_NAME
     return [
+        Section("Figures", _figures(run, evaluation), "figures"),
+        Section("Data", _data(run), "data"),
+        Section("Plan", plan_parts(run), "plan"),
+        Section("Training", training_parts(run), "training"),
+        Section("Classes", _classes(run, evaluation), "classes"),
+        Section("Confusion", _confusion(evaluation), "confusion", beside=few),
+        Section("Calibration", _calibration(evaluation, beside=not few), "calibration", beside=few),
+        Section("Mistakes", _mistakes(run), "mistakes"),
+        Section("Recipe", (_provenance(run), Code(run.recipe_text)), "recipe", beside=True),
+        Section("Environment", (Facts(tuple(_environment(run))),), "environment", beside=True),
+    ]
+
+
+def _alerts(run: RecordedRun) -> list[str]:
+    """Return why the figures of a run may not be trusted."""
+    grave = [finding.message for finding in with_level(run.findings, "error")]
+    if run.summary is None:
+        return [_unfinished(run), *grave]
+    return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *grave]
+
+
+def _unfinished(run: RecordedRun) -> str:
+    """Return how far a run got that has not finished, and how to resume it."""
+    done, planned, resume = len(run.records), run.plan.epochs, f"Resume with: ftcli resume {shlex.quote(str(run.path))}"
+    if done < planned:
+        return f"This run has not finished: it has {done} of {count(planned, 'epoch')}. {resume}"
+    return f"This run has not finished: it has {done} of {count(planned, 'epoch')}, but no summary. {resume}"
+
+
+# Figures.
+
+
+def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
+    summary = run.summary
+    chosen = VAL_CHOSE_THE_EPOCH if len(run.records) > 1 else ""
+    parts: list[Any] = [_headline(run, evaluation), _metrics(evaluation)]
+    parts += prose(ranking_text(evaluation), chosen, tone="hint")
+    if summary is not None:
+        gates = (Gates(summary.gates),) if summary.gates else ()
+        parts.append(Section("Expected", (*gates, *prose(unchecked_text(summary.unchecked), tone="hint"))))
+        notices = _other_notices(run, summary.notices)
+        parts.append(Section("Notices", (Bullets(notices),) if notices else ()))
+    return tuple(parts)
+
+
+def _headline(run: RecordedRun, evaluation: Evaluation) -> Headline:
+    accuracy, epochs = evaluation.metrics["accuracy"], len(run.records)
+    planned = f", {run.plan.epochs} planned" if epochs < run.plan.epochs else ""
+    rows = [
+        (
+            "Accuracy",
+            share(accuracy.value),
+            f"95 % interval {figure('accuracy', accuracy.low)} to {figure('accuracy', accuracy.high)}",
+        ),
+        ("Images", str(evaluation.images), f"validation, {(~run.predictions.correct).sum()} wrong"),
+        ("Best epoch", str(run.best_epoch), f"of {epochs}{planned}"),
+    ]
+    if run.summary is not None:
+        speed = f"{run.summary.images_per_second:.0f} images/s in training"
+        rows.append(("Time", duration(run.summary.seconds), speed))
+    return Headline(tuple(rows))
+
+
+def _metrics(evaluation: Evaluation) -> Table:
+    """Return the metrics with a whisker for each share, on one axis."""
+    drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
+    axis = ticks(min(each.low for each in drawn.values()), 1.0, 5)
+    low = max(axis[0], min(METRICS[name].bounds[0] for name in drawn))
+    whiskers = [
+        [markup(draw_whisker(each, low, 1.0)) if name in drawn else ""] for name, each in evaluation.metrics.items()
+    ]
+    return metrics_table(evaluation.metrics).with_columns(
+        3, texts(f"{100 * low:.0f} to 100 %", css="roomy soft"), whiskers
+    )
+
+
+def _other_notices(run: RecordedRun, notices: Sequence[str]) -> tuple[str, ...]:
+    """Return the notices that do not repeat a finding or a skipped image: the section on data has these in full."""
+    shown = [*(finding.message for finding in run.findings), *(f"{each.path}: {each.reason}" for each in run.skipped)]
+    return tuple(notice for notice in notices if not any(each in notice for each in shown))
+
+
+# Data.
+
+
+def _data(run: RecordedRun) -> tuple[Any, ...]:
+    """Return the findings, the gravest first, and the images and files that were left out."""
+    further = "`ftcli check` looks further, for look-alikes too."
+    strays = [str(path) for path in run.dataset.get("strays", [])]
+    parts: list[Any] = []
+    if run.findings:
+        found = "What `ftcli train` found in the names and contents of the images, the gravest first."
+        parts.append(Prose(f"{found} {further}", tone="soft", code=True))
+        parts.append(Findings(run.findings, _CASES, _DATASET_FILE))
+    else:
+        nothing = "" if run.skipped or strays else "Nothing wrong was found in the names and contents of the images. "
+        parts.append(Prose(nothing + further, code=True))
+    if run.skipped:
+        are = count(len(run.skipped), "unusable image is", "unusable images are")
+        images = [case_text(Case((each.path,), each.reason)) for each in run.skipped]
+        parts.append(Section("Skipped", (Prose(f"{are} skipped (`data.on_bad_image`).", code=True), _listed(images))))
+    if strays:
+        one, several = "file or folder is of no class and was", "files or folders are of no class and were"
+        skipped = Prose(f"{count(len(strays), one, several)} skipped.")
+        parts.append(Section("Of no class", (skipped, _listed(strays))))
+    return tuple(parts)
+
+
+def _listed(items: Sequence[str]) -> Bullets:
+    return Bullets(tuple(items), _CASES, _DATASET_FILE, path=True)
+
+
+# Predictions.
+
+
+def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
+    """Return the classes, those with the lowest recall first and those without images last."""
+    what = (
+        "Recall is the share of a class's images that were found, with its 95 % interval; precision is the share of "
+        "the predictions of a class that are right. The weakest class comes first."
+    )
+    train = run.dataset.get("splits", {}).get("train", {}).get("per_class", {})
+    weakest = sorted(evaluation.per_class, key=lambda each: (each.recall is None, each.recall and each.recall.value))
+    rows: list[Row] = [
+        (
+            each.name,
+            Cell(str(train.get(each.name, "-")), train.get(each.name)),
+            str(each.images),
+            share_cell(None if each.recall is None else each.recall.value),
+            "" if each.recall is None else f"{100 * each.recall.low:.0f} to {100 * each.recall.high:.0f}",
+            _bar(each.recall),
+            share_cell(None if each.precision is None else each.precision.value),
+            share_cell(each.f1),
+        )
+        for each in weakest
+    ]
+    columns = (
+        *texts("class", sort="up", kind="name"),
+        *numbers("train", sort="down", css="roomy"),
+        *numbers("val", sort="down"),
+        *numbers("recall", sort="up", by="ascending"),
+        *numbers("95 % interval", css="roomy"),
+        *texts("0 to 100 %", css="bar roomy soft"),
+        *numbers("precision", "F1", sort="up"),
+    )
+    table = Table(columns, rows, "Recall, precision and F1 of each class", tall=True)
+    if ROC_AUC in evaluation.metrics:
+        ranked = [
+            [Cell("-" if each.roc_auc is None else figure(ROC_AUC, each.roc_auc), each.roc_auc)] for each in weakest
+        ]
+        table = table.with_columns(8, [Column("ROC-AUC", number=True, sort="up", css="roomiest")], ranked)
+    return *prose(what, absent_text(evaluation), tone="soft"), table
+
+
+def _bar(recall: Interval | None) -> str:
+    return "" if recall is None else markup(draw_bar(recall))
+
+
+def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
+    """Return the matrix, as a picture where there are many classes, and the pairs that were confused most."""
+    classes, pairs = len(evaluation.classes), confused_table(evaluation)
+    matrix = Matrix(evaluation.classes, evaluation.confusion, replace(pairs, rows=pairs.rows[:_PAIRS]))
+    left = len(pairs.rows) - _PAIRS
+    cut = prose(
+        f"Of the confused pairs, the {_PAIRS} with the most images are listed; {left} more are not." * (left > 0)
+    )
+    if classes <= MATRIX_CLASSES:
+        what = "Images by true class (rows) and predicted class (columns). The diagonal is right; a stronger colour is "
+        return Prose(f"{what}a greater share of the row.", tone="soft"), *cut, matrix
+    if classes > _DRAWN_CLASSES:
+        return *cut, matrix
+    caption = (
+        "A cell for every pair of classes with images: rows are true classes from the top, columns predicted ones from "
+        "the left, in the order of the classes' names. Blue on the diagonal is right, orange is wrong, and a stronger "
+        "colour a greater share of the row."
+    )
+    picture = chart(lambda width: draw_confusion(evaluation.confusion, width), {"always": 640})
+    return Chart(picture, caption=caption, css="square"), *cut, matrix
+
+
+def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
+    ece = evaluation.metrics["ece"]
+    chance = ", which chance alone could show in a perfectly calibrated model" if ece.low == 0 else ""
+    what = (
+        "Accuracy of the images in each bin of confidence with 95 % intervals, and the number of images. On the dashed "
+        "line, a model is right as often as it is confident. The expected calibration error is "
+        f"{figure('ece', ece.value)} ({figure('ece', ece.low)} to {figure('ece', ece.high)}){chance}."
+    )
+    drawn = chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420})
+    parts = Prose(what, tone="soft"), Chart(drawn, css="small")
+    return (Columns(tuple((part,) for part in parts), beside=True),) if beside else parts
+
+
+def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
+    """Return the most confident mistakes with their pictures, or in a table where no picture is left."""
+    predictions = run.predictions
+    confidence = predictions.probabilities.max(axis=1)
+    wrong = np.flatnonzero(~predictions.correct)
+    rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist()
+    if not rows:
+        return (Prose("Every validation image was classified correctly."),)
+    pictures = []
+    files = thumbnails(run.image_root, [(predictions.paths[row], predictions.sha256[row]) for row in rows])
+    for row, thumbnail in zip(rows, files, strict=True):
+        path, label = predictions.paths[row], predictions.classes[predictions.labels[row]]
+        predicted = predictions.classes[predictions.predicted[row]]
+        of_label = share(float(predictions.probabilities[row, predictions.labels[row]]))
+        chances = ("taken for", predicted, "", share(float(confidence[row]))), ("is", label, "", of_label)
+        pictures.append(Picture(thumbnail, path, f"{path}: {label}, taken for {predicted}", "", chances))
+    which = Prose(_which_mistakes(len(rows), len(wrong)), code=True)
+    if not all(picture.thumbnail.missing for picture in pictures):
+        return which, Gallery(tuple(pictures))
+    missing = f"The images are not shown: {run.image_root} no longer holds them as they were scored."
+    listed = [
+        (each.path, label, predicted, probability)
+        for each in pictures
+        for (_, predicted, _, probability), (_, label, _, _) in [each.rows]
+    ]
+    columns = (*texts("image", kind="path"), *texts("true class", "predicted", kind="name"), *numbers("probability"))
+    return which, Prose(missing), Table(columns, listed, "The most confident mistakes")
+
+
+def _which_mistakes(shown: int, wrong: int) -> str:
+    if wrong > shown:
+        return f"The {shown} most confident of {count(wrong, 'mistake')}; `predictions/val.csv` has them all."
+    return "The only mistake." if wrong == 1 else f"All {wrong} mistakes, the most confident first."
+
+
+# Provenance.
+
+
+def _provenance(run: RecordedRun) -> Prose:
+    """Return whether the recipe trains the same run again: not where it was raised after some epochs."""
+    raised = [
         f"{change_text(key, change)} after epoch {after}"
         for each in run.environment.get("resumed", [])
         if (after := each.get("after_epoch"))
         for key, change in each.get("changes", {}).items()
     ]
+    again = "it trains the same run again."
+    if raised:
+        again = f"but raised during training: {'; '.join(raised)}. So it may not train the same run again."
+    return Prose(f"Resolved, with every default written out; {again}", tone="soft")
 
 
-def _alerts(run: RecordedRun) -> list[str]:
-    """Return what to know before any figure: that the run is not as it should be."""
-    if run.summary is None:
-        return [_unfinished(run), *data_alerts(run)]
-    return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *data_alerts(run)]
-
-
-def _unfinished(run: RecordedRun) -> str:
-    """Return how far a run got that has not finished, and how it goes on."""
-    done, planned, resume = len(run.records), run.plan.epochs, f"ftcli train --resume {shlex.quote(str(run.path))}"
-    if done < planned:
-        return f"This run has not finished: {done} of {count(planned, 'epoch')} are there. Go on with it: {resume}"
-    every = "its only epoch is" if planned == 1 else f"all {planned} epochs are"
-    return f"This run has not finished: {every} there, but how it ended was not written. Finish it: {resume}"
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metrics with a whisker for each share, on an axis that they have in common."""
-    drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
-    marks = ticks(min(each.low for each in drawn.values()), 1.0, 5)
-    low = max(marks[0], min(METRICS[name].bounds[0] for name in drawn))
-    rows = [
-        (name, each, markup(draw_whisker(each, low, 1.0)) if name in drawn else "")
-        for name, each in evaluation.metrics.items()
-    ]
-    return {"rows": rows, "low": low}
-
-
-def _phases(run: RecordedRun) -> list[dict[str, Any]]:
-    rows = []
-    for span in spans_of(run.records):
-        phase = run.plan.phases[span.number - 1]
-        records = [record for record in run.records if record.phase_index == span.number - 1]
-        rows.append(
-            {
-                "span": span,
-                "phase": phase,
-                "epochs": len(records),
-                "rates": [(group, rate_text(phase.lr[group], phase)) for group in reversed(phase.trainable)],
-                "parameters": sum(run.parameters[group] for group in phase.trainable),
-                "seconds": sum(record.seconds for record in records),
-                "cached": any(record.cached for record in records),
-            }
-        )
-    return rows
-
-
-def _training(run: RecordedRun) -> dict[str, Any]:
-    probe = run.records[-1].probe
-    if probe is not None:
-        return {
-            "probe": probe,
-            "record": run.records[-1],
-            "trials": chart(lambda width: draw_trials(probe, width), HALF),
-        }
-    loss, accuracy = epoch_charts(run)
-    return {
-        "probe": None,
-        "loss": chart(lambda width: draw_curves(loss, width), HALF),
-        "accuracy": chart(lambda width: draw_curves(accuracy, width), HALF),
+def _environment(run: RecordedRun) -> list[tuple[str, str]]:
+    """Return what the run recorded of its machine and its data, by name."""
+    recorded, data = run.environment, run.dataset
+    versions = ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items() if version)
+    splits = data.get("splits", {})
+    images = ", ".join(f"{split}: {count(each['images'], 'image')}" for split, each in splits.items())
+    rows = {
+        "Images": f"{data['root']} ({images})",
+        "Content": ", ".join(f"{split} {each['sha256'][:16]}" for split, each in splits.items()),
+        "Started": recorded.get("started"),
+        "Command": shlex.join(recorded.get("argv", [])),
+        "Directory": recorded.get("directory"),
+        "Git commit": recorded.get("git_commit"),
+        "Device": f"{recorded['device']}, {recorded['precision']}",
+        "CPU cores": recorded.get("cpus"),
+        "Platform": recorded.get("platform"),
+        "Python": recorded.get("python"),
+        "Versions": versions,
     }
-
-
-def _classes(run: RecordedRun, evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Return the classes, those with the lowest recall first and those without images last."""
-    train = run.dataset.get("splits", {}).get("train", {}).get("per_class", {})
-    rows = sorted(evaluation.per_class, key=lambda each: (each.recall is None, each.recall.value if each.recall else 0))
-    return [
-        {"class": each, "train": train.get(each.name), "bar": _bar(each.recall), "interval": _interval(each.recall)}
-        for each in rows
-    ]
-
-
-def _bar(interval: Interval | None) -> Markup | str:
-    return "" if interval is None else markup(draw_bar(interval))
-
-
-def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"{100 * interval.low:.0f} to {100 * interval.high:.0f}"
-
-
-def _matrix(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the matrix's rows while it is small, else its picture; and the pairs that were confused most."""
-    classes = len(evaluation.classes)
-    pairs = evaluation.most_confused
-    value: dict[str, Any] = {"rows": [], "picture": "", "pairs": pairs[:_PAIRS], "more": len(pairs[_PAIRS:])}
-    if classes <= MATRIX_CLASSES:
-        value["rows"] = [_matrix_row(index, counts) for index, counts in enumerate(evaluation.confusion)]
-    elif classes <= _DRAWN_CLASSES:
-        value["picture"] = chart(lambda width: draw_confusion(evaluation.confusion, width), {"always": 640})
-    return value
-
-
-def _matrix_row(true: int, counts: Sequence[int]) -> list[tuple[int, str]]:
-    """Return each count with the class of its cell: right or wrong, and how much of the row it is, in tenths."""
-    images = max(sum(counts), 1)
-    return [
-        (number, f"{'hit' if true == predicted else 'miss'} heat-{-(-10 * number // images)}" if number else "none")
-        for predicted, number in enumerate(counts)
-    ]
-
-
-def _mistakes(run: RecordedRun) -> list[Mistake]:
-    predictions = run.predictions
-    confidence = predictions.probabilities.max(axis=1)
-    wrong = np.flatnonzero(~predictions.correct)
-    rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist()
-    images = [(predictions.paths[row], predictions.sha256[row]) for row in rows]
-    pictures = thumbnails(run.image_root, images)
-    predicted = predictions.predicted
-    return [
-        Mistake(
-            path=predictions.paths[row],
-            label=predictions.classes[predictions.labels[row]],
-            predicted=predictions.classes[predicted[row]],
-            probability=float(confidence[row]),
-            of_label=float(predictions.probabilities[row, predictions.labels[row]]),
-            thumbnail=picture,
-        )
-        for row, picture in zip(rows, pictures, strict=True)
-    ]
-
-
-CASES = 5
-"""As many cases of a finding, and images that were left out, are shown."""
-
-
-def data_section(run: RecordedRun) -> dict[str, Any]:
-    """Return the findings, the gravest first, the images that were left out and the strays, the first few of each."""
-    strays = [Case((str(path),)) for path in run.dataset.get("strays", [])]
-    return {
-        "findings": [{"finding": finding, **_first(finding.cases, sign=finding.sign)} for finding in run.findings],
-        "skipped": {"images": len(run.skipped), **_first([Case((each.path,), each.reason) for each in run.skipped])},
-        "strays": {"files": len(strays), **_first(strays)},
-    }
-
-
-def data_alerts(run: RecordedRun) -> list[str]:
-    """Return the findings that no figure can be trusted beside."""
-    return [finding.message for finding in with_level(run.findings, "error")]
-
-
-def other_notices(run: RecordedRun) -> list[str]:
-    """Return the notices of a finished run that the section on its data does not tell in full."""
-    told = {*finding_notices(run.findings), *skipped_notices(run.skipped)}
-    return [] if run.summary is None else [notice for notice in run.summary.notices if notice not in told]
-
-
-def _first(cases: Sequence[Case], *, sign: str = "=") -> dict[str, Any]:
-    return {"cases": [case_text(case, sign=sign) for case in cases[:CASES]], "more": len(cases[CASES:])}
+    return [(name, str(value)) for name, value in rows.items() if value]

@@ -1,6 +1,18 @@
 import pytest
 
-from ftcli.report.charts.svg import Scale, decades, epoch_ticks, percent_labels, tick_labels, ticks
+from ftcli.report.charts.svg import (
+    Scale,
+    add,
+    decades,
+    drawing,
+    epoch_ticks,
+    fitted,
+    markup,
+    percent_labels,
+    tick_labels,
+    ticks,
+    write,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +50,20 @@ def test_a_scale_goes_both_ways_and_puts_a_lone_value_in_the_middle():
     assert (scale(5), scale.value(200)) == (200, 5)
     assert Scale(7, 7, 0, 80)(7) == 40
     assert Scale(0.01, 100, 0, 80, logarithmic=True)(1) == 40
+
+
+def test_texts_and_attributes_of_a_drawing_are_escaped():
+    picture = drawing(10, 10, label='<b> "&')
+    write(picture, "</text><script>\x1b", 1, 2)
+    add(picture, "rect", fill='"><script>')
+    text = markup(picture)
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "\\x1b" in text
+    assert 'aria-label="&lt;b&gt; &quot;&amp;"' in text
+
+
+def test_a_text_is_cut_to_its_room():
+    assert fitted("short", 200) == "short"
+    assert fitted("a rather long name", 69) == "a rather …"
+    assert fitted("abc", 5) == ""

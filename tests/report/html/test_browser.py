@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from helpers.pages import comparison_of, page_of
 
 from ftcli.commands.compare import compare_runs
 from ftcli.evaluation.evaluate import evaluate
@@ -111,6 +112,23 @@ def test_nothing_overflows_the_page_at_any_width(visit, pages, width):
         # Text in a drawing shrinks with it: never below nine pixels.
         scale = "e => e.getBoundingClientRect().width / e.viewBox.baseVal.width"
         assert all(shown.nth(i).evaluate(scale) > 0.75 for i in range(shown.count()))
+
+
+CUT_OFF = """() => [...document.querySelectorAll("main *")].filter((each) => {
+  const box = each.closest(".wide, .beside > *, .pair > *, .chart, main");
+  if (each.closest("svg svg, svg *, .quiet, .clamp, .slanted") || !each.getClientRects().length) return false;
+  const [inner, outer] = [each, box].map((one) => one.getBoundingClientRect());
+  return each.scrollWidth > each.clientWidth + 1 && each.matches(".wide") || inner.right > outer.right + 1;
+}).map((each) => each.outerHTML.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("size", [3, 6, 10, 20])
+def test_nothing_is_cut_off_on_a_laptop_screen(visit, make_run, size):
+    classes = [f"category-{number}" for number in range(size)]
+    paths = [make_run(name, classes=classes, images=12 * size, wrong=4 * size + i) for i, name in enumerate("abc")]
+    for page in (page_of(paths[0]), comparison_of(*paths[:2]), comparison_of(*paths)):
+        opened = visit(page).page
+        assert opened.evaluate(CUT_OFF) == []
 
 
 def test_every_chart_is_shown_once(visit, pages):

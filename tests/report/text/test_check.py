@@ -2,7 +2,12 @@ import pytest
 
 from ftcli.data.checks.contents import Contents
 from ftcli.data.checks.findings import Case, Finding, finding_notices
-from ftcli.report.text.check import check_text
+from ftcli.report.plain import as_text
+from ftcli.report.text.check import check_sections
+
+
+def check_text(root, contents, findings, *, width=80):
+    return as_text(check_sections(contents, findings, None), title=root, width=width)
 
 
 def finding(level="warning", cases=(), **more):
@@ -18,7 +23,7 @@ def test_the_gravest_findings_come_first_and_are_counted_last():
     assert text.endswith("2 errors, 1 warning.")
 
 
-def test_information_alone_is_nothing_wrong():
+def test_findings_of_level_info_are_not_counted_as_wrong():
     assert check_text("data", None, [finding("info")]).endswith("Nothing wrong was found.")
 
 
@@ -33,7 +38,7 @@ def test_many_cases_and_many_files_of_one_are_counted_and_not_all_shown():
 
 
 @pytest.mark.parametrize(("code", "sign"), [("duplicate", "="), ("near-duplicate", "~"), ("look-alike", "~")])
-def test_the_same_image_is_told_from_one_that_is_alike(code, sign):
+def test_copies_and_alike_images_have_different_signs(code, sign):
     found = finding(code=code, cases=(Case(("a.png", "b.png", *"cdef"), "so near"),))
     assert f"a.png {sign} b.png {sign} c {sign} d and 2 more: so near\n" in check_text("data", None, [found])
     (notice,) = finding_notices([found])
@@ -46,7 +51,7 @@ def test_what_names_could_do_to_a_terminal_is_shown_as_text():
     assert "a\\nb.png: \\x07" in text
 
 
-def test_of_many_classes_the_smallest_are_shown():
+def test_the_smallest_of_many_classes_are_shown():
     counts = {f"c{number:02}": number + 1 for number in range(25)}
     text = check_text("data", Contents({"train": counts, "val": counts}, 25.0, None), [])
     assert "c00" in text

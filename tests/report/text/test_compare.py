@@ -6,7 +6,8 @@ from helpers.support import predictions_with
 from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.result import RunPair
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH
-from ftcli.report.text.compare import pair_text, verdict
+from ftcli.report.plain import as_text
+from ftcli.report.text.compare import pair_sections, verdict
 
 
 def _comparison(wrong_a, wrong_b, **predictions):
@@ -16,7 +17,7 @@ def _comparison(wrong_a, wrong_b, **predictions):
 
 
 def _text(comparison, recipe_changes=None, *, chose_epoch=(True, True), width=80):
-    return pair_text(RunPair(comparison, recipe_changes or {}, {}, chose_epoch, None), width=width)
+    return as_text(pair_sections(RunPair(comparison, recipe_changes or {}, {}, chose_epoch, None)), width=width)
 
 
 def _classes(count):

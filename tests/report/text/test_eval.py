@@ -1,10 +1,19 @@
+import numpy as np
 import pytest
 from helpers.support import predictions_with
 
+from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.evaluate import evaluate
+from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
-from ftcli.report.format import VAL_CHOSE_THE_EPOCH, printable
-from ftcli.report.text.eval import evaluation_text
+from ftcli.evaluation.temperature import calibrate
+from ftcli.report.format import VAL_CHOSE_THE_EPOCH
+from ftcli.report.plain import as_text
+from ftcli.report.text.eval import eval_sections
+
+
+def evaluation_text(evaluation, *, width=80, **more):
+    return as_text(eval_sections(evaluation, **more), width=width)
 
 
 def _evaluation(wrong=(), **predictions):
@@ -41,10 +50,10 @@ def test_undefined_figures_are_a_dash():
 def test_classes_without_images_are_named_with_what_the_means_then_leave_out():
     predictions = predictions_with([], images=2, classes=("ants", "bees", "wasps"))
     text = " ".join(evaluation_text(evaluate(predictions, resamples=10)).split())
-    assert "No scored image is of wasps: balanced accuracy and macro F1 are means over the other 2 classes." in text
+    assert "No scored image is of wasps: macro F1 and balanced accuracy are means over the other 2 classes." in text
     assert "No scored image" not in evaluation_text(_evaluation())
     ranked = " ".join(evaluation_text(with_ranking(evaluate(predictions, resamples=10), predictions)).split())
-    assert "balanced accuracy, macro F1, ROC-AUC and average precision are means over the other 2 classes." in ranked
+    assert "macro F1, balanced accuracy, ROC-AUC and average precision are means over the other 2 classes." in ranked
 
 
 def test_many_classes_are_cut_to_thirty_rows_with_a_word_about_the_rest():
@@ -60,8 +69,9 @@ def test_few_classes_show_a_confusion_matrix_and_many_the_most_confused_pairs():
     )
     many = evaluation_text(_evaluation(range(21), images=90, classes=_classes(30)))
     assert "Confusion matrix" not in many
+    assert "Most confused (21 pairs)" in many
     assert _line(many.split("Most confused")[1], "class-000").split()[:3] == ["class-000", "class-001", "1"]
-    assert "and 11 more pairs" in many
+    assert "and 11 more; --json has them all" in many
     assert "No class was confused" in evaluation_text(_evaluation(images=90, classes=_classes(30)))
 
 
@@ -86,7 +96,6 @@ def test_markup_in_names_is_shown_as_it_is():
 
 
 def test_names_that_no_terminal_can_show_are_escaped():
-    assert printable("a\x1b[31m\n\udcff é.jpg") == "a\\x1b[31m\\n\\udcff é.jpg"
     evaluation_text(_evaluation([0], classes=("a\udcff", "b\n"))).encode("utf-8")
 
 
@@ -111,3 +120,44 @@ def test_a_matrix_of_classes_that_are_digits_has_them_at_the_head_of_its_columns
 def test_a_matrix_of_long_names_numbers_them():
     text = evaluation_text(_evaluation(range(0, 22, 2), classes=("carpenter ants", "bees")))
     assert "1: carpenter ants 66 11\n  2: bees            0 76" in text
+
+
+def _words(text):
+    return " ".join(text.split())
+
+
+def _others(predictions):
+    """The same predictions as if of other images."""
+    contents = tuple(f"other {content}" for content in predictions.sha256)
+    return Predictions(predictions.classes, predictions.paths, contents, predictions.labels, predictions.probabilities)
+
+
+def _calibrated(predictions, calibration):
+    return evaluation_text(evaluate(predictions, resamples=10), calibration=calibration)
+
+
+def test_a_calibration_says_what_it_was_fitted_on_and_what_it_changes():
+    predictions = predictions_with(range(40))
+    text = _calibrated(predictions, calibrate(predictions, _others(predictions), source="val of data"))
+    assert "fitted on val of data (153 images)." in _words(text)
+    assert "cross-fitted" not in text
+    assert "log loss (lower is better)" in text
+
+
+def test_a_calibration_warns_where_its_figures_are_not_to_be_trusted():
+    predictions = predictions_with([])
+    text = _words(
+        _calibrated(predictions, calibrate(predictions, predictions, source="train of data", trained_on=True))
+    )
+    for words in ("the figures are cross-fitted", "trained on these images", "ignore this temperature"):
+        assert words in text
+
+
+def test_a_threshold_is_suggested_with_the_precision_it_guarantees():
+    confident = predictions_with(range(10))
+    probabilities = confident.probabilities.copy()
+    probabilities[:20] = np.where(probabilities[:20] > 0.5, 0.6, 0.4)
+    graded = Predictions(confident.classes, confident.paths, confident.sha256, confident.labels, probabilities)
+    text = _words(evaluation_text(evaluate(graded, resamples=10), abstention=abstention(graded, target=0.9)))
+    assert "Answer at a confidence of 0.9000 or more: 86.9 % of the images are answered, 100.0 % of them right" in text
+    assert "at 95 % confidence at least 90.0 %" in text

@@ -1,10 +1,19 @@
 import dataclasses
 
 import pytest
+from helpers.support import predictions_with
 
-from ftcli.records import EpochRecord
+from ftcli.evaluation.evaluate import evaluate
+from ftcli.plan import Phase, Plan
+from ftcli.records import EpochRecord, RunSummary
+from ftcli.report.plain import as_text
+from ftcli.report.sections import Section
 from ftcli.report.streams import BLOCKS
-from ftcli.report.text.train import epochs_text, shown_epochs, sparkline
+from ftcli.report.text.train import epoch_parts, run_sections, shown_epochs, sparkline
+
+
+def epochs_text(records, best_epoch, *, marks="", width=80):
+    return as_text([Section("", epoch_parts(records, best_epoch, marks=marks))], width=width)
 
 
 def _records(epochs, *, phases=1, name="head"):
@@ -34,7 +43,7 @@ def test_a_long_run_shows_a_dozen_epochs_with_first_last_best_and_the_start_of_e
     shown = shown_epochs(records, 212)
     assert len(shown) == 12
     assert {0, 100, 200, 211, 299} <= set(shown)
-    *rows, said = epochs_text(records, 212).splitlines()
+    *rows, _, said = epochs_text(records, 212).splitlines()
     assert len(rows) == 2 + 12
     assert said.strip() == "12 of 300 epochs; metrics.jsonl has them all"
 
@@ -76,3 +85,11 @@ def test_plain_text_has_ascii_marks_only():
     text = epochs_text(_records(8), 8)
     assert "all" not in text
     assert not set(text) & set(BLOCKS)
+
+
+def test_a_run_that_was_scored_without_a_class_says_so():
+    evaluation = evaluate(predictions_with([], images=2, classes=("ants", "bees", "wasps")), resamples=10)
+    plan = Plan("gradual", ("head",), (Phase("head", 1, {"head": 0.1}, None),))
+    summary = RunSummary(1, 1, "val_accuracy", {}, 2, 1.0, 1.0)
+    text = as_text(run_sections(summary, evaluation, plan, []))
+    assert "No scored image is of wasps: macro F1 and balanced accuracy" in text
