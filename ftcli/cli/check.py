@@ -35,5 +35,5 @@ def check(
     if as_json:
         show(result.to_json())
     else:
-        show(check_text(result.root, result.contents, result.findings, seen=result.seen, width=width()))
+        show(check_text(result.root, result.contents, result.findings, embeddings=result.embeddings, width=width()))
     raise typer.Exit(result.exit_code)

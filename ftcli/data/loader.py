@@ -53,7 +53,7 @@ class Images:
             paths=tuple(sample.path for sample in samples),
             sha256s=tuple(sha256s),
             labels=torch.tensor([sample.label for sample in samples]),
-            clusters=tuple(sample.group or sha256 for sample, sha256 in zip(samples, sha256s, strict=True)),
+            clusters=tuple(sample.cluster or sha256 for sample, sha256 in zip(samples, sha256s, strict=True)),
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ftcli.cache.collection import StoredFeatures
 from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
-from ftcli.data.checks.look_alikes import Sight
+from ftcli.data.checks.look_alikes import Embeddings
 from ftcli.engine.extraction import view_name
 
 MOST_VIEWS = 8
@@ -32,13 +32,13 @@ def sees_images(description: Mapping[str, Any]) -> bool:
     return len(shapes) == 1 and math.prod(shapes[0]) == max(shapes[0], default=0)
 
 
-def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str, Any]]) -> Sight | None:
+def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str, Any]]) -> Embeddings | None:
     """Return the directions of the images with these hashes, which do not repeat, in one network; None without any.
 
     The network is the first one for which the cache has all images, or else the one for which it has most. An image's
     direction is that of the mean of its views. Raises CacheError when the cache cannot be read.
     """
-    best: Sight | None = None
+    best: Embeddings | None = None
     networks: dict[str, list[Mapping[str, Any]]] = {}
     for description in filter(sees_images, descriptions):
         shared = {key: value for key, value in description.items() if key not in _OF_ONE_SIDE}
@@ -52,7 +52,7 @@ def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str
     return best
 
 
-def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> Sight:
+def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> Embeddings:
     """Return the directions that are known from the collections of one network."""
     store, channels = FeatureStore(cache_directory()), math.prod(descriptions[0]["shapes"][0])
     sums = torch.zeros(len(sha256s), channels)
@@ -70,7 +70,7 @@ def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> 
     lengths = sums.norm(dim=1)
     known = ((lengths > 0) & lengths.isfinite()).nonzero().flatten()
     directions = (sums[known] / lengths[known, None]).numpy()
-    return Sight(descriptions[0]["model"], dict(zip((sha256s[row] for row in known), directions, strict=True)))
+    return Embeddings(descriptions[0]["model"], dict(zip((sha256s[row] for row in known), directions, strict=True)))
 
 
 def _add(sums: Tensor, features: StoredFeatures, owners: Tensor) -> None:

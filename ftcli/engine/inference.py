@@ -62,20 +62,21 @@ class Scorer:
         return probabilities
 
 
+@torch.inference_mode()  # as a decorator, torch leaves the mode whenever the generator yields
 def score_batches(
     network: Network, batches: Iterable[BatchT], forward: Callable[[BatchT], Tensor], compute: Compute
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the probabilities (n, classes) of each batch; `forward` makes logits of it, on the device.
 
-    The softmax is taken in float32 on the device; float64 begins on the CPU, since Apple's GPUs have none.
+    The network is in eval mode until the last batch. The softmax is taken in float32 on the device; float64 begins on
+    the CPU, since Apple's GPUs have none.
     """
-    for batch in batches:
-        # Both contexts hold for the whole process: a generator must not leave them on while its caller works.
-        with evaluating(network), torch.inference_mode():
+    with evaluating(network):
+        for batch in batches:
             with compute.autocast():
                 logits = forward(batch)
             wide = logits.float().softmax(dim=1).cpu().to(torch.float64).numpy()
-        yield wide / wide.sum(axis=1, keepdims=True)
+            yield wide / wide.sum(axis=1, keepdims=True)
 
 
 def to_input(images: Tensor, network: Network, compute: Compute) -> Tensor:

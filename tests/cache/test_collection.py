@@ -80,7 +80,7 @@ def test_the_key_depends_on_every_value_and_not_on_the_order() -> None:
     assert len({collection_key(other) for other in (description, *others)}) == 5
 
 
-def test_the_description_lies_beside_the_data_for_people_to_read(store) -> None:
+def test_the_description_is_readable_next_to_the_data(store) -> None:
     with store.collection({"prefix": "resnet18 up to layer4"}) as collection:
         assert '"resnet18 up to layer4"' in (collection.path / "description.json").read_text()
 
@@ -161,14 +161,14 @@ def test_features_that_are_all_too_small_for_float16_are_refused() -> None:
         assert torch.equal(narrow(kept, torch.float16), kept.half())
 
 
-def test_what_is_not_finite_already_is_not_an_overflow() -> None:
+def test_values_that_were_infinite_before_are_not_an_overflow() -> None:
     encoded = narrow(torch.tensor([float("inf"), float("nan"), 1.0]), torch.float16)
     assert encoded.dtype == torch.float16
     assert encoded[0].isinf()
     assert encoded[1].isnan()
 
 
-def test_entries_unlike_each_other_are_refused(store, given) -> None:
+def test_entries_of_different_shapes_are_refused(store, given) -> None:
     with store.collection({}) as collection:
         writer = collection.writer()
         writer.add([given.name_of(0)], (torch.zeros(1, 4),))

@@ -17,7 +17,7 @@ from ftcli.cache.key import CacheError
 from ftcli.cache.store import FeatureStore
 
 
-def test_two_processes_that_fill_one_collection_both_end_up_right(store, given, fork) -> None:
+def test_two_processes_that_fill_one_collection_both_get_the_right_features(store, given, fork) -> None:
     def fill(numbers) -> None:
         with store.collection({}) as collection:
             given.fill(collection, numbers)
@@ -113,7 +113,7 @@ def test_a_damaged_shard_is_never_used_and_its_entries_are_missing(store, given,
         given.check(collection, range(20))
 
 
-def test_a_file_that_is_no_shard_is_ignored(store, given) -> None:
+def test_other_files_are_ignored(store, given) -> None:
     with store.collection({}) as collection:
         (collection.path / "notes.safetensors").write_text("hello")
         given.fill(collection, range(3))

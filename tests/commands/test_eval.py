@@ -209,7 +209,7 @@ def test_files_that_are_not_checkpoints_are_refused(ftcli: Ftcli, run: Path) -> 
     for other in ("evil.pth", "empty.safetensors", "recipe.yaml"):
         assert f"{other}: is not a checkpoint of ftcli" in ftcli("eval", other, code=2).err
     save_file({"a": zeros(1)}, "plain.safetensors")
-    assert "plain.safetensors: has weights without" in ftcli("eval", "plain.safetensors", code=2).err
+    assert "without a description by ftcli" in ftcli("eval", "plain.safetensors", code=2).err
     best.unlink()
     assert "no finished epoch" in ftcli("eval", run, code=2).err
 

@@ -264,12 +264,12 @@ def test_every_run_is_expected_to_do_as_well(ftcli: Ftcli, recipe: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--seeds", "0,0"), "seeds: a seed is there twice"),
+        (("--seeds", "0,0"), "seeds: each seed must be listed once"),
         (("--seeds", "0,x"), "--seeds takes whole numbers such as 0,1,2, not '0,x'"),
         (("--seeds", "-1"), "--seeds takes whole numbers"),
         (("--seeds", str(2**63)), "seeds.0: must be below"),
         (("seeds=[]",), "seeds: must not be empty"),
-        (("seeds=[1]", "seed=2"), "seed: would have no effect beside seeds"),
+        (("seeds=[1]", "seed=2"), "seed: would have no effect"),
     ],
 )
 def test_wrong_seeds_are_refused(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...], words: str) -> None:

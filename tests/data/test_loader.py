@@ -239,7 +239,7 @@ def is_running(pid):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_was_changed_since_it_was_hashed_is_refused_and_not_taken_for_it(photos, workers):
+def test_an_image_that_was_changed_since_it_was_hashed_is_refused(photos, workers):
     samples = photos(4)
     images = hashed(samples)
     samples[2].path.write_bytes(samples[1].path.read_bytes())

@@ -52,12 +52,17 @@ def test_all_probabilities_come_as_one_array(network: Network, images: Images) -
     np.testing.assert_array_equal(scorer.probabilities(images), np.stack([row for _, row in scorer.scores(images)]))
 
 
-def test_scoring_leaves_modes_and_gradients_alone_between_batches(network: Network, images: Images) -> None:
+@pytest.mark.parametrize("scored", [2, 5], ids=["left early", "to the end"])
+def test_gradients_are_on_between_images_and_train_mode_returns(network: Network, images: Images, scored: int) -> None:
     network.module.train()
-    for _ in Scorer(network, CPU, batch_size=2).scores(images):
+    scores = Scorer(network, CPU, batch_size=2).scores(images)
+    for _ in range(scored):
+        next(scores)
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
-        assert all(module.training for module in network.module.modules())
+    scores.close()
+    assert torch.is_grad_enabled()
+    assert all(module.training for module in network.module.modules())
 
 
 def test_an_image_that_was_changed_is_an_error_with_its_path(network: Network, images: Images) -> None:

@@ -39,7 +39,7 @@ def objective_at(data: Examples, weights: NDArray, bias: NDArray, strength: floa
 
 @pytest.mark.parametrize("counts", [(12, 15), (12, 9, 20)], ids=["two classes", "three classes"])
 @pytest.mark.parametrize("biased", [True, False], ids=["bias", "no bias"])
-def test_the_solution_is_the_least_of_its_objective(counts: tuple[int, ...], *, biased: bool) -> None:
+def test_the_solution_minimises_its_objective(counts: tuple[int, ...], *, biased: bool) -> None:
     data = examples(*counts)
     weights, bias, record = fit(data, biased=biased)
     assert weights.shape == (len(counts), INPUTS)
@@ -155,9 +155,9 @@ def test_fitting_twice_gives_the_same_bits() -> None:
     assert np.array_equal(a_bias, b_bias)
 
 
-def test_every_fit_is_heard_of() -> None:
-    heard: list[tuple[int, int]] = []
-    fit_head(examples(10, 10), biased=True, seed=0, on_fit=lambda done, fits: heard.append((done, fits)))
-    assert [done for done, _ in heard[:-1]] == list(range(1, len(heard)))
-    assert {fits for _, fits in heard} == {len(STRENGTHS) * 5 + 1}
-    assert heard[-1] == (len(STRENGTHS) * 5 + 1,) * 2
+def test_every_fit_is_reported() -> None:
+    reported: list[tuple[int, int]] = []
+    fit_head(examples(10, 10), biased=True, seed=0, on_fit=lambda done, fits: reported.append((done, fits)))
+    assert [done for done, _ in reported[:-1]] == list(range(1, len(reported)))
+    assert {fits for _, fits in reported} == {len(STRENGTHS) * 5 + 1}
+    assert reported[-1] == (len(STRENGTHS) * 5 + 1,) * 2

@@ -71,7 +71,7 @@ def test_one_epoch_takes_the_steps_that_plain_torch_takes(network: Network) -> N
     assert epoch.record.train_loss == pytest.approx(sum(losses) / 2)
 
 
-def test_val_figures_come_from_the_probabilities(network: Network) -> None:
+def test_val_metrics_come_from_the_probabilities(network: Network) -> None:
     epoch = run(network, phase_of(network, "head"))[0]
     right = (epoch.val_probabilities.argmax(axis=1) == LABELS.numpy()).mean()
     assert epoch.record.val["accuracy"] == pytest.approx(right)

@@ -32,8 +32,8 @@ def test_a_condition_is_a_sign_and_a_number(text: str) -> None:
 @pytest.mark.parametrize(
     ("expect", "words"),
     [
-        ('{val_acuracy: ">= 0.9"}', "expect.val_acuracy: is no metric (did you mean 'val_accuracy'?)"),
-        ('{beauty: ">= 0.9"}', "expect.beauty: is no metric; it must be 'accuracy'"),
+        ('{val_acuracy: ">= 0.9"}', "expect.val_acuracy: is not a metric (did you mean 'val_accuracy'?)"),
+        ('{beauty: ">= 0.9"}', "expect.beauty: is not a metric; it must be 'accuracy'"),
         ("{val_accuracy: 0.9}", 'must be a comparison, in quotes, such as ">= 0.9"'),
         ('{val_accuracy: "= 0.9"}', "must be a comparison with a number"),
         ('{val_accuracy: ">= 90"}', "can never hold; it goes from 0 to 1"),

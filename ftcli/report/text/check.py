@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ftcli.data.checks.contents import Contents, Histograms
 from ftcli.data.checks.findings import Case, Finding, files_text, with_level
-from ftcli.data.checks.look_alikes import MIN_POOL, Sight
+from ftcli.data.checks.look_alikes import MIN_POOL, Embeddings
 from ftcli.report.format import count, printable, prose, table
 
 _CLASS_ROWS = 20
@@ -17,19 +17,24 @@ _SAY_SO_THEMSELVES = {"not-compared", "cache-unread"}
 
 
 def check_text(
-    root: str, contents: Contents | None, findings: Sequence[Finding], *, seen: Sight | None = None, width: int = 80
+    root: str,
+    contents: Contents | None,
+    findings: Sequence[Finding],
+    *,
+    embeddings: Embeddings | None = None,
+    width: int = 80,
 ) -> str:
-    """Return what a dataset holds and what was found in it, the gravest first; `seen` is what saw its images."""
+    """Return what a dataset holds and what was found in it, the gravest first."""
     parts = [printable(root)]
     if contents is not None:
         cut = "" if contents.val_fraction is None else f"\n{_INDENT}val is cut from train: {contents.val_fraction:.0%}"
         parts += [_class_table(contents.splits, width) + cut]
         parts += [] if contents.histograms is None else [_histograms(contents.histograms, width)]
     parts += [_finding(finding, width) for finding in with_level(findings, "error", "warning", "info")]
-    if seen is not None:
-        known = f"whose features of {count(len(seen.directions), 'image')} are in the cache"
+    if embeddings is not None:
+        known = f"whose features of {count(len(embeddings.directions), 'image')} are in the cache"
         few = f"look-alikes are not sought among fewer than {MIN_POOL} images"
-        how = f"Splits were compared by perceptual hash and by what {seen.model} sees, {known}; {few}."
+        how = f"Splits were compared by perceptual hash and by what {embeddings.model} sees, {known}; {few}."
         parts.append(prose(printable(how), width))
     elif contents is not None and not _SAY_SO_THEMSELVES & {finding.code for finding in findings}:
         how = "Splits were compared by perceptual hash alone, which finds no crops; these are sought once a run with a "
