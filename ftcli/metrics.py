@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # Rows are read where no array is, such as by `ftcli schema`: numpy is never imported here.
@@ -55,27 +55,15 @@ class Sums:
         return scores
 
 
-class Scored(Protocol):
-    """Predictions of labelled images, as far as a share of images needs them."""
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether each image's most probable class is its label (N,)."""
-
-    @property
-    def in_top5(self) -> NDArray[np.bool_]:
-        """Whether each image's label is among its five most probable classes (N,)."""
-
-
 @dataclass(frozen=True)
 class Metric:
     """One metric: what it is called, its range, how it is computed, and how it is shown.
 
     `low` and `high` are the ends of its range, None where there is none. `of_sums` computes it; a metric without it
-    has code of its own, and neither `--metric` nor `expect:` take it. `share_of` says which images count where it is
-    the share of them, or with `over_classes` the mean of the classes' shares: such metrics have intervals in closed
-    form, all others a bootstrap, and `no_narrower_than` names one whose interval is the least that is believed.
-    `epoch_name` is its key in the record of every epoch; such a metric can be the recipe's `monitor`.
+    has code of its own and is not accepted by `--metric`. `share_of` returns which images of some predictions count
+    (N,) where the metric is their share, or with `over_classes` the mean of the classes' shares: such metrics have
+    intervals in closed form, all others a bootstrap. `no_narrower_than` names a share whose interval is the narrowest
+    that is believed. `epoch_name` is the key in the record of every epoch; such a metric can be the `monitor`.
     """
 
     name: str
@@ -88,7 +76,7 @@ class Metric:
     drawn_with_accuracy: bool = True
     over_classes: bool = False
     fewest_classes: int = 2
-    share_of: Callable[[Scored], NDArray[np.bool_]] | None = None
+    share_of: Callable[[Any], NDArray[np.bool_]] | None = None
     no_narrower_than: str | None = None
     epoch_name: str | None = None
 
@@ -121,21 +109,21 @@ _ROWS = (
         "accuracy",
         "accuracy",
         lambda sums: sums.hits.sum(axis=-1) / sums.total,
-        share_of=lambda scored: scored.correct,
+        share_of=lambda predictions: predictions.correct,
         epoch_name="accuracy",
     ),
     Metric(
         "top5_accuracy",
         "top-5 accuracy",
         lambda sums: sums.top5 / sums.total,
-        share_of=lambda scored: scored.in_top5,
+        share_of=lambda predictions: predictions.in_top5,
         fewest_classes=6,
     ),
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
         lambda sums: sums.recalls.mean(axis=-1),
-        share_of=lambda scored: scored.correct,
+        share_of=lambda predictions: predictions.correct,
         over_classes=True,
     ),
     Metric(
