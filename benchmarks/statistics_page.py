@@ -21,9 +21,9 @@ from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.compare.differences import metric_differences
 from ftcli.evaluation.compare.evidence import PairEvidence
 from ftcli.evaluation.compare.pairing import Paired
-from ftcli.evaluation.compare.replicates import group_evidence
+from ftcli.evaluation.compare.replicates import replicates_evidence
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.intervals import paired_difference
-from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.significance import loss_test
@@ -173,9 +173,9 @@ def seeds(pairs: int, generator: np.random.Generator) -> str:
                 difficulty = generator.normal(1.3, 1.0, 1_000)
                 make = partial(seeds_of_one_recipe, 1_000, runs, generator, difficulty, spread)
                 a, b = make(), make()
-                gap = group_evidence(("a", "b"), a, b, resamples=2).difference("accuracy")
+                gap = replicates_evidence(("a", "b"), a, b, resamples=2).difference("accuracy")
                 held += gap.low <= 0 <= gap.high
-                one = group_evidence(("a", "b"), a[:1], b[:1], resamples=2).difference("accuracy")
+                one = replicates_evidence(("a", "b"), a[:1], b[:1], resamples=2).difference("accuracy")
                 alone += one.low <= 0 <= one.high
             rows.append([f"{runs}", f"{spread:g}", percent(held / pairs), percent(alone / pairs)])
     return table(("seeds each", "spread of seeds", "groups of seeds", "one run each, images alone"), rows)

@@ -1,9 +1,9 @@
-"""Owns every error that ftcli raises on purpose, and the exit code of each.
+"""Every error that ftcli raises on purpose, with its exit code, and what failures of the machine become.
 
 FtcliError                      1   something failed while running
 ├── RunError                    1   training or writing failed
 │   ├── NonFiniteLossError      1   the loss became NaN or infinite
-│   ├── RunGoneError            1   the run is no longer where it was
+│   ├── RunGoneError            1   the run directory was moved or removed during training
 │   ├── WeightsUnavailableError 1   pretrained weights could not be downloaded
 │   ├── OutOfMemoryError        1   the memory of the machine or of the GPU ran out
 │   └── WorkerError             1   a process that decodes images died
@@ -20,9 +20,7 @@ FtcliError                      1   something failed while running
 ├── GateError                   4   a gate failed
 └── InterruptedRunError   130/143   stopped by a signal, after saving
 
-StoppedAtOnce is what the signal itself raises. It is no Exception, so that nothing that catches those swallows it.
-
-Owns what memory, workers and the operating system do to a command, as errors that say what to do next.
+StoppedAtOnce is raised by a signal handler. It is not an Exception, so that no `except Exception` swallows it.
 """
 
 from __future__ import annotations
@@ -35,17 +33,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-_LISTED = 50
-"""So many problems of a recipe are listed; a file with more is something else."""
+_PROBLEMS_SHOWN = 50
+"""A file with more problems than this is not a recipe."""
 
 
 def one_line(name: str) -> str:
-    """Return a file's name such that it cannot end the line that it stands in."""
+    """Escape the line breaks in a file's name, so that a message stays on one line."""
     return name.replace("\n", "\\n")
 
 
 class FtcliError(Exception):
-    """Something that the user can act upon: what was wrong, where, and what to do next."""
+    """A problem that the user can act on: what happened, where, and what to do next."""
 
     kind = "error"
     exit_code = 1
@@ -80,7 +78,7 @@ class NonFiniteLossError(RunError):
 
 
 class RunGoneError(RunError):
-    """The run that is being trained is no longer where it was."""
+    """The run directory was moved or removed during training."""
 
     kind = "run-gone"
 
@@ -112,7 +110,7 @@ class UsageError(FtcliError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a recipe: where it stands, what it is and the nearest valid spelling."""
+    """One thing wrong with a recipe: its key and place, what it is, and the nearest valid spelling."""
 
     key: str
     message: str
@@ -137,9 +135,9 @@ class RecipeError(UsageError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        lines = [str(problem) for problem in self.problems[:_LISTED]]
-        if len(self.problems) > _LISTED:
-            lines.append(f"and {len(self.problems) - _LISTED} more")
+        lines = [str(problem) for problem in self.problems[:_PROBLEMS_SHOWN]]
+        if len(self.problems) > _PROBLEMS_SHOWN:
+            lines.append(f"and {len(self.problems) - _PROBLEMS_SHOWN:,} more")
         super().__init__("\n".join(lines))
         self.where = self.problems[0].where if len(self.problems) == 1 else self.problems[0].source
 
@@ -179,7 +177,7 @@ class DataError(FtcliError):
 
 
 class DatasetError(DataError):
-    """Folders, splits or classes are not as they must be."""
+    """Folders, splits or classes that cannot be read as a dataset."""
 
     kind = "dataset"
 
@@ -204,7 +202,7 @@ class GateError(FtcliError):
 
 
 class StoppedAtOnce(BaseException):
-    """SIGINT or SIGTERM came while nobody listened for it, so that it stops whatever is being done."""
+    """SIGINT or SIGTERM outside of training: it stops whatever is being done."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
@@ -222,7 +220,8 @@ class InterruptedRunError(FtcliError):
         self.exit_code = 128 + signal_number
 
 
-# torch has one class of its own for some of these, RuntimeError for the others, and may not have been imported.
+# torch raises a class of its own for some of these and RuntimeError for the others, and may not be imported yet. So
+# they are recognised by their messages.
 _NO_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
 _AMOUNT = re.compile(r"allocate ([0-9.]+ ?[A-Za-z]+)")
 _NO_SHARED_MEMORY = re.compile(r"shared memory|unable to (write to file|mmap).*torch_|Bus error", re.DOTALL)
@@ -230,34 +229,37 @@ _DEAD_WORKER = re.compile(r"DataLoader worker \(pid.*?(?:by signal: ([A-Za-z ]+)
 
 
 def failure_of(error: Exception) -> FtcliError | None:
-    """Return the error to show for a failure of the machine; None for any other exception."""
-    text = str(error)
+    """Return the error to show for a failure of the machine; None for any other exception, which is a bug."""
     if isinstance(error, OSError):
         return _failed_call(error)
-    if isinstance(error, RuntimeError) and _NO_SHARED_MEMORY.search(text):
-        hint = "Give the machine a larger /dev/shm (docker run --shm-size), or train anew with data.workers=0."
-        return WorkerError("there is not enough shared memory for the processes that decode images", hint=hint)
-    if isinstance(error, RuntimeError) and (dead := _DEAD_WORKER.search(text)):
-        return dead_worker(f" by the signal {dead[1].lower()}" if dead[1] else "")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
+    if not isinstance(error, MemoryError | RuntimeError):
+        return None
+    text = str(error)
+    # In this order: a worker that is killed for want of shared memory is reported as dead, too.
+    if _NO_SHARED_MEMORY.search(text):
+        hint = "Give the machine a larger /dev/shm (docker run --shm-size), or train with data.workers=0."
+        return WorkerError("not enough shared memory for the processes that decode images", hint=hint)
+    if dead := _DEAD_WORKER.search(text):
+        return dead_worker(dead[1])
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
         amount = _AMOUNT.search(text)
-        wanted = f": {amount[1]} more were wanted" if amount else ""
-        hint = "Lower data.batch_size or data.image_size, freeze more groups, or end other programs."
-        return OutOfMemoryError(f"the memory ran out{wanted}", hint=hint)
+        hint = "Lower data.batch_size or data.image_size, freeze more groups, or close other programs."
+        return OutOfMemoryError("out of memory" + (f" (tried to allocate {amount[1]})" if amount else ""), hint=hint)
     return None
 
 
-def dead_worker(how: str = "") -> WorkerError:
-    """Return the error for a process that decoded images and is gone; `how` begins with a blank."""
-    hint = "The kernel kills processes where memory runs out: free some, or train anew with fewer data.workers."
-    return WorkerError(f"a process that decodes images was ended{how}", hint=hint)
+def dead_worker(killed_by: str | None = None) -> WorkerError:
+    """Return the error for a process that decoded images and died, of the named signal if one is known."""
+    how = f"was killed by signal {killed_by.lower()}" if killed_by else "died"
+    hint = "The kernel kills processes when memory runs out: free some, or train with fewer data.workers."
+    return WorkerError(f"a process that decodes images {how}", hint=hint)
 
 
 def _failed_call(error: OSError) -> FtcliError:
-    """Return the error for what the operating system refused where no part of ftcli knows better."""
+    """Return the error for a failed system call that no other part of ftcli has explained."""
     where = None if error.filename is None else str(error.filename)
     if error.errno == errno.ENAMETOOLONG:
         return UsageError("the name is too long", where=where, hint="Give a shorter path.")
     if error.errno == errno.ENOMEM:
-        return OutOfMemoryError("the memory ran out", where=where, hint="End other programs, or lower data.batch_size.")
+        return OutOfMemoryError("out of memory", where=where, hint="Close other programs, or lower data.batch_size.")
     return RunError(error.strerror or str(error) or type(error).__name__, where=where)

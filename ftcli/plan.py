@@ -1,4 +1,4 @@
-"""Owns the plan: ordered phases in which every group is frozen or has a learning rate."""
+"""The plan: ordered phases in which every group is frozen or has a learning rate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Phase:
 
     @property
     def frozen(self) -> tuple[str, ...]:
-        """The groups that stand still, from the input to the head."""
+        """The groups that are frozen, from the input to the head."""
         return tuple(group for group, rate in self.lr.items() if rate is None)
 
 

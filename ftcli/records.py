@@ -14,27 +14,12 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """The version of every JSON object that ftcli writes or prints."""
 
-METRIC_NAMES = ("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
-"""The metrics that every set of predictions has; top-5 accuracy only with more than five classes."""
-
-LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
-"""The metrics that are better when they are lower; of all others more is better."""
-
-UNBOUNDED = frozenset({"log_loss"})
-"""The metrics that do not lie between 0 and 1, where differences are at most 1."""
-
 _LARGEST_SIDE = 10_000
 """Pixels beyond which a side is taken for damage: no network wants it, and no memory would hold it."""
 
 _Record = TypeVar("_Record")
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-
-
-def metric_words(name: str) -> str:
-    """Return a metric's name in words."""
-    known = {"ece": "ECE", "macro_f1": "macro F1", "top5_accuracy": "top-5 accuracy", "roc_auc": "ROC-AUC"}
-    return known.get(name) or name.replace("_", " ")
 
 
 @dataclass(frozen=True)

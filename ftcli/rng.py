@@ -1,4 +1,4 @@
-"""Owns the stable hash that turns what a random choice depends on into the seed of its generator."""
+"""Seeds for random generators, hashed from everything that a random choice depends on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SEED_BITS = 63
 
 
 def stable_seed(*parts: str | int | bytes) -> int:
-    """Return a seed of 63 bits which is the same for the same parts, in every process and on every platform.
+    """Return a seed of 63 bits, the same for the same parts in every process and on every platform.
 
     Parts are kept apart: ("ab", "c") and ("a", "bc"), or 1 and "1", give different seeds.
     """

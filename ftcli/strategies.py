@@ -1,4 +1,4 @@
-"""Owns the strategies: pure functions from a strategy and the group names of a network to a plan."""
+"""Strategies: pure functions from a strategy and the group names of a network to a plan."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ftcli.recipe.keys import (
 HEAD = "head"
 
 LBFGS_RATE = 1.0
-"""Stands for the rate of a head that L-BFGS fits, which has none: the step that its line search tries first."""
+"""The rate in the plan of a head that L-BFGS fits: the first step that its line search tries."""
 
 
 def make_plan(strategy: Strategy, groups: Sequence[str], *, epochs: int | None, patience: int | None) -> Plan:
     """Return the plan of a strategy over `groups`, ordered from the input to the head.
 
-    `epochs` is the total, None where the phases have their own. Raises PlanError where strategy, groups and epochs
-    do not fit together; it lists the groups.
+    `epochs` is the total, None if the phases have their own. Raises PlanError, which lists the groups, if strategy,
+    groups and epochs do not fit together.
     """
     assert groups[-1] == HEAD, "the last group is the head"
     phases = _phases(strategy, tuple(groups), epochs or 0, patience)
@@ -40,18 +40,21 @@ def make_plan(strategy: Strategy, groups: Sequence[str], *, epochs: int | None, 
 def rates_of(lr: Mapping[str, float], groups: Sequence[str], *, key: str) -> dict[str, float | None]:
     """Return a rate, or None for frozen, for every group, from names, modules and globs.
 
-    A group's own name decides over a module that holds it, and that over a glob. `key` is the recipe key for errors.
+    A group's own name takes precedence over a module that holds it, and a module over a glob. For the groups
+    features.0, features.1 and head, {"*": 0.1, "features": 0.2, "features.1": 0.3} gives 0.2, 0.3 and 0.1.
+    `key` is the recipe key for errors.
     Raises PlanError for a name that matches no group and for a group that two globs or two modules match.
     """
-    return {group: _rate_of(group, lr, key) for group in _all_matched(lr, groups, key)}
+    _refuse_unmatched(lr, groups, key)
+    return {group: _rate_of(group, lr, key) for group in groups}
 
 
 def check_warmup(plan: Plan, warmup_epochs: int) -> None:
-    """Raise PlanError where warming up would take a whole phase."""
+    """Raise PlanError if the warm-up would take a whole phase."""
     for phase in plan.phases:
         if 0 < phase.epochs <= warmup_epochs:
             raise PlanError(
-                f"{warmup_epochs} warm-up epochs leave nothing of phase {phase.name!r}, which has {phase.epochs}",
+                f"{warmup_epochs} warm-up epochs do not fit into phase {phase.name!r}, which has {phase.epochs}",
                 where="schedule.warmup_epochs",
                 hint="Lower schedule.warmup_epochs or give the phase more epochs.",
             )
@@ -65,8 +68,8 @@ def _phases(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: 
 @_phases.register
 def _(strategy: FeatureExtract, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
     if strategy.solver == "lbfgs":
-        return [Phase("head", 1, _thawed(groups, 0, LBFGS_RATE, 1.0), solver="lbfgs")]
-    return [Phase("head", epochs, _thawed(groups, 0, strategy.lr, 1.0), patience)]
+        return [Phase("head", 1, _unfrozen(groups, 0, LBFGS_RATE, 1.0), solver="lbfgs")]
+    return [Phase("head", epochs, _unfrozen(groups, 0, strategy.lr, 1.0), patience)]
 
 
 @_phases.register
@@ -81,7 +84,7 @@ def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | 
     else:
         unfreeze = DEFAULT_UNFREEZE if strategy.unfreeze is None else strategy.unfreeze
         decay = DEFAULT_LR_DECAY if strategy.lr_decay is None else strategy.lr_decay
-        lr = _thawed(groups, _count(unfreeze, groups), strategy.lr, decay)
+        lr = _unfrozen(groups, _count(unfreeze, groups), strategy.lr, decay)
     if strategy.head_epochs == 0:
         return [Phase("fine-tune", epochs, lr, patience)]
     if lr[HEAD] is None:
@@ -107,25 +110,25 @@ def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | 
 def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
     unfreeze = _count(strategy.unfreeze, groups)
     step = strategy.groups_per_phase
-    thawed = [*range(0, unfreeze, step), unfreeze]
-    needed = strategy.epochs_per_phase * (len(thawed) - 1) + 1
+    unfrozen = [*range(0, unfreeze, step), unfreeze]
+    needed = strategy.epochs_per_phase * (len(unfrozen) - 1) + 1
     if epochs < needed:
         raise PlanError(
-            f"{len(thawed)} phases of {strategy.epochs_per_phase} epochs need at least {needed} epochs, not {epochs}",
+            f"{len(unfrozen)} phases of {strategy.epochs_per_phase} epochs need at least {needed} epochs, not {epochs}",
             where="epochs",
-            hint=f"Set epochs to {strategy.epochs_per_phase * len(thawed)} or more, or lower strategy.unfreeze "
+            hint=f"Set epochs to {strategy.epochs_per_phase * len(unfrozen)} or more, or lower strategy.unfreeze "
             "or strategy.epochs_per_phase.",
         )
-    lengths = [strategy.epochs_per_phase] * (len(thawed) - 1)
+    lengths = [strategy.epochs_per_phase] * (len(unfrozen) - 1)
     lengths.append(epochs - sum(lengths))
     return [
         Phase(
             _gradual_name(groups, count),
             length,
-            _thawed(groups, count, strategy.lr, strategy.lr_decay),
+            _unfrozen(groups, count, strategy.lr, strategy.lr_decay),
             patience,
         )
-        for count, length in zip(thawed, lengths, strict=True)
+        for count, length in zip(unfrozen, lengths, strict=True)
     ]
 
 
@@ -146,7 +149,7 @@ def _gradual_name(groups: tuple[str, ...], count: int) -> str:
     return HEAD if count == 0 else f"to {groups[-1 - count]}"
 
 
-def _thawed(groups: tuple[str, ...], count: int, lr: float, decay: float) -> dict[str, float | None]:
+def _unfrozen(groups: tuple[str, ...], count: int, lr: float, decay: float) -> dict[str, float | None]:
     """Give the head `lr` and each of the `count` groups before it a rate smaller by `decay` than the next."""
     distances = {group: len(groups) - 1 - position for position, group in enumerate(groups)}
     rates = {
@@ -155,7 +158,7 @@ def _thawed(groups: tuple[str, ...], count: int, lr: float, decay: float) -> dic
     }
     if 0 in rates.values():
         raise PlanError(
-            f"the rate falls to zero at {', '.join(group for group, rate in rates.items() if rate == 0)}",
+            f"the learning rate underflows to zero at {', '.join(group for group, rate in rates.items() if rate == 0)}",
             where="strategy.lr",
             hint="Raise strategy.lr or strategy.lr_decay, or lower strategy.unfreeze.",
         )
@@ -168,24 +171,22 @@ def _count(unfreeze: int | str, groups: tuple[str, ...]) -> int:
         return body
     if unfreeze > body:
         raise PlanError(
-            f"there are {body} groups besides the head, not {unfreeze}: {', '.join(groups)}",
+            f"the network has {body} groups before the head, not {unfreeze}: {', '.join(groups)}",
             where="strategy.unfreeze",
             hint=f"Set strategy.unfreeze to at most {body}, or to all.",
         )
     return unfreeze
 
 
-def _all_matched(lr: Mapping[str, float], groups: Sequence[str], key: str) -> Sequence[str]:
+def _refuse_unmatched(lr: Mapping[str, float], groups: Sequence[str], key: str) -> None:
     for pattern in lr:
         if not any(_precision(pattern, group) for group in groups):
             near = difflib.get_close_matches(pattern, groups, n=1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
             raise PlanError(
                 f"matches no group of the network: {', '.join(groups)}",
                 where=f"{key}.{pattern}",
-                hint=hint.strip() or None,
+                hint=f"Did you mean {near[0]!r}?" if near else None,
             )
-    return groups
 
 
 def _rate_of(group: str, lr: Mapping[str, float], key: str) -> float | None:
@@ -203,7 +204,7 @@ def _rate_of(group: str, lr: Mapping[str, float], key: str) -> float | None:
 
 
 def _precision(pattern: str, group: str) -> int:
-    """Return how exactly a key of `lr` speaks of a group: 3 its name, 2 a module that holds it, 1 a glob, 0 not."""
+    """Return how exactly a key of `lr` matches a group: 3 by name, 2 as a module around it, 1 as a glob, 0 not."""
     if pattern == group:
         return 3
     if group != HEAD and group.startswith(f"{pattern}."):

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TIERS = (
     {"__init__", "phrases", "interrupt"},
     {"errors", "rng"},
-    {"records"},
+    {"metrics", "records"},
     {"plan", "recipe"},
     {"strategies"},
     {"data", "model"},
@@ -56,6 +57,13 @@ def test_a_part_imports_only_lower_parts(path: Path) -> None:
         assert TIER_OF[pieces[1]] < TIER_OF[part], f"{path} imports {name}"
 
 
+def test_contributing_states_the_same_order() -> None:
+    text = (TESTS.parent / "CONTRIBUTING.md").read_text()
+    stated = re.findall(r"^    (?:phrases|<).*$", text, re.MULTILINE)
+    tiers = [set(tier.replace(",", " ").split()) for tier in "".join(stated).split("<")]
+    assert tiers == [tier - {"__init__"} for tier in TIERS[:-1]]
+
+
 @pytest.mark.parametrize("part", ["report", "evaluation", "cli", "plan", "strategies", "recipe"])
 def test_parts_that_must_start_fast_do_not_import_torch(part: str) -> None:
     for path in MODULES:
@@ -84,12 +92,24 @@ def calls_of(path: Path) -> set[str]:
     return {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
 
 
+def methods_of(path: Path) -> set[str]:
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {call.attr for call in calls if isinstance(call, ast.Attribute)}
+
+
+def attributes_set(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_effects_stay_in_their_rooms(path: Path) -> None:
     here = path.relative_to(PACKAGE).as_posix()
     calls = calls_of(path)
-    if here != "model/freezing.py":
-        assert not calls & {"requires_grad_"}, "only model/freezing.py freezes"
+    # The trace runs a stand-in of the network, on the meta device, whose modes it watches.
+    if here not in {"model/freezing.py", "model/prefix/trace.py"}:
+        assert not methods_of(path) & {"requires_grad_", "train", "eval"}, "only model/freezing.py freezes"
+        assert "training" not in attributes_set(path), "only model/freezing.py sets modes"
     assert not calls & {"extractall", "unpack_archive"}, "no archive is unpacked, so no path in one can escape"
     if here not in {"cli/app.py", "cli/output.py"}:
         assert "print" not in calls or part_of(path) == "report", "only report/ and the boundary in cli/ show"

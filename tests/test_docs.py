@@ -15,7 +15,7 @@ from ftcli.data.decoding import MAXIMUM_PIXELS
 from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.result import Findings, RunPair
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.predictions import Seen
 from ftcli.evaluation.temperature import calibrate
 

@@ -12,21 +12,21 @@ from ftcli.errors import failure_of
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        (MemoryError(), "out-of-memory", "the memory ran out\nLower data.batch_size"),
+        (MemoryError(), "out-of-memory", "Lower data.batch_size"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0"), "out-of-memory", "2.50 GiB"),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), "out-of-memory", "the memory ran out"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out-of-memory", "the memory ran out"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out-of-memory", "the memory ran out"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), "out-of-memory", "out of memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out-of-memory", "out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out-of-memory", "out of memory"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "worker",
-            "was ended by the signal killed",
+            "killed by signal killed",
         ),
-        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "worker", "was ended\n"),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "worker", "died\n"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"),
             "worker",
-            "not enough shared memory",
+            "shared memory",
         ),
         (
             RuntimeError("unable to write to file </torch_7_1>: No space left on device (28)"),
@@ -39,7 +39,7 @@ from ftcli.errors import failure_of
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_failures_of_the_machine_have_their_own_errors(error: Exception, kind: str, words: str) -> None:
+def test_a_failure_of_the_machine_has_an_error_of_its_own(error: Exception, kind: str, words: str) -> None:
     shown = failure_of(error)
     assert shown is not None
     assert shown.kind == kind
@@ -52,7 +52,7 @@ def test_a_real_allocation_that_fails_is_recognised() -> None:
     shown = failure_of(caught.value)
     assert shown is not None
     assert shown.kind == "out-of-memory"
-    assert "1152921504606846976 bytes more were wanted" in str(shown)
+    assert "1152921504606846976 bytes" in str(shown)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), AssertionError("a bug"), ValueError("x")])

@@ -66,13 +66,13 @@ def test_explicit_phases_have_their_own_epochs_and_patience() -> None:
     assert rates(plan, 1) == {**dict.fromkeys(GROUPS[:-1], 0.001), "head": 0.01}
 
 
-def test_a_module_that_holds_groups_means_all_of_them_but_never_the_head() -> None:
+def test_a_module_name_matches_all_groups_in_it_but_never_the_head() -> None:
     assert rates_of({"features": 0.1, "classifier": 0.2}, MOBILE, key="lr") == {
         "features.0": 0.1, "features.1": 0.1, "features.2": 0.1, "classifier.0": 0.2, "head": None,
     }  # fmt: skip
 
 
-def test_a_name_decides_over_a_module_and_a_module_over_a_glob() -> None:
+def test_a_name_takes_precedence_over_a_module_and_a_module_over_a_glob() -> None:
     lr = {"*": 0.1, "features": 0.2, "features.1": 0.3}
     assert list(rates_of(lr, MOBILE, key="lr").values()) == [0.2, 0.3, 0.2, 0.1, 0.1]
 
@@ -82,7 +82,7 @@ def test_a_name_decides_over_a_module_and_a_module_over_a_glob() -> None:
     [
         (FineTune(kind="fine-tune", lr={"layer5": 0.1}), "strategy.lr.layer5: matches no group.*layer4, head"),
         (FineTune(kind="fine-tune", lr={"*": 0.1, "layer*": 0.1}), "'layer1' is matched by"),
-        (FineTune(kind="fine-tune", unfreeze=6), "there are 5 groups"),
+        (FineTune(kind="fine-tune", unfreeze=6), "has 5 groups before the head"),
         (FineTune(kind="fine-tune", head_epochs=10), "leave none"),
         (FineTune(kind="fine-tune", lr={"layer4": 0.1}, head_epochs=1), "gives it no rate"),
         (Gradual(kind="gradual", epochs_per_phase=4), "need at least 13 epochs"),
@@ -97,10 +97,10 @@ def test_what_does_not_fit_together_is_refused(strategy: object, words: str) -> 
 def test_warming_up_for_a_whole_phase_is_refused() -> None:
     plan = plan_of(FeatureExtract(kind="feature-extract"), epochs=2)
     check_warmup(plan, Cosine(kind="cosine", warmup_epochs=1).warmup_epochs)
-    with pytest.raises(PlanError, match="leave nothing of phase 'head'"):
+    with pytest.raises(PlanError, match="do not fit into phase 'head'"):
         check_warmup(plan, 2)
 
 
 def test_rates_that_fall_to_zero_are_refused() -> None:
-    with pytest.raises(PlanError, match="the rate falls to zero at stem"):
+    with pytest.raises(PlanError, match="underflows to zero at stem"):
         plan_of(FineTune(kind="fine-tune", lr=0.01, unfreeze="all", lr_decay=1e-70))

@@ -1,1 +1,1 @@
-"""Owns what frozen prefixes computed, kept on disk and shared between runs: all that knows the cache's files."""
+"""Features on disk, computed once by frozen prefixes and shared between runs."""

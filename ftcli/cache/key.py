@@ -1,8 +1,8 @@
-"""Owns where the cache is, and how a collection is named after what it holds; needs no torch.
+"""Where the cache is, how a collection is named after what it holds, and the cache's errors; needs no torch.
 
-Owns the errors of the cache; whoever gets one can go on without a cache.
+Training is possible without a cache, so that every CacheError can be handled:
 
-CacheError                   1   the cache cannot be used: full, not writable, gone, or in the way of itself
+CacheError                   1   the cache cannot be used: full, not writable, removed, or locked for too long
 └── HalfPrecisionError       1   a finite feature does not fit into float16; float32 would do
 """
 
@@ -22,11 +22,11 @@ from ftcli.errors import RunError
 ENVIRONMENT = "FTCLI_CACHE"
 """The environment variable that moves the cache."""
 
-FORMAT = 1
-"""Changes whenever a shard written before must not be read any more."""
+FORMAT = 2
+"""Raised whenever shards written before must not be read any more."""
 
 DESCRIPTION = "description.json"
-"""What a collection holds; its modification time is the last use."""
+"""The file that says what a collection holds; its modification time is the last use."""
 
 
 def cache_directory() -> Path:
@@ -39,7 +39,7 @@ def cache_directory() -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "ftcli"
     configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says to ignore relative paths.
     return (configured if configured.is_absolute() else home / ".cache") / "ftcli"
 
 
@@ -50,14 +50,14 @@ def collection_key(description: Mapping[str, Any]) -> str:
 
 
 def description_text(description: Mapping[str, Any]) -> str:
-    """Return what stands beside the features of a collection."""
+    """Return the content of a collection's description file."""
     return json.dumps(_with_format(description), indent=2, sort_keys=True) + "\n"
 
 
 def read_descriptions(directory: Path) -> tuple[dict[str, Any], ...]:
-    """Return the descriptions of the collections in a cache directory, the one that was used last first.
+    """Return the descriptions of the collections in a cache directory, the most recently used first.
 
-    What is no collection of this format, or cannot be read, is passed over.
+    Other files, other formats and what cannot be read are skipped.
     """
     found: list[tuple[float, dict[str, Any]]] = []
     for path in directory.glob(f"*/{DESCRIPTION}"):
@@ -86,7 +86,7 @@ class HalfPrecisionError(CacheError):
 
 @contextmanager
 def reported(action: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says into a CacheError: `cannot <action> the cache: <reason>`."""
+    """Turn an OSError into a CacheError: `cannot <action> the cache: <reason>`."""
     try:
         yield
     except OSError as error:

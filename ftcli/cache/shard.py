@@ -1,9 +1,7 @@
-"""Owns the file format of the cache: shards, each with all views and all tensors of some images, complete or absent.
+"""The files of the cache: shards, each with the features of some views, complete or absent.
 
 A shard is a safetensors file named `<random>-<CRC-32 of its bytes>.safetensors`, so that any damage shows. It holds
-`names` (n, 32) uint8, the images' SHA-256, and `tensor.000`, `tensor.001`, ... (n, views, ...).
-
-Owns the numbers of a stored feature: how they are narrowed for the disk and widened for training.
+`names` (n, 32) uint8, the SHA-256 that names each view, and `tensor.000`, `tensor.001`, ... (n, ...), the features.
 """
 
 from __future__ import annotations
@@ -28,22 +26,26 @@ from ftcli.cache.key import HalfPrecisionError
 
 PATTERN = re.compile(r"[0-9a-f]{16}-([0-9a-f]{8})\.safetensors")
 
+STORAGE_DTYPES = (torch.float16, torch.float32)
+
 Keys = NDArray[np.bytes_]
-"""Image hashes as 32 raw bytes each, dtype S32: a tenth of the memory of text, and sorted and searched by numpy."""
+"""Names as 32 raw bytes each, dtype S32: a tenth of the memory of text, and sorted and searched by numpy."""
 
 Signature = tuple[tuple[torch.dtype, tuple[int, ...]], ...]
-"""Of each tensor: dtype and (views, ...)."""
+"""The dtype and shape of each tensor of one entry."""
 
 _CHUNK_BYTES = 4 * 2**20
+_COARSE = 2.0**-13
+"""Twice the smallest number that float16 holds with all its digits; below it, most numbers have fewer."""
 
 
 class DamagedShardError(Exception):
-    """A shard whose bytes are not those that were written."""
+    """The bytes of a shard are not those that were written."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """The entries of one file: `keys` (n,), and `tensors`, each (n, views, ...), mapped and read when they are used."""
+    """The entries of one file: `keys` (n,), and `tensors`, each (n, ...), mapped and read when they are used."""
 
     keys: Keys
     tensors: tuple[Tensor, ...]
@@ -51,17 +53,17 @@ class Shard:
     @property
     def signature(self) -> Signature:
         """What every entry looks like."""
-        return signature_of([tensor[0] for tensor in self.tensors])
+        return signature_of(self.tensors)
 
 
-def signature_of(entry: Sequence[Tensor]) -> Signature:
-    """Return dtype and shape of each tensor of one image."""
-    return tuple((tensor.dtype, tuple(tensor.shape)) for tensor in entry)
+def signature_of(tensors: Sequence[Tensor]) -> Signature:
+    """Return what the entries of tensors (n, ...) look like."""
+    return tuple((tensor.dtype, tuple(tensor.shape[1:])) for tensor in tensors)
 
 
 def keys_of(names: Sequence[str]) -> Keys:
     """Return names, 64 hexadecimal digits each, as keys (n,)."""
-    assert all(len(name) == 64 for name in names), "an image's name is its SHA-256 in hexadecimal"
+    assert all(len(name) == 64 for name in names), "a name is a SHA-256 in hexadecimal"
     return np.frombuffer(bytes.fromhex("".join(names)), dtype="S32")
 
 
@@ -75,7 +77,7 @@ def find(wanted: Keys, stored: Keys) -> NDArray[np.int64]:
 
 
 def to_bytes(names: Sequence[str], tensors: Sequence[Tensor]) -> bytes:
-    """Return the content of a shard; the tensors are (n, views, ...) and contiguous."""
+    """Return the content of a shard; the tensors are (n, ...) and contiguous."""
     keys = torch.from_numpy(keys_of(names).view(np.uint8).reshape(-1, 32).copy())
     return save({"names": keys, **{f"tensor.{number:03d}": tensor for number, tensor in enumerate(tensors)}})
 
@@ -83,7 +85,7 @@ def to_bytes(names: Sequence[str], tensors: Sequence[Tensor]) -> bytes:
 def write(content: bytes, temporary: Path) -> Path:
     """Write a shard under a temporary name, flush it to the disk and rename it; return its path.
 
-    Raises OSError, and then nothing is left behind.
+    Raises OSError, and leaves nothing behind then.
     """
     path = temporary.with_name(f"{secrets.token_hex(8)}-{zlib.crc32(content):08x}.safetensors")
     try:
@@ -109,7 +111,7 @@ def read(path: Path) -> Shard:
             tensors = [file.get_tensor(name) for name in sorted(file.keys()) if name != "names"]
     except SafetensorError as error:
         raise DamagedShardError(path.name) from error
-    except RuntimeError as error:  # what torch makes of a file that the system will not map
+    except RuntimeError as error:  # torch's, for a file that the system will not map
         raise OSError(str(error)) from error
     return Shard(np.frombuffer(keys, dtype="S32"), tuple(tensors))
 
@@ -122,36 +124,27 @@ def _checksum(path: Path) -> int:
     return checksum
 
 
-STORAGE_DTYPES = (torch.float16, torch.float32)
-_COARSE = 2.0**-13
-"""Twice the least number that float16 holds with all its digits; where no feature reaches it, most have fewer."""
+def narrow(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor as it is stored: floating point as `dtype`, anything else unchanged.
 
-
-def encode(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor as it is stored: floating point as `dtype`, anything else as it is.
-
-    Raises HalfPrecisionError when a finite value would become infinite, or when all are so small that they would lose
-    digits; what is not finite already stays so.
+    Raises HalfPrecisionError when a finite value would become infinite, or when all values are so small that they would
+    lose digits. Values that are not finite stay so.
     """
     assert dtype in STORAGE_DTYPES, "features are stored as float16 or float32"
     if not tensor.is_floating_point():
         return tensor
-    encoded = tensor.to(dtype)
+    narrowed = tensor.to(dtype)
     if tensor.dtype == dtype or dtype != torch.float16:
-        return encoded
-    if not _surely_finite(encoded) and not torch.equal(encoded.isfinite(), tensor.isfinite()):
+        return narrowed
+    # A finite sum, which is quick, proves that all values are finite; an infinite one may be an overflow of its own.
+    if not narrowed.sum(dtype=torch.float32).isfinite() and not torch.equal(narrowed.isfinite(), tensor.isfinite()):
         largest = float(tensor[tensor.isfinite()].abs().max())
         raise HalfPrecisionError(f"a feature of {largest:.6g} does not fit into float16")
-    if float(encoded.abs().max()) < _COARSE and bool(tensor.any()):
+    if float(narrowed.abs().max()) < _COARSE and bool(tensor.any()):
         raise HalfPrecisionError(f"features of at most {float(tensor.abs().max()):.3g} lose digits in float16")
-    return encoded
+    return narrowed
 
 
-def decode(tensor: Tensor) -> Tensor:
-    """Return a stored tensor as training reads it: floating point as float32, anything else as it is."""
+def widen(tensor: Tensor) -> Tensor:
+    """Return a stored tensor as training reads it: floating point as float32, anything else unchanged."""
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _surely_finite(tensor: Tensor) -> bool:
-    """Return whether all values are finite, from their sum, which is quick; a sum of finite values may overflow too."""
-    return bool(tensor.sum(dtype=torch.float32).isfinite())

@@ -1,10 +1,9 @@
-"""Owns how much the cache may hold, and which collections leave when it would hold more.
+"""The space of the cache: how much it may hold, which collections leave first, and which are in use.
 
-Owns who is using which collection: lock files, which the operating system releases however a process dies.
-
-A lease is a file `<random>.lease` in the collection's directory, locked as long as the process lives, and a process
-writes to temporary files named after its lease. So whatever belongs to no live lease is rubbish, whatever its age.
-Leases are taken and looked at only under the store's own lock, so that nobody sees one that is not locked yet.
+A process that uses a collection holds a lease: a file `<random>.lease` in the collection's directory, locked as long as
+the process lives; the operating system releases it however the process dies. Temporary files are named after the lease
+of their process, so that files without a live lease are leftovers, whatever their age. Leases are taken and examined
+only under the lock of the whole store: no process sees a lease file that is not locked yet.
 """
 
 from __future__ import annotations
@@ -21,18 +20,22 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ftcli.cache.key import DESCRIPTION, CacheError, reported
+from ftcli.phrases import size
 
 DEFAULT_LIMIT_BYTES = 20 * 10**9
 
 DISK_SHARE = 0.5
-"""How much of the disk the cache may have, out of what would be free without it."""
+"""The share of the disk that the cache may take, out of what would be free without it."""
+
+PATIENCE_SECONDS = 60.0
+"""How long to wait for another process that holds the store's lock: it writes one shard, or evicts."""
 
 _COLLECTION = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class _Use:
-    """One collection on the disk: its bytes, its last use in seconds since 1970, and whether a live process uses it."""
+    """One collection on disk: its size, its last use in seconds since 1970, and whether a live process uses it."""
 
     path: Path
     size_bytes: int
@@ -42,27 +45,27 @@ class _Use:
 
 @dataclass(frozen=True)
 class Room:
-    """The space that a cache directory has; its methods want the store to be locked, and raise OSError."""
+    """The space of a cache directory; call its methods with the store locked. They raise OSError."""
 
     directory: Path
     limit_bytes: int
 
     def shortage(self, bytes_needed: int) -> str | None:
-        """Return why so many bytes more cannot be held even if every unused collection left; None if they can."""
+        """Return why so many more bytes do not fit even without the unused collections; None if they fit."""
         uses = self._uses()
         allowed, held = self._allowed(uses), sum(use.size_bytes for use in uses if use.live)
         if held + bytes_needed <= allowed:
             return None
         why = "its limit" if allowed == self.limit_bytes else "half of the disk that is free"
-        used = f", and {_size(held)} of them are in use" if held else ""
-        return f"{_size(bytes_needed)} do not fit into the cache, which may hold {_size(allowed)} ({why}){used}"
+        used = f", and {size(held)} of them are in use" if held else ""
+        return f"{size(bytes_needed)} do not fit into the cache, which may hold {size(allowed)} ({why}){used}"
 
     def trim(self) -> None:
-        """Remove what is over the limit, unused collections only, the one whose last use is longest ago first."""
+        """Remove unused collections, the least recently used first, until the cache is within its limit."""
         self._evict(0)
 
     def make(self, bytes_needed: int) -> None:
-        """Remove unused collections until so many bytes more can be held. Raises CacheError when they cannot be."""
+        """Remove unused collections until so many more bytes fit. Raises CacheError when they do not."""
         if reason := self.shortage(bytes_needed):
             raise CacheError(reason, where=str(self.directory))
         self._evict(bytes_needed)
@@ -82,8 +85,8 @@ class Room:
         return min(self.limit_bytes, int(DISK_SHARE * (free_bytes(self.directory) + held)))
 
     def _uses(self) -> list[_Use]:
-        found = [path for path in self.directory.iterdir() if _COLLECTION.fullmatch(path.name) and path.is_dir()]
-        return [_use_of(path) for path in found]
+        paths = [path for path in self.directory.iterdir() if _COLLECTION.fullmatch(path.name) and path.is_dir()]
+        return [_use_of(path) for path in paths]
 
 
 def free_bytes(directory: Path) -> int:
@@ -92,40 +95,26 @@ def free_bytes(directory: Path) -> int:
 
 
 def collection_bytes(collection: Path) -> int:
-    """Return how many bytes the files of a collection have."""
+    """Return the size of the files of a collection."""
+    total = 0
     with os.scandir(collection) as entries:
-        return sum(_stat_size(entry) for entry in entries)
+        for entry in entries:
+            with suppress(FileNotFoundError):  # a lease that has just ended
+                total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def _use_of(path: Path) -> _Use:
     live = sweep(path)
     description = path / DESCRIPTION
-    # One without a description was begun by a process that died at once.
+    # A collection without a description was left by a process that died right after making it.
     last_use = description.stat().st_mtime if description.exists() else 0.0
     return _Use(path, collection_bytes(path), last_use, live)
 
 
-def _stat_size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:  # a lease that ended just now
-        return 0
-
-
-def _size(size_bytes: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes / 1000:.1f} kB"
-
-
-PATIENCE_SECONDS = 60.0
-"""How long another process may hold the store's lock; it does so while it writes one shard or evicts."""
-
-
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the store's lock. Raises CacheError when there is none to be had."""
+    """Hold the lock of the store. Raises CacheError when it cannot be acquired."""
     lock = FileLock(directory / "lock", timeout=PATIENCE_SECONDS, thread_local=False)
     try:
         with reported("lock", directory):
@@ -155,7 +144,7 @@ class Lease:
         return self._collection / f"{self._name}.{secrets.token_hex(4)}.tmp"
 
     def release(self) -> None:
-        """Stop using the collection; in a process forked from the one that uses it, do nothing."""
+        """Stop using the collection; do nothing in a fork of the process that uses it."""
         if not self._lock.is_locked:
             return
         self._lock.release()
@@ -164,7 +153,7 @@ class Lease:
 
 
 def sweep(collection: Path) -> bool:
-    """Remove what dead processes left in a collection and return whether a live one uses it; the store is locked."""
+    """Remove what dead processes left in a collection; return whether a live one uses it. The store is locked."""
     alive = {path.stem for path in collection.glob("*.lease") if not _removed(path)}
     for path in collection.glob("*.tmp"):
         if path.name.partition(".")[0] not in alive:

@@ -1,4 +1,4 @@
-"""Owns the collections below one cache directory, and who may begin using one."""
+"""The store: all collections below one cache directory, opened for writing or only for reading."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ftcli.cache.key import DESCRIPTION, CacheError, collection_key, description
 from ftcli.cache.space import DEFAULT_LIMIT_BYTES, Lease, Room, locked
 
 _OVERHEAD = 1.02
-"""What names and headers add to the features, roughly."""
+"""Roughly what names and headers add to the features."""
 
 
 class FeatureStore:
-    """The collections below one directory, which together stay below a limit and below half of the disk that is free.
+    """The collections below one directory, which together stay below a limit and below half of the free disk.
 
-    Nothing is made on the disk before a collection is asked for.
+    Nothing is written before a collection is opened.
     """
 
     def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
@@ -27,9 +27,9 @@ class FeatureStore:
         self._room = Room(directory, limit_bytes)
 
     def would_fit(self, bytes_needed: int) -> str | None:
-        """Return why features of so many bytes cannot be stored, in one sentence; None if they can.
+        """Return why features of so many bytes cannot be stored; None if they can.
 
-        Ask while holding the collection that they are for, or else it counts as one that could be removed for them.
+        Call it with their collection open, which otherwise counts as one that could be removed for them.
         """
         try:
             with self._ready():
@@ -38,7 +38,7 @@ class FeatureStore:
             return str(error)
 
     def collection(self, description: Mapping[str, Any]) -> Collection:
-        """Begin to use the collection of a description, until it is closed. Raises CacheError when it cannot."""
+        """Open the collection of a description, for reading and writing. Raises CacheError when it cannot."""
         path = self.directory / collection_key(description)
         with self._ready():
             path.mkdir(exist_ok=True)
@@ -52,17 +52,17 @@ class FeatureStore:
         return Collection(path, room=self._room, lease=lease, on_close=_used_now)
 
     def look_into(self, description: Mapping[str, Any]) -> Collection | None:
-        """Begin to read the collection of a description, until it is closed; None where there is none.
+        """Open the collection of a description for reading; None where there is none.
 
-        That does not count as a use, so that whoever looks does not change who is next to go; damaged shards go, as
-        ever. Raises CacheError when it cannot be read.
+        That does not count as a use: the order in which collections are evicted stays. Damaged shards are removed.
+        Raises CacheError when it cannot be read.
         """
         path = self.directory / collection_key(description)
         if not path.is_dir():
             return None
         with self._ready():
             lease = Lease(path) if path.is_dir() else None
-        return None if lease is None else Collection(path, room=self._room, lease=lease, on_close=_not_used)
+        return None if lease is None else Collection(path, room=self._room, lease=lease, on_close=lambda _path: None)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -74,16 +74,12 @@ class FeatureStore:
 
 
 def _used_now(collection: Path) -> None:
-    with suppress(OSError):  # the directory is gone, and nobody will ask when it was used
+    with suppress(OSError):  # the directory was deleted
         os.utime(collection / DESCRIPTION)
 
 
-def _not_used(collection: Path) -> None:
-    """Leave the time of the last use as it is."""
-
-
 def _describe(path: Path, description: Mapping[str, Any], temporary: Path) -> None:
-    """Put the description beside the features; its modification time becomes now."""
+    """Write the description next to the features; its modification time becomes now."""
     try:
         temporary.write_text(description_text(description), encoding="utf-8")
         temporary.replace(path / DESCRIPTION)

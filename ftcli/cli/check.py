@@ -41,5 +41,5 @@ def check(
     if as_json:
         show(result.to_json())
     else:
-        show_sections(check_sections(result.contents, result.findings, result.seen), result.root)
+        show_sections(check_sections(result.contents, result.findings, result.embeddings), result.root)
     raise typer.Exit(result.exit_code)

@@ -1,4 +1,4 @@
-"""Owns `ftcli compare`: reads runs, compares each with the first, and returns what was found."""
+"""`ftcli compare`: read the runs, compare each with the first, and return what was found."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import ComparisonError, UsageError
-from ftcli.evaluation.compare.evidence import Evidence, PairEvidence
+from ftcli.evaluation.compare.evidence import Evidence, PairEvidence, contrasts_of
 from ftcli.evaluation.compare.pair import compare_paired
 from ftcli.evaluation.compare.pairing import Paired, match_by_content, pair_by_content
-from ftcli.evaluation.compare.replicates import group_by_seed, group_evidence
-from ftcli.evaluation.compare.result import (
-    Findings,
-    Pending,
-    RunPair,
-    SeedGroup,
-    by_group,
-    contrasts_of,
-    environment_changes,
-    recipe_changes,
-    seed_group,
+from ftcli.evaluation.compare.replicates import (
+    Replicates,
+    compares_means,
+    find_replicates,
+    replicates_evidence,
+    spread_of,
 )
+from ftcli.evaluation.compare.result import Findings, Pending, RunPair, environment_changes, recipe_changes
 from ftcli.evaluation.gates import Rules, judge
 from ftcli.evaluation.predictions import Predictions
 from ftcli.report.format import pending_text
@@ -48,34 +44,52 @@ class _Run:
 def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     """Compare each run's validation predictions and recipe with those of the first.
 
-    A directory of several seeds stands for the run of each.
+    A directory of several seeds is read as the run of each.
 
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
     ComparisonError for runs whose classes, images or labels do not match, and for rules about unfinished runs.
     """
     for path in runs:
         put_back(path)
-    found = [runs_at(path) for path in runs]
-    paths = [run for each in found for run in each.runs]
-    if len(paths) < 2:
-        raise _too_few(found)
-    # Everything is read before anything is computed, so that a missing run is reported at once.
-    opened = [open_run(path) for path in paths]
-    read = [_read(run) for run in opened]
+    given = [runs_at(path) for path in runs]
+    read = _read_all(given)
     rules = rules or Rules()
-    pending = pending_at(found)
+    pending = pending_at(given)
     if rules.rules and pending:
         raise _too_early(pending)
-    paired = [
-        pair_by_content(read[0].predictions, other.predictions, names=(read[0].name, other.name)) for other in read[1:]
-    ]
-    directories = {tuple(map(str, each.runs)): str(each.path) for each in found if len(each.runs) > 1}
-    groups = tuple(_seed_group([read[member] for member in group], directories) for group in _groups(read, found))
-    evidence = _evidence(read, paired, groups)
+    baseline, *others = read
+    paired = [_paired(baseline, other) for other in others]
+    replicates = _replicates(read, given)
+    evidence = _evidence(read, paired, replicates)
     gates = judge(rules, evidence)
-    pairs = tuple(_pair(read[0], other, images) for other, images in zip(read[1:], paired, strict=True))
-    names = tuple(run.name for run in read)
-    return Findings(names, pairs, groups, contrasts_of(evidence, rules.metrics), gates, pending)
+    return Findings(
+        runs=tuple(run.name for run in read),
+        pairs=tuple(_pair(baseline, other, images) for other, images in zip(others, paired, strict=True)),
+        replicates=replicates,
+        contrasts=contrasts_of(evidence, rules.metrics),
+        gates=gates,
+        pending=pending,
+    )
+
+
+def pending_at(given: Sequence[RunsAt]) -> tuple[Pending, ...]:
+    """Return what is still to be trained of the runs at these paths, each path once."""
+    pending: dict[Pending, None] = {}
+    for each in given:
+        unfinished = tuple(str(run) for run in each.runs if not RunDirectory(run).summary.is_file())
+        if unfinished or each.awaited:
+            pending[Pending(str(each.path), unfinished, tuple(map(str, each.awaited)))] = None
+    return tuple(pending)
+
+
+def _read_all(given: Sequence[RunsAt]) -> list[_Run]:
+    """Read every run before anything is computed, so that a missing one is reported at once."""
+    paths = [run for each in given for run in each.runs]
+    if len(paths) < 2:
+        hints = [pending_text(each) for each in pending_at(given)]
+        hint = "\n".join(hints) or "Give the baseline first: `ftcli compare RUN_A RUN_B`."
+        raise UsageError("compare needs at least two runs", hint=hint)
+    return [_read(run) for run in [open_run(path) for path in paths]]
 
 
 def _read(run: RunDirectory) -> _Run:
@@ -89,41 +103,25 @@ def _read(run: RunDirectory) -> _Run:
     )
 
 
-def pending_at(found: Sequence[RunsAt]) -> tuple[Pending, ...]:
-    """Return what is still to be trained of the runs that paths stand for, each path once."""
-    pending = [
-        Pending(
-            str(each.path),
-            unfinished=tuple(str(run) for run in each.runs if not RunDirectory(run).summary.is_file()),
-            awaited=tuple(map(str, each.awaited)),
-        )
-        for each in found
-    ]
-    return tuple(dict.fromkeys(each for each in pending if each.unfinished or each.awaited))
-
-
-def _too_few(found: Sequence[RunsAt]) -> UsageError:
-    hints = [pending_text(each) for each in pending_at(found)] or [
-        "Give the baseline first: `ftcli compare RUN_A RUN_B`."
-    ]
-    return UsageError("compare needs at least two runs", hint="\n".join(hints))
-
-
 def _too_early(pending: Sequence[Pending]) -> ComparisonError:
-    """Return the error for gates that would judge what is still to change."""
+    """Return the error for gates on runs whose figures may still change."""
     runs = [run for each in pending for run in (*each.unfinished, *each.awaited)]
     has, it = ("has", "it") if len(runs) == 1 else ("have", "them")
-    commands = [f"  ftcli train --resume {shlex.quote(each.resume)}" for each in pending]
+    commands = [f"  ftcli resume {shlex.quote(each.resume)}" for each in pending]
     return ComparisonError(
-        f"{', '.join(runs)} {has} not finished, and gates judge finished runs only",
+        f"{', '.join(runs)} {has} not finished; gates need finished runs",
         hint="\n".join([f"Finish {it} first:", *commands]),
     )
 
 
-def _pair(a: _Run, b: _Run, images: Paired) -> RunPair:
+def _paired(a: _Run, b: _Run) -> Paired:
+    return pair_by_content(a.predictions, b.predictions, names=(a.name, b.name))
+
+
+def _pair(a: _Run, b: _Run, paired: Paired) -> RunPair:
     hashes = a.training_images, b.training_images
     return RunPair(
-        compare_paired(images, names=(a.name, b.name)),
+        compare_paired(paired, names=(a.name, b.name)),
         recipe_changes(a.recipe, b.recipe),
         environment_changes(a.environment, b.environment),
         chose_epoch=(a.epochs != 1, b.epochs != 1),
@@ -131,28 +129,28 @@ def _pair(a: _Run, b: _Run, images: Paired) -> RunPair:
     )
 
 
-def _groups(runs: Sequence[_Run], found: Sequence[RunsAt]) -> tuple[tuple[int, ...], ...]:
-    homes = [number for number, each in enumerate(found) for _ in each.runs]
-    return group_by_seed([run.recipe for run in runs], [run.training_images for run in runs], homes)
+def _replicates(runs: Sequence[_Run], given: Sequence[RunsAt]) -> tuple[Replicates, ...]:
+    """Return the runs by recipe, with the spread over the seeds of each."""
+    homes = [number for number, each in enumerate(given) for _ in each.runs]
+    directories = {tuple(map(str, each.runs)): str(each.path) for each in given if len(each.runs) > 1}
+    found = []
+    for positions in find_replicates([run.recipe for run in runs], [run.training_images for run in runs], homes):
+        members = [runs[position] for position in positions]
+        names = tuple(run.name for run in members)
+        seeds = tuple(run.recipe.get("seed") for run in members)
+        spread = spread_of([run.predictions for run in members])
+        found.append(Replicates(names, seeds, spread, directories.get(names)))
+    return tuple(found)
 
 
-def _seed_group(runs: Sequence[_Run], directories: Mapping[tuple[str, ...], str]) -> SeedGroup:
-    names = tuple(run.name for run in runs)
-    seeds, predictions = [run.recipe.get("seed") for run in runs], [run.predictions for run in runs]
-    return seed_group(names, seeds, predictions, directory=directories.get(names))
-
-
-def _evidence(runs: Sequence[_Run], paired: Sequence[Paired], groups: Sequence[SeedGroup]) -> tuple[Evidence, ...]:
-    """Return what gates and contrasts speak of: groups where seeds are repeated and recipes differ, else the runs."""
-    if not by_group(len(runs), len(groups)):
-        return tuple(
-            PairEvidence((runs[0].name, run.name), images) for run, images in zip(runs[1:], paired, strict=True)
-        )
+def _evidence(runs: Sequence[_Run], paired: Sequence[Paired], replicates: Sequence[Replicates]) -> tuple[Evidence, ...]:
+    """Return what gates and contrasts are about: means over seeds where these are compared, else single runs."""
     names = [run.name for run in runs]
+    if not compares_means(replicates):
+        return tuple(PairEvidence((names[0], name), images) for name, images in zip(names[1:], paired, strict=True))
     matched = dict(zip(names, match_by_content([run.predictions for run in runs], names=names), strict=True))
-    baseline, *others = groups
-    of_baseline = [matched[name] for name in baseline.runs]
+    predictions = [[matched[name] for name in each.runs] for each in replicates]
     return tuple(
-        group_evidence((baseline.name, group.name), of_baseline, [matched[name] for name in group.runs])
-        for group in others
+        replicates_evidence((replicates[0].name, each.name), predictions[0], of_each)
+        for each, of_each in zip(replicates[1:], predictions[1:], strict=True)
     )

@@ -1,9 +1,4 @@
-"""Wires `ftcli eval`: a checkpoint and images to an evaluation.
-
-Wires a checkpoint to images: a split of its own dataset, or a folder, labelled by the checkpoint's classes.
-
-Wires scored images to those that a run was trained on and that chose its epoch: they are told by content.
-"""
+"""`ftcli eval`: score images with a checkpoint, and judge the predictions."""
 
 from __future__ import annotations
 
@@ -20,15 +15,14 @@ from ftcli.data.dataset import (
     TRAIN,
     VAL,
     VAL_FOLDERS,
-    Dataset,
     Sample,
     open_scored_folder,
 )
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.errors import DatasetError, RunDirectoryError
 from ftcli.evaluation.abstention import Abstention, abstention
+from ftcli.evaluation.evaluate import Evaluation, evaluate
 from ftcli.evaluation.gates import check_expectations, unchecked
-from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions, Seen, count_among
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.temperature import Calibration, calibrate
@@ -43,12 +37,14 @@ from ftcli.runs.predictions_file import read_predictions, write_predictions
 if TYPE_CHECKING:
     from ftcli.runs.checkpoint import Checkpoint
 
+_Hashes = frozenset[str] | None
+
 
 @dataclass(frozen=True)
 class Scoring:
     """What to score and how: a split of the recipe's dataset, or of `data`; None means what the recipe says.
 
-    `calibrate` names the split that a temperature is fitted on, `target_precision` the share of answers that must be
+    `calibrate` names the split that a temperature is fitted on, `target_precision` is the share of answers that must be
     right.
     """
 
@@ -65,8 +61,8 @@ class Scoring:
 class EvalResult:
     """How a checkpoint does on some images, and whether that meets what its recipe expects.
 
-    `unchecked` names the expectations that speak of other images; `unfinished` is the run that the checkpoint belongs
-    to, where its training has not ended.
+    `unchecked` names the expectations about other images; `unfinished` is the run that the checkpoint belongs to, where
+    its training has not ended.
     """
 
     checkpoint: Path
@@ -82,7 +78,7 @@ class EvalResult:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know of images left out."""
+        """What the user should know of skipped images."""
         return skipped_notices(self.skipped)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,13 +97,18 @@ class EvalResult:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    """A checkpoint, its recipe, and how it is to be scored."""
+@dataclass(frozen=True)
+class ScoredImages:
+    """Images, the facts of each, a name for them all, and those that were skipped.
 
-    checkpoint: Checkpoint
-    recipe: Recipe
-    scoring: Scoring
+    `split` is the split that they are, None for images that are not a split.
+    """
+
+    samples: tuple[Sample, ...]
+    facts: tuple[ImageFacts, ...]
+    source: str
+    split: str | None
+    skipped: tuple[BadImage, ...]
 
 
 def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
@@ -122,21 +123,27 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
         check_output(scoring.predictions)
     checkpoint = load_checkpoint(path)
     recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
-    subject = _Subject(checkpoint, recipe, scoring)
-    images = _images(subject)
-    fit = None if scoring.calibrate is None else _fit_images(subject, scoring.calibrate)
+    if scoring.data is None:
+        images = split_images(checkpoint, recipe, scoring.split or VAL)
+    else:
+        images = folder_images(checkpoint, recipe, scoring.data, scoring.split)
+    fit = None if scoring.calibrate is None else _fit_images(checkpoint, recipe, scoring.data, scoring.calibrate)
     seen = seen_images(path, recipe, images, own_split=scoring.data is None)
-    predictions = _predict(subject, images)
+    predictions = _predict(checkpoint, recipe, images, scoring)
     if scoring.predictions is not None:
         make_folder(scoring.predictions)
         write_predictions(scoring.predictions, predictions)
     evaluation, target = with_ranking(evaluate(predictions), predictions), scoring.target_precision
+    calibration = None
+    if fit is not None:
+        fitted = _predict(checkpoint, recipe, fit, scoring)
+        calibration = calibrate(fitted, predictions, source=fit.source, trained_on=fit.split == TRAIN)
     return EvalResult(
         checkpoint.path,
         images.source,
         seen=seen,
         evaluation=evaluation,
-        calibration=None if fit is None else _calibrate(subject, fit, predictions),
+        calibration=calibration,
         abstention=None if target is None else abstention(predictions, target=target),
         gates=check_expectations(recipe.expect, evaluation, split=images.split, run=str(checkpoint.path)),
         unchecked=unchecked(recipe.expect, split=images.split),
@@ -145,110 +152,33 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     )
 
 
-def _images(subject: _Subject) -> ScoredImages:
-    scoring = subject.scoring
-    if scoring.data is not None:
-        return folder_images(subject.checkpoint, subject.recipe, scoring.data, scoring.split)
-    return split_images(subject.checkpoint, subject.recipe, scoring.split or VAL)
-
-
-def _fit_images(subject: _Subject, split: str) -> ScoredImages:
-    """Return a split to fit on: of the root that is scored, or else of the recipe's dataset."""
-    data = subject.scoring.data
-    if data is not None and has_splits(subject.checkpoint, data):
-        return folder_images(subject.checkpoint, subject.recipe, data, split)
-    return split_images(subject.checkpoint, subject.recipe, split)
-
-
-def _calibrate(subject: _Subject, fit: ScoredImages, scored: Predictions) -> Calibration:
-    return calibrate(_predict(subject, fit), scored, source=fit.source, trained_on=fit.split == TRAIN)
-
-
-def _predict(subject: _Subject, images: ScoredImages) -> Predictions:
+def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scoring: Scoring) -> Predictions:
     from ftcli.data.loader import Images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.sources import score_images
+    from ftcli.engine.inference import Scorer
     from ftcli.model.network import restore_network
 
-    info, recipe, scoring = subject.checkpoint.info, subject.recipe, subject.scoring
+    info = checkpoint.info
     compute = pick_compute(scoring.device or recipe.device, recipe.precision)
     network = restore_network(
         info.model,
         classes=info.classes,
         spec=info.spec,
-        state_dict=subject.checkpoint.state_dict,
-        origin=str(subject.checkpoint.path),
+        state_dict=checkpoint.state_dict,
+        origin=str(checkpoint.path),
     )
     compute.place(network.module)
-    sha256s = tuple(fact.sha256 for fact in images.facts)
-    labels, probabilities = score_images(
-        network, Images(images.samples, sha256s), compute, batch_size=scoring.batch_size or recipe.data.batch_size
-    )
-    return Predictions(
-        classes=info.classes,
-        paths=tuple(fact.name for fact in images.facts),
-        sha256=sha256s,
-        labels=labels,
-        probabilities=probabilities,
-    )
-
-
-@dataclass(frozen=True)
-class ScoredImages:
-    """Images, what each holds, a name for them all, and those that the recipe has left out.
-
-    `split` is that of the images, None where they are none.
-    """
-
-    samples: tuple[Sample, ...]
-    facts: tuple[ImageFacts, ...]
-    source: str
-    split: str | None
-    skipped: tuple[BadImage, ...]
+    scorer = Scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)
+    loaded = Images(tuple(sample.path for sample in images.samples), tuple(fact.sha256 for fact in images.facts))
+    labels = [sample.label for sample in images.samples]
+    return Predictions.of(info.classes, images.facts, labels, scorer.probabilities(loaded))
 
 
 def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredImages:
-    """Find a split of the dataset that the checkpoint was trained on, and look at each image."""
-    dataset = _own_dataset(checkpoint, recipe, split)
-    source = f"{split} of {dataset.root}"
-    if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
-        # The cut depends on which images were there.
-        dataset, facts, skipped = inspect_dataset(recipe, dataset)
-        return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
-    samples, survey = readable_samples(recipe, dataset.splits[split])
-    return ScoredImages(samples, survey.facts, source, split, survey.bad)
+    """Find and read the images of a split of the dataset that the checkpoint was trained on.
 
-
-def folder_images(checkpoint: Checkpoint, recipe: Recipe, folder: Path, split: str | None) -> ScoredImages:
-    """Find the images of a folder of classes, or of a split of a root, and look at each."""
-    classes = checkpoint.info.classes
-    found = open_scored_folder(folder, classes=classes, split=split)
-    # In a root with splits, names start with the split's folder; else the folder itself may be one.
-    within = _split_folder(found, classes)
-    samples, survey = readable_samples(recipe, found)
-    source = str(folder) if within is None else f"{within} of {folder}"
-    return ScoredImages(samples, survey.facts, source, _split_called(within or folder.resolve().name), survey.bad)
-
-
-def has_splits(checkpoint: Checkpoint, folder: Path) -> bool:
-    """Tell whether a folder is a root with splits, and not a folder of classes."""
-    classes = checkpoint.info.classes
-    return _split_folder(open_scored_folder(folder, classes=classes), classes) is not None
-
-
-def _split_folder(samples: Sequence[Sample], classes: Sequence[str]) -> str | None:
-    first = samples[0].name.partition("/")[0]
-    return first if first in SPLIT_FOLDERS and first not in classes else None
-
-
-def _split_called(folder: str) -> str | None:
-    if folder in VAL_FOLDERS:
-        return VAL
-    return folder if folder in SPLIT_FOLDERS else None
-
-
-def _own_dataset(checkpoint: Checkpoint, recipe: Recipe, split: str) -> Dataset:
-    """Open the dataset that the checkpoint was trained on, which must still have its classes and the split."""
+    Raises DatasetError where that dataset has other classes now, or lacks the split.
+    """
     classes = checkpoint.info.classes
     run = RunDirectory(checkpoint.path.resolve().parent.parent)
     dataset = open_recipe_dataset(recipe, began=directory_where_began(run))
@@ -261,18 +191,48 @@ def _own_dataset(checkpoint: Checkpoint, recipe: Recipe, split: str) -> Dataset:
     if split not in dataset.splits:
         there = ", ".join(dataset.splits)
         raise DatasetError(f"has no {split} split, only {there}", where=str(dataset.root), hint="Choose with --split.")
-    return dataset
+    source = f"{split} of {dataset.root}"
+    if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
+        # Which images are val depends on which images could be read when train was split.
+        dataset, facts, skipped = inspect_dataset(recipe, dataset)
+        return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
+    samples, survey = readable_samples(recipe, dataset.splits[split])
+    return ScoredImages(samples, survey.facts, source, split, survey.bad)
 
 
-_Hashes = frozenset[str] | None
+def folder_images(checkpoint: Checkpoint, recipe: Recipe, folder: Path, split: str | None) -> ScoredImages:
+    """Find and read the images of a folder of classes, or of a split of a root."""
+    classes = checkpoint.info.classes
+    found = open_scored_folder(folder, classes=classes, split=split)
+    # In a root with splits, names start with the split's folder; else the folder itself may be one.
+    within = _split_folder(found, classes)
+    samples, survey = readable_samples(recipe, found)
+    source = str(folder) if within is None else f"{within} of {folder}"
+    name = within or folder.resolve().name
+    found_split = VAL if name in VAL_FOLDERS else name if name in SPLIT_FOLDERS else None
+    return ScoredImages(samples, survey.facts, source, found_split, survey.bad)
+
+
+def _fit_images(checkpoint: Checkpoint, recipe: Recipe, data: Path | None, split: str) -> ScoredImages:
+    """Return a split to fit on: of the root that is scored, or else of the recipe's dataset."""
+    classes = checkpoint.info.classes
+    if data is not None and _split_folder(open_scored_folder(data, classes=classes), classes) is not None:
+        return folder_images(checkpoint, recipe, data, split)
+    return split_images(checkpoint, recipe, split)
+
+
+def _split_folder(samples: Sequence[Sample], classes: Sequence[str]) -> str | None:
+    """Return the split's folder that names of images start with, where they are of a root with splits."""
+    first = samples[0].name.partition("/")[0]
+    return first if first in SPLIT_FOLDERS and first not in classes else None
 
 
 def seen_images(path: Path, recipe: Recipe, images: ScoredImages, *, own_split: bool) -> Seen:
-    """Count the scored images that the network at `path`, a run or a checkpoint, has met in training.
+    """Count the scored images that the network at `path`, a run or a checkpoint, was trained or selected on.
 
-    The run's own files tell, whatever has become of its dataset. Where there are none, as for a checkpoint that was
-    taken out of its run, no more is known than the name of the split, if `own_split` says that it is one of the
-    recipe's dataset. Raises RunDirectoryError where `path` is a run whose files are damaged.
+    Images are recognised by content from the run's own files, even if its dataset has changed since. A checkpoint
+    outside its run has no such files: then only the split is known, and counts as a whole, if `own_split` says that it
+    is one of the recipe's dataset. Raises RunDirectoryError where `path` is a run whose files are damaged.
     """
     trained_on, chose_epoch = _known(path)
     count, sha256 = len(images.samples), [fact.sha256 for fact in images.facts]
@@ -284,7 +244,7 @@ def seen_images(path: Path, recipe: Recipe, images: ScoredImages, *, own_split: 
 
 
 def _known(path: Path) -> tuple[_Hashes, _Hashes]:
-    """Return the hashes of what a run was trained on and of what chose its epoch; None for what nobody knows."""
+    """Return the hashes of what a run was trained on and of what chose its epoch; None for what is unknown."""
     if path.is_dir():
         return read_train_hashes(RunDirectory(path)), _val_hashes(RunDirectory(path))
     file = path.resolve()
@@ -293,7 +253,7 @@ def _known(path: Path) -> tuple[_Hashes, _Hashes]:
         return None, None
     try:
         return read_train_hashes(run), _val_hashes(run)
-    except RunDirectoryError:  # a checkpoint is scored without its run
+    except RunDirectoryError:  # the run is damaged, but its checkpoint can be scored without it
         return None, None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.prepare import Prepared, inspect_dataset, prepare
+from ftcli.commands.prepare import Prepared, data_settings, inspect_dataset, prepare
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.recipe.loading import load_recipe, naming_places
 
@@ -52,5 +52,5 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size
     )
     compute.place(network.module)
-    forecasts = forecast_phases(network, prepared.plan, recipe.data, samples=dataset.splits, compute=compute)
+    forecasts = forecast_phases(network, prepared.plan, data_settings(recipe), samples=dataset.splits, compute=compute)
     return PlanResult(prepared, forecasts)

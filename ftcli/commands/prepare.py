@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcli.data.builtin import DIGITS, digits_folder
-from ftcli.data.checks.dataset import content_findings
 from ftcli.data.checks.findings import Finding, finding_notices, skipped_notices
+from ftcli.data.checks.table import content_findings
 from ftcli.data.class_folders import IMAGE_EXTENSIONS, is_folder
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, Dataset, Sample, open_dataset
-from ftcli.data.inspection import SKIP_THEM, BadImage, Heard, ImageFacts, Survey, hash_images, survey_images, unheard
-from ftcli.data.val_split import refuse_groups_in_several_splits
+from ftcli.data.inspection import (
+    SKIP_THEM,
+    BadImage,
+    ImageFacts,
+    OnImage,
+    Survey,
+    hash_images,
+    survey_images,
+)
+from ftcli.data.val_split import refuse_clusters_in_several_splits
 from ftcli.data.workers import available_cores
 from ftcli.errors import DatasetError, ModelError, RunDirectoryError, UsageError
+from ftcli.metrics import METRICS, split_and_metric
 from ftcli.phrases import listed
 from ftcli.plan import Plan
 from ftcli.recipe.keys import DEFAULT_VAL_FRACTION, FromScratch, Recipe
@@ -26,6 +35,7 @@ from ftcli.runs.directory import RunDirectory
 from ftcli.strategies import HEAD, check_warmup, make_plan
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
+    from ftcli.engine.extraction import DataSettings
     from ftcli.model.network import Network
     from ftcli.model.weights import SourceWeights
 
@@ -62,7 +72,7 @@ def prepare(recipe: Recipe, *, began: Path | None = None) -> Prepared:
     Raises DatasetError, ModelError or PlanError. Nothing is written, except the built-in dataset where it is used.
     """
     dataset = open_recipe_dataset(recipe, began=began)
-    refuse_groups_in_several_splits(dataset.splits, where=str(dataset.root))
+    refuse_clusters_in_several_splits(dataset.splits, where=str(dataset.root))
     _check_expectations(recipe, dataset)
     # These import torch, which the errors above do not wait for.
     from ftcli.model.freezing import batchnorm_mode
@@ -88,7 +98,7 @@ def inspect(prepared: Prepared, progress: Progress) -> Prepared:
     recipe, splits = prepared.recipe, prepared.dataset.splits
     progress.stage(f"checking {sum(len(splits[split]) for split in ('train', 'val'))} images")
     dataset, facts, skipped = inspect_dataset(
-        recipe, prepared.dataset, heard=lambda done, total: progress.step("images", done, total)
+        recipe, prepared.dataset, on_image=lambda done, total: progress.step("images", done, total)
     )
     sha256_of = {fact.name: fact.sha256 for of_split in facts.values() for fact in of_split}
     test = dataset.splits.get("test", ())
@@ -129,6 +139,14 @@ def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) 
     return network
 
 
+def data_settings(recipe: Recipe) -> DataSettings:
+    """Return how a recipe's images reach the network, as the engine takes it."""
+    from ftcli.engine.extraction import DataSettings
+
+    data = recipe.data
+    return DataSettings(data.batch_size, data.augment, data.views, data.cache, data.workers, recipe.seed)
+
+
 def _source(path: Path, model: str) -> SourceWeights | None:
     """Return the weights of another run; None where the path is a plain file of weights."""
     from ftcli.model.weights import SourceWeights
@@ -153,7 +171,7 @@ def _source(path: Path, model: str) -> SourceWeights | None:
 
 
 def inspect_dataset(
-    recipe: Recipe, dataset: Dataset, *, heard: Heard = unheard
+    recipe: Recipe, dataset: Dataset, *, on_image: OnImage | None = None
 ) -> tuple[Dataset, dict[str, tuple[ImageFacts, ...]], tuple[BadImage, ...]]:
     """Read every image of train and val; return the dataset without unusable ones, the facts by split, and these.
 
@@ -161,7 +179,7 @@ def inspect_dataset(
     DatasetError where a class has no others.
     """
     samples = [*dataset.splits["train"], *dataset.splits["val"]]
-    survey = survey_images(samples, workers=available_cores(), heard=heard)
+    survey = survey_images(samples, workers=available_cores(), on_image=on_image)
     if recipe.data.on_bad_image == "error":
         survey.refuse_bad(otherwise=SKIP_THEM)
     if survey.bad:
@@ -241,9 +259,11 @@ def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
 
 def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
     for name in recipe.expect:
-        if name.endswith("top5_accuracy") and len(dataset.classes) <= 5:
+        metric = METRICS[split_and_metric(name)[1]]
+        fewest, classes = metric.fewest_classes, len(dataset.classes)
+        if classes < fewest:
             raise UsageError(
-                f"top-5 accuracy needs at least 6 classes; this dataset has {len(dataset.classes)}",
+                f"{metric.words} needs at least {fewest} classes; this dataset has {classes}",
                 where=f"expect.{name}",
                 hint="Expect an accuracy instead.",
             )
@@ -263,8 +283,8 @@ def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) ->
 
 def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     notices = []
-    if dataset.strays:
-        names = listed(path.relative_to(dataset.root) for path in dataset.strays)
+    if dataset.unlabelled:
+        names = listed(path.relative_to(dataset.root) for path in dataset.unlabelled)
         notices.append(f"skipped, since they are not {' '.join(sorted(IMAGE_EXTENSIONS))} files of a class: {names}")
     never = [group for group in plan.groups if not any(phase.lr[group] is not None for phase in plan.phases)]
     if recipe.model.weights == "none" and never:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftcli.commands.outputs import check_output, make_folder
 from ftcli.errors import RunError
-from ftcli.evaluation.metrics import Evaluation, evaluate
+from ftcli.evaluation.evaluate import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.phrases import first_line
 from ftcli.records import SCHEMA

@@ -20,7 +20,7 @@ from ftcli.commands.resume_changes import (
 from ftcli.commands.seeds import SeedsResult, train_each
 from ftcli.commands.training_run import TrainingRun, TrainResult, judged
 from ftcli.errors import DatasetError, RunDirectoryError, UsageError
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.interrupt import Deadline
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from, recipe_text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.prepare import Prepared, initial_network
 from ftcli.commands.training_run import TrainingRun, TrainResult
-from ftcli.evaluation.compare.replicates import Spread, seed_spread
+from ftcli.evaluation.compare.replicates import Spread, spread_of
 from ftcli.interrupt import Deadline
 from ftcli.phrases import resume_hint
 from ftcli.recipe.loading import recipe_text
@@ -134,4 +134,4 @@ def train_each(
 def _result(directory: SeedsDirectory, seeds: Sequence[int], results: Sequence[TrainResult]) -> SeedsResult:
     done = [result.run for result in results if result.finished]
     predictions = [read_predictions(RunDirectory(run).predictions("val")) for run in done]
-    return SeedsResult(directory.path, tuple(seeds), tuple(results), seed_spread(predictions) if done else {})
+    return SeedsResult(directory.path, tuple(seeds), tuple(results), spread_of(predictions) if done else {})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.commands.prepare import Prepared
+from ftcli.commands.prepare import Prepared, data_settings
 from ftcli.commands.report import add_report
 from ftcli.data.dataset import VAL
 from ftcli.errors import (
@@ -27,8 +27,8 @@ from ftcli.errors import (
     WorkerError,
     failure_of,
 )
+from ftcli.evaluation.evaluate import Evaluation, evaluate
 from ftcli.evaluation.gates import check_expectations, unchecked
-from ftcli.evaluation.metrics import Evaluation, evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.interrupt import Deadline, OutOfTimeError, StopRequest
 from ftcli.phrases import count, resume_hint
@@ -45,9 +45,9 @@ from ftcli.runs.predictions_file import read_predictions, write_predictions
 from ftcli.tracking.trackers import open_trackers
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
-    from ftcli.engine.loop import Epoch, Start, Training
+    from ftcli.engine.loop import Epoch, Start, TrainSettings
     from ftcli.engine.monitor import Watch
-    from ftcli.engine.phase_data import Sources
+    from ftcli.engine.phase_data import DataOpener
     from ftcli.model.network import Network
 
 
@@ -133,7 +133,7 @@ class TrainingRun:
         self._trackers = open_trackers(self.recipe.tracking, directory, notice=progress.notice)
         self._compute = pick_compute(self.recipe.device, self.recipe.precision)
         self._compute.place(network.module)
-        self._sources = self._make_sources()
+        self._opener = self._make_opener()
 
     @property
     def recipe(self) -> Recipe:
@@ -200,18 +200,16 @@ class TrainingRun:
 
         Raises InterruptedRunError after a signal.
         """
-        from ftcli.engine.loop import run_phase
-        from ftcli.engine.probe import run_probe
+        from ftcli.engine.solvers import run_phase
 
         try:
-            with self._request.listening(), self._sources:
+            with self._request.listening(), self._opener:
                 for index, phase in enumerate(self.prepared.plan.phases):
                     start = self._start(index)
                     if self._is_over(index) or start.epochs_done >= phase.epochs:
                         continue
-                    source = self._sources.open(phase, first_epoch=start.first_epoch)
-                    run = run_phase if phase.solver == "sgd" else run_probe
-                    for epoch in run(self.network, phase, source, start=start, training=self._training()):
+                    settings = self._train_settings()
+                    for epoch in run_phase(self.network, phase, self._opener, start=start, settings=settings):
                         yield epoch
                         if self._is_over(index):
                             break
@@ -259,13 +257,8 @@ class TrainingRun:
         """Make the last checkpoint the best one, with what it predicted for val (N, classes)."""
         duplicate(self.directory.last, self.directory.best)
         facts, dataset = self.prepared.facts[VAL], self.prepared.dataset
-        predictions = Predictions(
-            classes=dataset.classes,
-            paths=tuple(fact.name for fact in facts),
-            sha256=tuple(fact.sha256 for fact in facts),
-            labels=np.array([sample.label for sample in dataset.splits[VAL]], dtype=np.int64),
-            probabilities=val_probabilities,
-        )
+        labels = [sample.label for sample in dataset.splits[VAL]]
+        predictions = Predictions.of(dataset.classes, facts, labels, val_probabilities)
         write_predictions(self.directory.predictions(VAL), predictions)
 
     def finish(self) -> TrainResult:
@@ -287,29 +280,27 @@ class TrainingRun:
         self.notices = (*self.notices, text)
         self.progress.notice(text)
 
-    def _make_sources(self) -> Sources:
+    def _make_opener(self) -> DataOpener:
         from ftcli.data.loader import Images
-        from ftcli.engine.extraction import Listeners, Setting, fixed_views
-        from ftcli.engine.phase_data import Sources
-        from ftcli.engine.probe import check_probe
+        from ftcli.engine.phase_data import DataOpener
+        from ftcli.engine.solvers import check_phase
 
-        prepared, data = self.prepared, self.recipe.data
+        prepared, settings = self.prepared, data_settings(self.recipe)
         for phase in prepared.plan.phases:
-            if phase.solver == "lbfgs":
-                check_probe(self.network, phase, rows=len(prepared.facts["train"]) * fixed_views(data))
-        listeners = Listeners(notice=self.progress.notice, rows=self._on_rows)
-        setting = Setting(self.network, data, seed=self.recipe.seed, compute=self._compute, listeners=listeners)
+            check_phase(self.network, phase, rows=len(prepared.facts["train"]) * settings.different_views)
         images = {
-            split: Images(prepared.dataset.splits[split], tuple(fact.sha256 for fact in of_split))
+            split: Images.labelled(prepared.dataset.splits[split], [fact.sha256 for fact in of_split])
             for split, of_split in prepared.facts.items()
         }
-        return Sources(setting, images)
+        return DataOpener(
+            self.network, images, settings, self._compute, notice=self.progress.notice, on_rows=self._on_rows
+        )
 
-    def _training(self) -> Training:
-        from ftcli.engine.loop import Training
+    def _train_settings(self) -> TrainSettings:
+        from ftcli.engine.loop import TrainSettings
 
         recipe = self.recipe
-        return Training(
+        return TrainSettings(
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
             compute=self._compute,

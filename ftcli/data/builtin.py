@@ -1,4 +1,4 @@
-"""Owns the datasets that ftcli makes itself, from what its libraries bring along."""
+"""The built-in dataset, written from the data of an installed library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SPLIT_OF_FIVE = ("train", "train", "train", "val", "test")
 def digits_folder(data_dir: Path) -> Path:
     """Return the folder of scikit-learn's 1,797 handwritten digits (8 x 8, grey), writing it on first use.
 
-    The split is 60/20/20 within each class. The folder appears whole or not at all, whoever writes it first.
+    The split is 60/20/20 within each class. The folder appears whole or not at all, also if two processes write it.
     """
     folder = data_dir / DIGITS
     if folder.exists():
@@ -28,7 +28,7 @@ def digits_folder(data_dir: Path) -> Path:
         _write_digits(unfinished)
         unfinished.rename(folder)
     except OSError:
-        # Another process was faster: a folder that holds files is never replaced by a rename.
+        # Another process was faster: a rename never replaces a folder that holds files.
         if not folder.is_dir():
             raise
     finally:

@@ -1,4 +1,4 @@
-"""Owns what a dataset is: from folders to classes, splits and labelled samples, without opening an image."""
+"""A dataset: classes, splits and labelled samples read from folders, without opening an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ftcli.data.class_folders import (
     training_classes,
     unreadable,
 )
-from ftcli.data.val_split import cut_val, refuse_ungrouped
+from ftcli.data.val_split import cut_val, refuse_unclustered
 from ftcli.errors import DatasetError
 from ftcli.recipe.keys import DEFAULT_VAL_FRACTION
 
@@ -37,13 +37,13 @@ _LAYOUTS = (
 class Dataset:
     """Images by split. `val_fraction` is the share of train that became val; None where val has a folder.
 
-    `strays` are the files and folders that hold no labelled images, `group_by` is the pattern of the groups.
+    `unlabelled` are the files and folders that hold no labelled image; `group_by` is the pattern of the clusters.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[Sample, ...]]
-    strays: tuple[Path, ...]
+    unlabelled: tuple[Path, ...]
     val_fraction: float | None
     group_by: str | None = None
 
@@ -59,7 +59,7 @@ def open_dataset(
     """Read the classes and splits of a folder with train/ and val/ [and test/], or of one folder of classes.
 
     Classes are those of train. Without a val folder, `val_fraction` (or else the default) of each class in train
-    becomes val, whole groups of `group_by` together. Images named in `left_out` count as if they were not there.
+    becomes val, whole clusters of `group_by` together. Images named in `left_out` are treated as missing.
     Raises DatasetError, also when `val_fraction` is given although there is a val folder.
     """
     root = Path(root)
@@ -83,7 +83,7 @@ def open_dataset(
 
 
 def val_folder_of(root: Path) -> str | None:
-    """Return the name of val's folder in a root with train/, None where val is to be cut. Raises DatasetError."""
+    """Return the name of val's folder in a root with train/; None if val is cut from train. Raises DatasetError."""
     folders = _folders_of(root)
     return _val_folder(root, folders) if TRAIN in folders else None
 
@@ -91,7 +91,7 @@ def val_folder_of(root: Path) -> str | None:
 def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str | None = None) -> tuple[Sample, ...]:
     """Read the images to score, from a folder of class folders or from one split of a root with splits.
 
-    Labels follow the names of `classes`. Without `split`, a root gives val, or else test; the samples' names
+    Labels are positions in `classes`. Without `split`, a root gives val, or else test; the samples' names
     start with the split's folder. Raises DatasetError for an unknown class, a missing split, or no images.
     """
     folder = Path(folder)
@@ -100,7 +100,7 @@ def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str
     if not split_folders:
         if split is not None:
             raise DatasetError(
-                f"there is no split {split!r} here, only folders {', '.join(folders) or 'of no name'}",
+                f"no split {split!r} in this folder; its folders are: {', '.join(folders) or 'none'}",
                 where=str(folder),
                 hint="A folder of class folders is scored whole: leave the split out.",
             )
@@ -117,9 +117,9 @@ def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str
 def _open_classes(root: Path, reading: Reading, *, fraction: float) -> Dataset:
     folders = read_class_folders(root, prefix="", reading=reading)
     classes = training_classes(folders)
-    _refuse_ungrouped(folders, classes)
+    _refuse_unclustered(folders, classes)
     train, val = cut_val(folders, classes, fraction=fraction)
-    return Dataset(root, classes, {TRAIN: train, VAL: val}, folders.strays, fraction, _text(reading.group_by))
+    return Dataset(root, classes, {TRAIN: train, VAL: val}, folders.unlabelled, fraction, _text(reading.group_by))
 
 
 def _open_splits(
@@ -128,9 +128,9 @@ def _open_splits(
     listed = [name for name in (TRAIN, val_folder or "", TEST) if name in folders]
     found = {name: read_class_folders(root / name, prefix=f"{name}/", reading=reading) for name in listed}
     classes = training_classes(found[TRAIN])
-    strays = [*_strays_beside_splits(root), *(stray for each in found.values() for stray in each.strays)]
+    unlabelled = [*_outside_splits(root), *(path for each in found.values() for path in each.unlabelled)]
     for each in found.values():
-        _refuse_ungrouped(each, classes)
+        _refuse_unclustered(each, classes)
     if val_folder:
         splits = {TRAIN: label_samples(found[TRAIN], classes), VAL: label_samples(found[val_folder], classes)}
         if not splits[VAL]:
@@ -144,12 +144,12 @@ def _open_splits(
     if TEST in found and (labelled := label_samples(found[TEST], classes)):
         splits[TEST] = labelled
     cut = None if val_folder else fraction
-    return Dataset(root, classes, splits, tuple(strays), cut, _text(reading.group_by))
+    return Dataset(root, classes, splits, tuple(unlabelled), cut, _text(reading.group_by))
 
 
-def _refuse_ungrouped(folders: ClassFolders, classes: Sequence[str]) -> None:
+def _refuse_unclustered(folders: ClassFolders, classes: Sequence[str]) -> None:
     if folders.group_by is not None:
-        refuse_ungrouped(label_samples(folders, classes), folders.group_by, where=str(folders.folder))
+        refuse_unclustered(label_samples(folders, classes), folders.group_by, where=str(folders.folder))
 
 
 def _text(pattern: re.Pattern[str] | None) -> str | None:
@@ -162,7 +162,7 @@ def _folders_of(root: Path) -> tuple[str, ...]:
     except PermissionError as error:
         raise unreadable(str(root), error) from error
     if not there:
-        raise DatasetError("there is no such folder", where=str(root), hint="Check data.root, or the path you typed.")
+        raise DatasetError("no such folder", where=str(root), hint="Check data.root, or the path you typed.")
     if not root.is_dir():
         raise DatasetError("this is a file, not a folder of images", where=str(root), hint=_LAYOUTS)
     return list_folder(root).folders
@@ -180,9 +180,9 @@ def _val_folder(root: Path, folders: Sequence[str]) -> str | None:
 
 
 def _refuse_misnamed_splits(root: Path, folders: Sequence[str]) -> None:
-    """Raise DatasetError where folders would be taken for classes although their names speak of splits.
+    """Raise DatasetError where folders with the names of splits would be taken for classes.
 
-    A single such name is a class ("valid" beside "invalid"), unless it holds folders of its own.
+    A single such name is a class ("valid" next to "invalid"), unless it holds folders of its own.
     """
     suspects = [name for name in folders if name.casefold() in _LOOKS_LIKE_SPLIT]
     if (
@@ -207,16 +207,15 @@ def _scored_split(root: Path, split_folders: Sequence[str], *, split: str | None
     else:
         chosen = split if split in split_folders else None
     if chosen is None:
-        wanted = f"no split {split!r}" if split else "neither val/ nor test/"
         raise DatasetError(
-            f"there is {wanted} here",
+            f"no split {split!r} in this folder" if split else "neither val/ nor test/ in this folder",
             where=str(root),
             hint=f"Name one of the splits that exist: {', '.join(split_folders)}.",
         )
     return chosen
 
 
-def _strays_beside_splits(root: Path) -> list[Path]:
+def _outside_splits(root: Path) -> list[Path]:
     listing = list_folder(root)
     extra = [name for name in listing.folders if name not in SPLIT_FOLDERS]
-    return [root / name for name in (*listing.images, *listing.strays, *extra)]
+    return [root / name for name in (*listing.images, *listing.others, *extra)]

@@ -1,8 +1,9 @@
-"""Owns how the bytes of an image file become an upright RGB image, and which bytes are refused."""
+"""Decoding: from the bytes of an image file to an upright RGB image, or an ImageError with the reason."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import stat
 import struct
@@ -17,13 +18,13 @@ from PIL import Image, UnidentifiedImageError
 from ftcli.errors import ImageError
 
 MAXIMUM_PIXELS = 178_956_970
-"""Images with more pixels are refused as decompression bombs: Pillow holds them in 0.7 gigabytes, as RGB."""
+"""Images with more pixels are refused as decompression bombs: as RGB, they take 0.7 GB in Pillow."""
 
 MAXIMUM_BYTES = 8 * MAXIMUM_PIXELS
 """Files with more bytes are refused: no image within the limit needs more, even with four channels of 16 bits."""
 
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "PPM", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
-_REPAIR = "Replace the file by a good copy, or remove it."
+_REPAIR = "Replace the file with a good copy, or remove it."
 
 CONVERT_HEIC = "Convert it to JPEG, for example with `heif-convert` or `magick`, or by setting the phone to save JPEG."
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
@@ -41,15 +42,16 @@ _UPRIGHT = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """An RGB image with what its file said: upright size in pixels before any reduction, mode, format, orientation.
+@dataclass(frozen=True)
+class ImageFacts:
+    """What one image file holds: sha256 of its bytes (hex), upright size in pixels, and the file's own properties.
 
-    `orientation` is EXIF's: 1 is upright, 2 to 8 were turned or mirrored. Of several `frames` or pages, the image is
-    the first.
+    `orientation` is EXIF's: 1 is upright, 2 to 8 were turned or mirrored. Of several `frames` or pages, only the first
+    is used.
     """
 
-    image: Image.Image
+    name: str
+    sha256: str
     width: int
     height: int
     mode: str
@@ -59,35 +61,38 @@ class Decoded:
 
 
 def decode(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Image.Image:
-    """Return the upright RGB image in a file or its bytes; `name` is what an ImageError calls it.
+    """Return the upright RGB image in a file or its bytes; an ImageError names it as `name`.
 
     With `minimum_side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 scale, its shorter side never below that
-    many pixels. Transparency lies on white; of several frames the first counts; 16 bits are scaled to 8.
+    many pixels. Transparent pixels become white; of several frames the first is used; 16 bits are scaled to 8.
     """
-    return decode_with_facts(source, minimum_side=minimum_side, name=name).image
-
-
-def decode_with_facts(source: Path | bytes, *, minimum_side: int | None = None, name: str | None = None) -> Decoded:
-    """Decode as `decode` does, and return also what the file said about itself."""
     where = name or (str(source) if isinstance(source, Path) else "image")
     content = read_content(source, name=where) if isinstance(source, Path) else source
+    return _decode(content, minimum_side, where, sha256="")[0]  # training wants no hash: the facts are dropped
+
+
+def decode_with_facts(
+    content: bytes, *, minimum_side: int | None = None, name: str = "image"
+) -> tuple[Image.Image, ImageFacts]:
+    """Decode bytes as `decode` does, and return also the facts of the file."""
+    return _decode(content, minimum_side, name, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _decode(content: bytes, minimum_side: int | None, where: str, *, sha256: str) -> tuple[Image.Image, ImageFacts]:
     if not content:
         raise ImageError("the file is empty (0 bytes)", where=where, hint=_REPAIR)
     try:
         with _pillow_warnings:
-            return _decode(content, minimum_side)
-    except ImageError as error:
-        error.where = where
+            return _open(content, minimum_side, where, sha256)
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise _unidentified(content, where) from error
     except Image.DecompressionBombError as error:
         raise ImageError(_too_many_pixels(), where=where, hint="Store it smaller.") from error
-    except MemoryError:
-        raise
     except Exception as error:  # Pillow's readers raise nearly anything on broken bytes
         reason = str(error) or type(error).__name__
-        raise ImageError(f"the image is broken or cut short ({reason})", where=where, hint=_REPAIR) from error
+        raise ImageError(f"the image is broken or truncated ({reason})", where=where, hint=_REPAIR) from error
 
 
 def read_content(path: Path, *, name: str | None = None) -> bytes:
@@ -95,7 +100,7 @@ def read_content(path: Path, *, name: str | None = None) -> bytes:
     where = name or str(path)
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, and a device read, for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
             raise ImageError("this is a pipe, a device or a folder, not a file", where=where, hint="Remove it.")
         if status.st_size > MAXIMUM_BYTES:
             message = f"{status.st_size:,} bytes; files of more than {MAXIMUM_BYTES:,} are not read"
@@ -106,28 +111,30 @@ def read_content(path: Path, *, name: str | None = None) -> bytes:
         raise ImageError(
             f"the file cannot be read ({reason})",
             where=where,
-            hint="Check that it exists and its permissions.",
+            hint="Check that it exists, and its permissions.",
         ) from error
 
 
-def _decode(content: bytes, minimum_side: int | None) -> Decoded:
+def _open(content: bytes, minimum_side: int | None, where: str, sha256: str) -> tuple[Image.Image, ImageFacts]:
     with Image.open(io.BytesIO(content), formats=_readable_formats()) as image:
         width, height = image.size
         if width * height > MAXIMUM_PIXELS:
-            raise ImageError(f"{width} x {height} pixels; {_too_many_pixels()}", hint="Store it smaller.")
+            message = f"{width} x {height} pixels; {_too_many_pixels()}"
+            raise ImageError(message, where=where, hint="Store it smaller.")
         if minimum_side is not None:
             image.draft(None, (max(minimum_side, 1), max(minimum_side, 1)))
         mode, kind = image.mode, image.format or "?"
         image.load()
-        # Asked after loading: Pillow itself puts TIFF files upright while loading, and PNG files tell last.
+        # Read after loading: Pillow turns TIFF files upright while loading, and PNG files may have EXIF at the end.
         orientation = _orientation(image)
         turn = _UPRIGHT.get(orientation)
-        rgb = _to_rgb(image)
+        rgb = _to_rgb(image, where)
         upright = rgb if turn is None else rgb.transpose(turn)
         if (upright.width < upright.height) != (width < height) and width != height:
             width, height = height, width
-        # Asked last: counting the frames of some formats moves away from the first.
-        return Decoded(upright, width, height, mode, kind, orientation if turn else 1, _frames(image))
+        # Counted last: in some formats counting moves away from the first frame.
+        facts = ImageFacts(where, sha256, width, height, mode, kind, orientation if turn else 1, _frames(image))
+        return upright, facts
 
 
 def _unidentified(content: bytes, where: str) -> ImageError:
@@ -136,20 +143,21 @@ def _unidentified(content: bytes, where: str) -> ImageError:
         return ImageError("this is a HEIC photo, which ftcli does not read", where=where, hint=CONVERT_HEIC)
     kind = next((kind for start, kind in _STARTS.items() if content.startswith(start)), None)
     if kind:
-        message = f"this {kind} is broken, cut short, or of a kind that ftcli cannot read"
-        hint = f"{_REPAIR} If other programs show it, save it anew with 8 bits per channel."
+        message = f"this {kind} is broken, truncated, or of a kind that ftcli cannot read"
+        hint = f"{_REPAIR} If other programs show it, save it again with 8 bits per channel."
         return ImageError(message, where=where, hint=hint)
     return ImageError("this is not an image that ftcli can read", where=where, hint=_REPAIR)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
-            "the pixels are floating-point numbers, whose black and white are not known",
+            "the pixels are floating-point numbers of unknown range",
+            where=where,
             hint="Convert it to 8 or 16 bits per channel.",
         )
     if image.mode.startswith("I"):
-        return _scale_16_bits(image).convert("RGB")
+        return _scale_16_bits(image, where).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -158,11 +166,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scale_16_bits(image: Image.Image) -> Image.Image:
+def _scale_16_bits(image: Image.Image, where: str) -> Image.Image:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
-            f"the pixels lie between {values.min()} and {values.max()}, not in the 0 to 65535 of 16 bits",
+            f"the pixels lie between {values.min()} and {values.max()}, outside the 0 to 65535 of 16 bits",
+            where=where,
             hint="Convert it to 8 or 16 bits per channel.",
         )
     scaled = values.astype(np.uint32)
@@ -173,7 +182,7 @@ def _scale_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation; metadata that cannot be read says nothing about the pixels: upright."""
+    """Return the EXIF orientation; 1, upright, where the metadata cannot be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
@@ -202,7 +211,10 @@ def _readable_formats() -> tuple[str, ...]:
 
 
 class _PillowWarnings:
-    """Keeps warnings silent while any thread decodes: the first one sets the filter, the last one restores it."""
+    """Silences warnings while any thread decodes: the first one sets the filter, the last one restores it.
+
+    The filters of `warnings` are global, so each thread cannot have its own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,6 @@
-"""Owns what lies between a decoded RGB image and the network: resizing, augmentation, normalisation.
+"""From a decoded RGB image to the network's input: resizing, augmentation, normalisation, and views.
 
-Owns which random version of an image an epoch sees: fixed views that repeat, or a fresh one every time.
+A change of the pixels needs a new engine.extraction.PREPROCESSING_VERSION: stored features depend on them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,28 +16,25 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from ftcli.recipe.augmentation import MEAN_COLOUR, POLICIES, Policy, Step
 from ftcli.records import InputSpec
 from ftcli.rng import stable_seed
 
-Augment = Literal["none", "standard", "strong"]
-
-STANDARD_SCALE = (0.35, 1.0)
-"""Share of the image's area that a standard crop covers; ImageNet's 0.08 is too harsh for small datasets."""
-
-STRONG_SCALE = (0.2, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
-ERASING_PROBABILITY = 0.25
+"""The range of a random crop's width over height."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A function from an RGB image to uint8 (3, S, S); images of a shorter side than `minimum_side` are enlarged.
+    """A function from an RGB image to uint8 (3, S, S), applied to images whose shorter side is `minimum_side` or more.
 
-    It draws from torch's global generator: call it through `draw` where it may be random.
+    It draws from torch's global generator: call it through `draw` where it may be random. `name` is what the cache
+    calls it.
     """
 
     function: Callable[[Image.Image], Tensor]
     minimum_side: int
+    name: str = "evaluation"
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Apply the function."""
@@ -46,7 +43,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class _ResizeAndCrop:
-    """Resize the shorter side and crop the centre, in one step that computes only the pixels that stay.
+    """Resize the shorter side and crop the centre, in one step that computes only the pixels of the crop.
 
     Equal to torchvision's Resize and CenterCrop on PIL images up to rounding (one grey level in 255, seldom two),
     at two thirds of their time; and a panorama costs no more than a square.
@@ -80,10 +77,9 @@ class _Squash:
 
 @dataclass(frozen=True)
 class _RandomCrop:
-    """Resize a random part of the image to (S, S), and mirror every second one.
+    """Resize a random part of the image to (S, S), as torchvision's RandomResizedCrop.
 
-    As torchvision's RandomResizedCrop and RandomHorizontalFlip; the crop is resized in place instead of copied,
-    so that its edges are blended with the pixels beside them.
+    The crop is resized in place instead of copied, so that pixels next to it blend into its edges.
     """
 
     spec: InputSpec
@@ -93,8 +89,17 @@ class _RandomCrop:
         top, left, height, width = v2.RandomResizedCrop.get_params(image, self.scale, CROP_RATIO)
         side = self.spec.image_size
         box = (left, top, left + width, top + height)
-        crop = image.resize((side, side), _pillow_filter(self.spec), box=box)
-        return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(()) < 0.5 else crop
+        return image.resize((side, side), _pillow_filter(self.spec), box=box)
+
+
+@dataclass(frozen=True)
+class _Mirror:
+    """Flip the image horizontally with a probability."""
+
+    probability: float
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(()) < self.probability else image
 
 
 def evaluation_transform(spec: InputSpec) -> Transform:
@@ -108,30 +113,19 @@ def evaluation_transform(spec: InputSpec) -> Transform:
     return Transform(_ResizeAndCrop(spec), spec.resize_size)
 
 
-def training_transform(spec: InputSpec, augment: Augment) -> Transform:
-    """Return the transform of training images: `none` is the evaluation transform, the others are random.
-
-    `standard` crops and mirrors; `strong` crops more, mirrors, and adds TrivialAugmentWide (arXiv 2103.10158)
-    and random erasing (arXiv 1708.04896) with the mean colour.
-    """
-    if augment == "none":
+def training_transform(spec: InputSpec, augment: str) -> Transform:
+    """Return the transform of training images by a policy of recipe/augmentation.py."""
+    policy = POLICIES[augment]
+    if not policy.is_random:
         return evaluation_transform(spec)
-    if augment == "standard":
-        return Transform(v2.Compose([_RandomCrop(spec, STANDARD_SCALE), _to_tensor]), _side_for(spec, STANDARD_SCALE))
-    mean_colour = [round(255 * channel) for channel in spec.mean]
-    steps = [
-        _RandomCrop(spec, STRONG_SCALE),
-        v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR, fill=mean_colour),
-        _to_tensor,
-        v2.RandomErasing(p=ERASING_PROBABILITY, value=[float(channel) for channel in mean_colour]),
-    ]
-    return Transform(v2.Compose(steps), _side_for(spec, STRONG_SCALE))
+    steps = [_step(spec, name, step) for name, step in policy.on_tensor.items()]
+    return Transform(v2.Compose([*_image_steps(spec, policy), *steps]), _minimum_side(spec, policy), augment)
 
 
 def draw(transform: Callable[[Image.Image], Tensor], image: Image.Image, rng_seed: int) -> Tensor:
     """Apply a random transform so that the result depends on the image and the seed alone.
 
-    Torch's global CPU generator is left as it was, those of devices are not touched. Not for threads.
+    Torch's global CPU generator is restored; those of devices are not used. Not for threads.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng_seed)
@@ -145,9 +139,30 @@ def normalise(images: Tensor, spec: InputSpec) -> Tensor:
     return images.to(torch.float32).sub_(mean * 255).div_(std * 255)
 
 
-def _side_for(spec: InputSpec, scale: tuple[float, float]) -> int:
+def _image_steps(spec: InputSpec, policy: Policy) -> list[Callable[..., Any]]:
+    """Return the steps from the decoded image to a tensor."""
+    steps = [_step(spec, name, step) for name, step in policy.on_image.items()]
+    mirror = [_Mirror(policy.mirror)] if policy.mirror else []
+    if policy.crop is not None:
+        return [_RandomCrop(spec, policy.crop), *mirror, *steps, _to_tensor]
+    return [evaluation_transform(spec).function, F.to_pil_image, *mirror, *steps, _to_tensor]
+
+
+def _minimum_side(spec: InputSpec, policy: Policy) -> int:
     """Return the shorter side at which the smallest crop is still as large as the network's input."""
-    return math.ceil(spec.image_size / math.sqrt(scale[0] * CROP_RATIO[0]))
+    if policy.crop is None:
+        return evaluation_transform(spec).minimum_side
+    return math.ceil(spec.image_size / math.sqrt(policy.crop[0] * CROP_RATIO[0]))
+
+
+def _step(spec: InputSpec, name: str, step: Step) -> Callable[..., Any]:
+    """Build a transform of torchvision from its arguments as plain data."""
+    mean_colour = [round(255 * channel) for channel in spec.mean]
+    arguments = {key: mean_colour if value == MEAN_COLOUR else value for key, value in step.items()}
+    if "interpolation" in arguments:
+        arguments["interpolation"] = InterpolationMode(arguments["interpolation"])
+    made: Callable[..., Any] = getattr(v2, name)(**arguments)
+    return made
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
@@ -162,7 +177,7 @@ def _pillow_filter(spec: InputSpec) -> Image.Resampling:
 
 @dataclass(frozen=True)
 class FixedViews:
-    """`count` versions of each image; epoch e uses view e mod `count`, whatever the run and its seed."""
+    """`count` versions of each image, the same in all runs; epoch e uses view e mod `count`."""
 
     count: int
 

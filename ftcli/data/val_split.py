@@ -1,6 +1,6 @@
-"""Owns the cut of val out of train: a share of every class, chosen by hashes of names alone, whole groups together.
+"""The val split cut out of train: a share of every class, chosen by hashes of names, whole clusters together.
 
-Owns what groups demand: every image has one, and none has images in two splits.
+A cluster is what `data.group_by` finds: images that show the same thing, such as one patient's scans.
 """
 
 from __future__ import annotations
@@ -15,9 +15,20 @@ from numpy.typing import NDArray
 
 from ftcli.data.class_folders import ClassFolders, Sample, label_samples, samples_of
 from ftcli.errors import DatasetError
+from ftcli.phrases import count, listed
+
+_SHOWN = 5
 
 _Counts = NDArray[np.int64]
 """Images of each class, (C,)."""
+
+
+@dataclass(frozen=True)
+class SplitCluster:
+    """A cluster with images in several splits: each of these splits with the images that it holds."""
+
+    cluster: str
+    images: Mapping[str, tuple[str, ...]]
 
 
 def cut_val(
@@ -25,12 +36,12 @@ def cut_val(
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Return what stays in train and what becomes val, both in the order of the images.
 
-    Without groups, images are chosen by a hash of their path within the class folder. With groups, these are chosen
-    by a hash of their name, and the shares of the classes come as near to `fraction` as whole groups allow. Raises
-    DatasetError where a class cannot be in both.
+    Without clusters, images are chosen by a hash of their path within the class folder. With clusters, these are
+    chosen by a hash of their name, and the shares of the classes come as near to `fraction` as whole clusters allow.
+    Raises DatasetError where a class cannot be in both.
     """
     if train.group_by is not None:
-        return _cut_groups(label_samples(train, classes), classes, fraction=fraction, where=str(train.folder))
+        return _cut_clusters(label_samples(train, classes), classes, fraction=fraction, where=str(train.folder))
     kept: list[Sample] = []
     cut: list[Sample] = []
     for label, name in enumerate(classes):
@@ -48,51 +59,68 @@ def cut_val(
     return tuple(kept), tuple(cut)
 
 
-def _cut_groups(
+def _cut_clusters(
     samples: Sequence[Sample], classes: Sequence[str], *, fraction: float, where: str
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    counts = _counts(samples, len(classes))
+    """Choose clusters for val so that both splits hold every class, in two passes over the ranked clusters.
+
+    Throughout, `in_val` counts the images of `chosen` by class, and `in_val < total` in every class: train never loses
+    the last image of a class. The first pass takes a cluster only if that brings the counts nearer to `wanted`, so it
+    never moves away; but it may leave a class out of val. Three clusters, in this order, and a fraction of 0.2:
+
+               ants  bees
+        total    10     5
+        wanted    2     1     an empty val is 3 images away from it
+        p1        6     0     would be 5 away (4 ants too many, 1 bee missing): not chosen
+        p2        1     3     would be 3 away, which is no nearer: not chosen
+        p3        3     2     is 2 away: chosen
+
+    The second pass gives val the first cluster with each class that it still lacks.
+    """
+    counts = _images_by_cluster(samples, len(classes))
     total = sum(counts.values(), start=np.zeros(len(classes), np.int64))
     wanted = np.array([_share(images, fraction) for images in total.tolist()])
     ranked = _ranked(list(counts))
     chosen: set[str] = set()
-    cut = np.zeros_like(total)
-    for group in ranked:
-        after = cut + counts[group]
-        if (after < total).all() and np.abs(wanted - after).sum() < np.abs(wanted - cut).sum():
-            chosen.add(group)
-            cut = after
+    in_val = np.zeros_like(total)
+    for cluster in ranked:
+        after = in_val + counts[cluster]
+        leaves_every_class_in_train = bool((after < total).all())
+        if leaves_every_class_in_train and _distance(after, wanted) < _distance(in_val, wanted):
+            chosen.add(cluster)
+            in_val = after
     for label, name in enumerate(classes):
-        if cut[label]:
+        if in_val[label]:
             continue
-        first = _first_that_fits(ranked, counts, label=label, room=total - cut)
-        if first is None:
-            raise _uncuttable(name, [group for group in ranked if counts[group][label]], where)
-        chosen.add(first)
-        cut = cut + counts[first]
+        # No cluster with this class is chosen yet, so whatever is found here is new to val.
+        holding = [cluster for cluster in ranked if counts[cluster][label]]
+        fitting = [cluster for cluster in holding if (in_val + counts[cluster] < total).all()]
+        if not fitting:
+            raise _uncuttable(name, holding, where)
+        chosen.add(fitting[0])
+        in_val = in_val + counts[fitting[0]]
     return (
-        tuple(sample for sample in samples if sample.group not in chosen),
-        tuple(sample for sample in samples if sample.group in chosen),
+        tuple(sample for sample in samples if sample.cluster not in chosen),
+        tuple(sample for sample in samples if sample.cluster in chosen),
     )
 
 
-def _counts(samples: Sequence[Sample], classes: int) -> dict[str, _Counts]:
-    """Return the images of each class in every group."""
+def _images_by_cluster(samples: Sequence[Sample], classes: int) -> dict[str, _Counts]:
+    """Return the images of each class in every cluster."""
     counts: dict[str, _Counts] = {}
     for sample in samples:
-        assert sample.group is not None, "every image has its group before the cut"
-        counts.setdefault(sample.group, np.zeros(classes, np.int64))[sample.label] += 1
+        assert sample.cluster is not None, "every image has its cluster before the cut"
+        counts.setdefault(sample.cluster, np.zeros(classes, np.int64))[sample.label] += 1
     return counts
 
 
-def _first_that_fits(ranked: Sequence[str], counts: Mapping[str, _Counts], *, label: int, room: _Counts) -> str | None:
-    """Return the first group that brings a class to val and takes no class from train."""
-    return next((group for group in ranked if counts[group][label] and (counts[group] < room).all()), None)
+def _distance(counts: _Counts, wanted: _Counts) -> int:
+    return int(np.abs(wanted - counts).sum())
 
 
-def _uncuttable(name: str, groups: Sequence[str], where: str) -> DatasetError:
-    if len(groups) == 1:
-        what = f"all images of class {name!r} are in group {groups[0]!r}: it cannot be in train and in val"
+def _uncuttable(name: str, clusters: Sequence[str], where: str) -> DatasetError:
+    if len(clusters) == 1:
+        what = f"all images of class {name!r} are in group {clusters[0]!r}: it cannot be in train and in val"
     else:
         what = f"no group with class {name!r} can become val without taking a class's last images from train"
     return DatasetError(
@@ -101,7 +129,7 @@ def _uncuttable(name: str, groups: Sequence[str], where: str) -> DatasetError:
 
 
 def _ranked(names: Sequence[str]) -> list[str]:
-    """Return names in the order of their hashes: the same on every machine, whatever other names there are."""
+    """Sort names by their hashes: the order is the same on every machine, and independent of the other names."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
 
 
@@ -110,55 +138,42 @@ def _share(images: int, fraction: float) -> int:
     return min(max(round(images * fraction), 1), images - 1)
 
 
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class SplitGroup:
-    """A group with images in several splits: each of these with the images that it holds."""
-
-    group: str
-    images: Mapping[str, tuple[str, ...]]
-
-
-def refuse_ungrouped(samples: Iterable[Sample], pattern: re.Pattern[str], *, where: str) -> None:
-    """Raise DatasetError where the pattern gives an image no group."""
-    ungrouped = [sample.name for sample in samples if sample.group is None]
-    if ungrouped:
-        shown = ", ".join(ungrouped[:_SHOWN])
-        more = f" and {len(ungrouped) - _SHOWN} more" if len(ungrouped) > _SHOWN else ""
+def refuse_unclustered(samples: Iterable[Sample], pattern: re.Pattern[str], *, where: str) -> None:
+    """Raise DatasetError where the pattern of data.group_by does not match an image."""
+    unclustered = [sample.name for sample in samples if sample.cluster is None]
+    if unclustered:
         raise DatasetError(
-            f"group_by {pattern.pattern!r} finds no group in {shown}{more}",
+            f"group_by {pattern.pattern!r} finds no group in {listed(unclustered, most=_SHOWN)}",
             where=where,
-            hint="It is searched for in the path within the class folder; what its first parentheses hold, or those "
-            "called (?P<group>...), names the group. Change it, or rename the files.",
+            hint="The pattern is searched in the path within the class folder; the text of its first parentheses, or "
+            "of (?P<group>...), is the group. Change it, or rename the files.",
         )
 
 
-def groups_in_several_splits(splits: Mapping[str, Sequence[Sample]]) -> tuple[SplitGroup, ...]:
-    """Return the groups that are not whole in one split, by name."""
+def clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]]) -> tuple[SplitCluster, ...]:
+    """Return the clusters that are not whole in one split, by name."""
     images: dict[str, dict[str, list[str]]] = {}
     for split, samples in splits.items():
         for sample in samples:
-            if sample.group is not None:
-                images.setdefault(sample.group, {}).setdefault(split, []).append(sample.name)
+            if sample.cluster is not None:
+                images.setdefault(sample.cluster, {}).setdefault(split, []).append(sample.name)
     return tuple(
-        SplitGroup(group, {split: tuple(names) for split, names in of_group.items()})
-        for group, of_group in sorted(images.items())
-        if len(of_group) > 1
+        SplitCluster(cluster, {split: tuple(names) for split, names in by_split.items()})
+        for cluster, by_split in sorted(images.items())
+        if len(by_split) > 1
     )
 
 
-def refuse_groups_in_several_splits(splits: Mapping[str, Sequence[Sample]], *, where: str) -> None:
-    """Raise DatasetError where a group of data.group_by has images in more than one split."""
-    leaking = groups_in_several_splits(splits)
+def refuse_clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]], *, where: str) -> None:
+    """Raise DatasetError where a cluster has images in more than one split."""
+    leaking = clusters_in_several_splits(splits)
     if leaking:
-        lines = [f"{len(leaking)} of the groups of data.group_by are in several splits, so that these are not apart:"]
+        lines = [f"{count(len(leaking), 'group')} of data.group_by in more than one split:"]
         for leak in leaking[:_SHOWN]:
             places = ", ".join(f"{split} ({names[0]})" for split, names in leak.images.items())
-            lines.append(f"  {leak.group}: {places}")
+            lines.append(f"  {leak.cluster}: {places}")
         if len(leaking) > _SHOWN:
-            lines.append(f"  and {len(leaking) - _SHOWN} more")
+            lines.append(f"  and {len(leaking) - _SHOWN:,} more")
         raise DatasetError(
             "\n".join(lines),
             where=where,

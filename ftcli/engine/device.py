@@ -1,7 +1,4 @@
-"""Owns where and at which precision a network computes.
-
-Owns how the C library keeps memory for tensors: freed activations stay with the process, for the next batch.
-"""
+"""The device and precision of a network, and the memory allocator that suits them on a CPU."""
 
 from __future__ import annotations
 
@@ -39,15 +36,17 @@ class Compute:
 def pick_compute(device: str, precision: str) -> Compute:
     """Choose device and precision, and tune the allocator where the CPU computes.
 
-    `auto` is CUDA, else Apple's MPS, else the CPU, and bf16 on CUDA where it has it. Raises UsageError where the device
-    that was asked for is not there.
+    `auto` is CUDA, else Apple's MPS, else the CPU; and bf16 on CUDA devices that have it. Raises UsageError for a
+    device or precision that this machine lacks.
     """
     chosen = _pick_device(device)
     if precision == "auto":
         fast = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if fast else "fp32"
     if precision == "bf16" and chosen.type == "mps":
-        raise UsageError("bf16 is not offered on Apple's GPU", where="precision", hint="Set precision to auto or fp32.")
+        raise UsageError(
+            "bf16 is not supported on Apple's GPU", where="precision", hint="Set precision to auto or fp32."
+        )
     if chosen.type == "cpu":
         tune_allocator()
     return Compute(chosen, precision)
@@ -69,7 +68,7 @@ def _pick_device(name: str) -> torch.device:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # from glibc's malloc.h
 _OLD_LIMIT = 32 << 20
-"""The largest threshold for mmap that older glibc takes: half of a heap of 64 MiB."""
+"""The largest threshold for mmap that older glibc accepts: half of a heap of 64 MiB."""
 
 _NEVER = (1 << 31) - 1
 _OWN_SETTINGS = (
@@ -82,11 +81,11 @@ _OWN_SETTINGS = (
 
 
 def tune_allocator() -> bool:
-    """Keep large blocks in the heap when they are freed; tell whether that was done.
+    """Keep freed activations in the heap for the next batch; return whether that was possible.
 
-    By default glibc maps each large activation anew and gives it back when it is freed, so that the kernel zeroes every
-    page of every layer of every batch. Does nothing where the C library is another one, or where the user has set it up
-    through the environment. The process keeps its peak of memory until it ends.
+    By default glibc maps memory for each large activation and unmaps it when it is freed, so that the kernel zeroes
+    every page of every layer of every batch. Does nothing with another C library, or where the environment configures
+    malloc. The process keeps its peak memory until it ends.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _OWN_SETTINGS):
         return False
@@ -94,5 +93,5 @@ def tune_allocator() -> bool:
     if not (hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt")):
         return False
     mmap = library.mallopt(_M_MMAP_THRESHOLD, _NEVER) or library.mallopt(_M_MMAP_THRESHOLD, _OLD_LIMIT)
-    # Only the first heap grows without limit: with heaps of their own, other threads would go on mapping anew.
+    # Only the first heap grows without limit: threads with heaps of their own would still map and unmap.
     return bool(mmap and library.mallopt(_M_TRIM_THRESHOLD, _NEVER) and library.mallopt(_M_ARENA_MAX, 1))

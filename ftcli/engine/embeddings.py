@@ -1,4 +1,4 @@
-"""Owns how networks see images, as far as the cache knows it from the runs that were trained on them."""
+"""How networks see images, read from the features that earlier runs left in the cache; nothing is computed."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.cache.collection import Features
+from ftcli.cache.collection import StoredFeatures
 from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
-from ftcli.data.checks.look_alikes import Sight
+from ftcli.data.checks.look_alikes import Embeddings
 from ftcli.engine.extraction import view_name
 
 MOST_VIEWS = 8
-"""How many of the views of an image are looked at; the direction of their mean hardly changes with more."""
+"""How many views of an image are read; the direction of their mean hardly changes with more."""
 
 _OF_ONE_SIDE = {"transform", "dtype"}
-"""What of a description differs between train and val of one run."""
+"""The keys of a description that differ between train and val of one run."""
 
 _ROWS_AT_ONCE = 4096
 
 
 def sees_images(description: Mapping[str, Any]) -> bool:
-    """Return whether a collection holds one vector for each view, as the head of a network gets it."""
+    """Return whether a collection holds one vector per view, the input of a network's head."""
     shapes = description.get("shapes", [])
     return len(shapes) == 1 and math.prod(shapes[0]) == max(shapes[0], default=0)
 
 
-def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str, Any]]) -> Sight | None:
-    """Return the directions of the images with these hashes, without repeats, from one network; None without any.
+def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str, Any]]) -> Embeddings | None:
+    """Return the directions of the images with these hashes, which do not repeat, in one network; None without any.
 
-    It is the first network of the descriptions of which the cache has all, or else that of which it has most. An
-    image's direction is that of the mean of its views. Raises CacheError when the cache cannot be read.
+    The network is the first one for which the cache has all images, or else the one for which it has most. An image's
+    direction is that of the mean of its views. Raises CacheError when the cache cannot be read.
     """
-    best: Sight | None = None
+    best: Embeddings | None = None
     networks: dict[str, list[Mapping[str, Any]]] = {}
     for description in filter(sees_images, descriptions):
         shared = {key: value for key, value in description.items() if key not in _OF_ONE_SIDE}
@@ -52,8 +52,8 @@ def stored_directions(sha256s: Sequence[str], descriptions: Iterable[Mapping[str
     return best
 
 
-def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> Sight:
-    """Return the directions that the collections of one network have between them."""
+def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> Embeddings:
+    """Return the directions that are known from the collections of one network."""
     store, channels = FeatureStore(cache_directory()), math.prod(descriptions[0]["shapes"][0])
     sums = torch.zeros(len(sha256s), channels)
     for description in descriptions:
@@ -70,12 +70,12 @@ def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> 
     lengths = sums.norm(dim=1)
     known = ((lengths > 0) & lengths.isfinite()).nonzero().flatten()
     directions = (sums[known] / lengths[known, None]).numpy()
-    return Sight(descriptions[0]["model"], dict(zip((sha256s[row] for row in known), directions, strict=True)))
+    return Embeddings(descriptions[0]["model"], dict(zip((sha256s[row] for row in known), directions, strict=True)))
 
 
-def _add(sums: Tensor, features: Features, owners: Tensor) -> None:
-    """Add the direction of each row of the features to the sum (N, C) of the image that it is a view of."""
+def _add(sums: Tensor, features: StoredFeatures, owners: Tensor) -> None:
+    """Add the direction of each view to the sum (N, C) of its image, by the images' numbers `owners`."""
     for start in range(0, len(features), _ROWS_AT_ONCE):
         end = min(start + _ROWS_AT_ONCE, len(features))
-        (rows,) = features.rows(np.arange(start, end), view=0)
+        (rows,) = features.rows(np.arange(start, end))
         sums.index_add_(0, owners[start:end], nn.functional.normalize(rows.float().flatten(1)))

@@ -1,8 +1,7 @@
-"""Owns saying beforehand what each phase will keep in the cache and about how long it will take on this machine."""
+"""The forecast of a plan: what each phase will store in the cache, and about how long it will take here."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +12,17 @@ from torch import Tensor, nn
 
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode
-from ftcli.data.transforms import draw, evaluation_transform, training_transform
+from ftcli.data.transforms import Transform, draw, evaluation_transform, training_transform
 from ftcli.data.workers import available_cores
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, fixed_views, row_bytes, views_of_epochs
-from ftcli.engine.logistic import fitting_seconds
-from ftcli.engine.probe import check_probe
-from ftcli.engine.sources import to_input
+from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, row_bytes
+from ftcli.engine.inference import to_input
+from ftcli.engine.solvers import SOLVERS, Timed, check_phase, epochs_shown
 from ftcli.model.freezing import apply_phase, evaluating
 from ftcli.model.network import Network
-from ftcli.model.prefix.cut import Cut, cut_network
+from ftcli.model.prefix.cut import Cut, NotCut, cut_network
 from ftcli.model.prefix.fast import fast_prefix
 from ftcli.plan import Phase, Plan
-from ftcli.recipe.keys import DataSection
 
 _TIMED_IMAGES = 8
 
@@ -34,7 +31,7 @@ _TIMED_IMAGES = 8
 class Forecast:
     """What a phase will do if nothing of it is in the cache yet.
 
-    `views` are the views of images whose features are computed and kept, 0 where none are; `seconds` is measured on a
+    `views` are the views of images whose features are computed and stored, 0 where none are. `seconds` is measured on a
     few images, so it is good to a factor of two.
     """
 
@@ -45,7 +42,7 @@ class Forecast:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return fields that `plan --json` adds to a phase."""
+        """Return the fields that `plan --json` adds to a phase."""
         return {
             "cached": self.cached,
             "cache_views": self.views,
@@ -56,84 +53,78 @@ class Forecast:
 
 
 def forecast_phases(
-    network: Network, plan: Plan, section: DataSection, *, samples: Mapping[str, Sequence[Sample]], compute: Compute
+    network: Network, plan: Plan, settings: DataSettings, *, samples: Mapping[str, Sequence[Sample]], compute: Compute
 ) -> tuple[Forecast, ...]:
     """Forecast every phase; the network may have any weights."""
-    clock = _Clock(network, section, samples, compute)
-    forecasts: list[Forecast] = []
-    known: set[str] = set()
-    first_epoch = 1
+    stopwatch = _Stopwatch(network, settings, samples, compute)
+    known: set[tuple[str, int | None]] = set()
+    forecasts, first_epoch = [], 1
     for phase in plan.phases:
-        if phase.solver == "lbfgs":
-            forecasts.append(_forecast_probe(clock, phase))
-            continue
-        forecasts.append(_forecast(clock, phase, range(first_epoch, first_epoch + phase.epochs), known))
+        check_phase(network, phase, rows=stopwatch.train_images * settings.different_views)
+        forecasts.append(_forecast(stopwatch, phase, first_epoch, known))
         first_epoch += phase.epochs
     return tuple(forecasts)
 
 
-def _forecast(clock: _Clock, phase: Phase, epochs: range, known: set[str]) -> Forecast:
-    train, val = len(clock.samples["train"]), len(clock.samples["val"])
-    if clock.section.cache == "off" or not phase.frozen:
-        reason = "cache: off" if phase.frozen else None
-        seconds = len(epochs) * (train * clock.whole_step(phase) + val * clock.whole_score())
-        return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason=reason)
-    cut = cut_network(clock.network, phase.lr)
+def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[tuple[str, int | None]]) -> Forecast:
+    """Forecast a phase; `known` are the views of train, and val as None, that earlier phases store, by prefix."""
+    settings, solver = stopwatch.settings, SOLVERS[phase.solver]
+    train, val = stopwatch.train_images, stopwatch.val_images
+    off = settings.cache == "off"
+    cut = _cut(stopwatch.network, phase, off=off and not solver.needs_cut)
     if not isinstance(cut, Cut):
-        seconds = len(epochs) * (train * clock.whole_step(phase) + val * clock.whole_score())
-        return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason=cut.reason)
-    per_view, step, score = clock.cut(phase, cut)
-    fresh = clock.section.views == "fresh"
-    stored = () if fresh else views_of_epochs(clock.section, epochs)
-    names = {f"{cut.description} {view}" for view in stored} - known
-    new_val = 0 if cut.description in known else val
-    known |= {*names, cut.description}
-    new_train = len(names) * train
-    views = new_train + new_val
-    seconds = views * per_view + len(epochs) * (train * (step + per_view * fresh) + val * score)
+        seconds = phase.epochs * (train * stopwatch.whole_step(phase) + val * stopwatch.whole_score())
+        return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason=cut.reason if phase.frozen else None)
+    per_view, step, score = stopwatch.cut(phase, cut)
+    timed = Timed(train, val, step, score)
+    solving = solver.seconds(phase, cut, timed, settings.different_views)
+    if settings.views == "fresh":
+        views, each_epoch, reason = tuple[int, ...](), phase.epochs * train, "data.views: fresh"
+    else:
+        shown = epochs_shown(phase, first_epoch=first_epoch, views=settings.different_views)
+        views, each_epoch, reason = settings.views_of(shown), 0, None
+    if off:  # the features are computed for this phase alone
+        seconds = (len(views) * train + val) * per_view + solving
+        return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason="cache: off")
+    new = {(cut.description, view) for view in (*views, None)} - known
+    known |= new
+    new_val = val if (cut.description, None) in new else 0
+    new_train = train * sum(view is not None for _, view in new)
     return Forecast(
-        cached=not fresh,
-        views=views,
+        cached=reason is None,
+        views=new_train + new_val,
         bytes=new_train * row_bytes(cut, STORED_DTYPE) + new_val * row_bytes(cut, VAL_STORED_DTYPE),
-        seconds=seconds,
-        reason="data.views: fresh" if fresh else None,
+        seconds=(new_train + new_val + each_epoch) * per_view + solving,
+        reason=reason,
     )
 
 
-def _forecast_probe(clock: _Clock, phase: Phase) -> Forecast:
-    """Forecast a phase that fits the head: the features of all views once, even where they are not kept."""
-    rows, val = len(clock.samples["train"]) * fixed_views(clock.section), len(clock.samples["val"])
-    cut = check_probe(clock.network, phase, rows=rows)
-    per_view, _, _ = clock.cut(phase, cut)
-    (inputs,) = (math.prod(shape) for shape in cut.row_shapes)
-    cached = clock.section.cache != "off"
-    views = rows + val if cached else 0
-    return Forecast(
-        cached=cached,
-        views=views,
-        bytes=(rows * row_bytes(cut, STORED_DTYPE) + val * row_bytes(cut, VAL_STORED_DTYPE)) if cached else 0,
-        seconds=(rows + val) * per_view + fitting_seconds(rows, inputs=inputs, classes=len(clock.network.classes)),
-        reason=None if cached else "cache: off",
-    )
+def _cut(network: Network, phase: Phase, *, off: bool) -> Cut | NotCut:
+    if off or not phase.frozen:
+        return NotCut("cache: off")
+    return cut_network(network, phase.lr)
 
 
-class _Clock:
-    """Measures, in seconds per image, what the phases are made of."""
+class _Stopwatch:
+    """Measures, in seconds per image, what phases are made of: the minimum of two runs, after one to warm up."""
 
     def __init__(
-        self, network: Network, section: DataSection, samples: Mapping[str, Sequence[Sample]], compute: Compute
+        self, network: Network, settings: DataSettings, samples: Mapping[str, Sequence[Sample]], compute: Compute
     ) -> None:
         self.network = network
-        self.section = section
-        self.samples = samples
+        self.settings = settings
+        self.train_images, self.val_images = len(samples["train"]), len(samples["val"])
         self._compute = compute
-        images, self._load_train, self._load_val = self._decoded()
+        apart = max(self.train_images // _TIMED_IMAGES, 1)
+        chosen = samples["train"][::apart][:_TIMED_IMAGES]
+        _, self._load_train = _decoded(training_transform(network.spec, settings.augment), chosen)
+        images, self._load_val = _decoded(evaluation_transform(network.spec), chosen)
         self._input = to_input(images, network, compute)
 
     def whole_step(self, phase: Phase) -> float:
         """Return the time to decode an image and train the whole network on it."""
         apply_phase(self.network, phase.lr)
-        return self._load_train + self._timed(lambda: self._train(lambda: self.network.module(self._input)))
+        return self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
 
     def whole_score(self) -> float:
         """Return the time to decode an image and score it with the whole network."""
@@ -141,18 +132,19 @@ class _Clock:
             return self._load_val + self._timed(lambda: self.network.module(self._input))
 
     def cut(self, phase: Phase, cut: Cut) -> tuple[float, float, float]:
-        """Return the time of a view through the prefix, decoding in, and of training and scoring its features."""
+        """Return the time to decode a view and pass it through the prefix, to train on its features, to score them."""
         prefix = fast_prefix(cut)
         with torch.no_grad():
             features = prefix(self._input)
             per_view = self._timed(lambda: prefix(self._input))
         apply_phase(self.network, phase.lr)
-        step = self._timed(lambda: self._train(lambda: cut.suffix(features)))
+        step = self._timed(lambda: self._step(lambda: cut.suffix(features)))
         with evaluating(self.network):
             score = self._timed(lambda: cut.suffix(features))
         return per_view + self._load_train, step, score
 
-    def _train(self, forward: Callable[[], Tensor]) -> None:
+    def _step(self, forward: Callable[[], Tensor]) -> None:
+        """Compute gradients as a training step does; no weight moves, so that the network can be used on."""
         with self._compute.autocast():
             logits = forward()
             labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
@@ -161,27 +153,21 @@ class _Clock:
         self.network.module.zero_grad(set_to_none=True)
 
     def _timed(self, work: Callable[[], object]) -> float:
-        """Return the seconds per image of work on the timed images, the quicker of two goes after a first."""
         seconds = []
         for _ in range(3):
             started = time.perf_counter()
             work()
             if self._compute.device.type == "cuda":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize()  # its kernels run on after the call returns
             seconds.append(time.perf_counter() - started)
         return min(seconds[1:]) / len(self._input)
 
-    def _decoded(self) -> tuple[Tensor, float, float]:
-        """Return uint8 images (N, 3, S, S), and the seconds per image to decode and draw for train and for val."""
-        spec, cores = self.network.spec, available_cores()
-        chosen = self.samples["train"][:: max(len(self.samples["train"]) // _TIMED_IMAGES, 1)][:_TIMED_IMAGES]
-        seconds = []
-        images: list[Tensor] = []
-        for transform in (training_transform(spec, self.section.augment), evaluation_transform(spec)):
-            started = time.perf_counter()
-            images = [
-                draw(transform, decode(sample.path, minimum_side=transform.minimum_side, name=sample.name), 0)
-                for sample in chosen
-            ]
-            seconds.append((time.perf_counter() - started) / len(chosen) / cores)
-        return torch.stack(images), seconds[0], seconds[1]
+
+def _decoded(transform: Transform, samples: Sequence[Sample]) -> tuple[Tensor, float]:
+    """Return uint8 images (N, 3, S, S), and the seconds per image that decoding takes on all cores."""
+    started = time.perf_counter()
+    images = [
+        draw(transform, decode(sample.path, minimum_side=transform.minimum_side, name=sample.name), 0)
+        for sample in samples
+    ]
+    return torch.stack(images), (time.perf_counter() - started) / len(samples) / available_cores()

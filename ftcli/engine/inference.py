@@ -1,45 +1,85 @@
-"""Owns scoring: every image once, in order, in eval mode, without gradients."""
+"""Scoring: every image once, in order, in eval mode, without gradients, labelled or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ftcli.data.loader import Images, Loader
+from ftcli.data.transforms import evaluation_transform, normalise
+from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
+from ftcli.errors import ModelError
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network
 
-
-class Labelled(Protocol):
-    """A batch, of images or of features."""
-
-    @property
-    def labels(self) -> Tensor:
-        """The labels (N,) int64."""
+BatchT = TypeVar("BatchT")
 
 
-BatchT = TypeVar("BatchT", bound=Labelled)
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Scores images with a network and its own preprocessing."""
+
+    network: Network
+    compute: Compute
+    batch_size: int
+
+    def scores(self, images: Images) -> Generator[tuple[int, NDArray[np.float64]]]:
+        """Yield the index and the probabilities (classes,) of each image, in order.
+
+        Raises ImageError as `Loader.batches` does. Close the iterator to stop its workers early.
+        """
+        transform, workers = evaluation_transform(self.network.spec), default_workers(len(images))
+        with Loader(images, transform=transform, batch_size=self.batch_size, workers=workers) as loader:
+            batches = score_batches(
+                self.network,
+                loader.in_order(),
+                lambda batch: self.network.module(to_input(batch.images, self.network, self.compute)),
+                self.compute,
+            )
+            yield from enumerate(row for rows in batches for row in rows)
+
+    def probabilities(self, images: Images) -> NDArray[np.float64]:
+        """Return the probabilities (N, classes) of images.
+
+        Raises ImageError, and ModelError for a network whose weights give no finite numbers.
+        """
+        with closing(self.scores(images)) as scores:
+            probabilities = np.stack([row for _, row in scores])
+        wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        if wrong:
+            raise ModelError(
+                f"the network gives no finite probabilities for {wrong} of {len(images)} images",
+                hint="Use another checkpoint: these weights are damaged, or come from a training that diverged.",
+            )
+        return probabilities
 
 
+@torch.inference_mode()  # as a decorator, torch leaves the mode whenever the generator yields
 def score_batches(
-    network: Network, batches: Iterable[BatchT], logits_of: Callable[[BatchT], Tensor], compute: Compute
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels (N,) and probabilities (N, classes) in the order of the batches.
+    network: Network, batches: Iterable[BatchT], forward: Callable[[BatchT], Tensor], compute: Compute
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the probabilities (n, classes) of each batch; `forward` makes logits of it, on the device.
 
-    The softmax is taken in float32 on the device; float64 begins on the CPU, since Apple's GPUs have none.
+    The network is in eval mode until the last batch. The softmax is taken in float32 on the device; float64 begins on
+    the CPU, since Apple's GPUs have none.
     """
-    labels: list[Tensor] = []
-    probabilities: list[Tensor] = []
-    with evaluating(network), torch.inference_mode():
+    with evaluating(network):
         for batch in batches:
             with compute.autocast():
-                logits = logits_of(batch)
-            probabilities.append(logits.float().softmax(dim=1).cpu())
-            labels.append(batch.labels.cpu())
-    wide = torch.cat(probabilities).to(torch.float64).numpy()
-    return torch.cat(labels).numpy(), wide / wide.sum(axis=1, keepdims=True)
+                logits = forward(batch)
+            wide = logits.float().softmax(dim=1).cpu().to(torch.float64).numpy()
+            yield wide / wide.sum(axis=1, keepdims=True)
+
+
+def to_input(images: Tensor, network: Network, compute: Compute) -> Tensor:
+    """Return the network's input for uint8 images (N, 3, S, S): on the device, normalised, channels-last."""
+    on_device = images.to(compute.device, non_blocking=True)
+    return normalise(on_device, network.spec).contiguous(memory_format=torch.channels_last)

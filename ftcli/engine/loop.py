@@ -1,15 +1,14 @@
-"""Owns the training loop: a generator of epochs that opens no file and prints nothing.
+"""The training loop: a generator of epochs that opens no file and prints nothing.
 
-Whoever drives it writes, prints and checkpoints; early stopping is a `break`.
+Its caller writes, prints and saves checkpoints; early stopping is a `break`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ftcli.engine.device import Compute
-from ftcli.engine.inference import BatchT, score_batches
+from ftcli.engine.inference import score_batches
 from ftcli.engine.optimizers import (
     make_optimizer,
     optimizer_tensors,
@@ -25,8 +24,9 @@ from ftcli.engine.optimizers import (
     restore_optimizer,
     set_rates,
 )
+from ftcli.engine.phase_data import PhaseData
 from ftcli.errors import NonFiniteLossError
-from ftcli.evaluation.metrics import quick_metrics
+from ftcli.evaluation.resampling import quick_metrics
 from ftcli.model.freezing import apply_phase, standing_still
 from ftcli.model.network import Network
 from ftcli.plan import Phase
@@ -35,33 +35,9 @@ from ftcli.records import EpochRecord
 from ftcli.rng import stable_seed
 
 
-class Source(Protocol[BatchT]):
-    """What a phase learns from: batches, and how a batch becomes logits."""
-
-    @property
-    def cached(self) -> bool:
-        """Whether the frozen prefix was computed beforehand."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Training batches in an epoch."""
-
-    def training(self, epoch: int, /) -> Iterable[BatchT]:
-        """Yield the training batches of an epoch, in its order."""
-
-    def validation(self) -> Iterable[BatchT]:
-        """Yield every validation image once, in order."""
-
-    def logits(self, batch: BatchT, /) -> Tensor:
-        """Return (N, classes) of a training batch, on the device."""
-
-    def val_logits(self, batch: BatchT, /) -> Tensor:
-        """Return (N, classes) of a validation batch, on the device."""
-
-
 @dataclass(frozen=True)
-class Training:
-    """What every phase of one run shares. `on_batch` hears of each finished batch: (epoch, batch, batches)."""
+class TrainSettings:
+    """What all phases of a run share. `on_batch` is called with (epoch, batch, batches) after each batch."""
 
     optimizer: Optimizer
     schedule: Schedule
@@ -76,7 +52,7 @@ class Training:
 class Start:
     """Where in the run a phase starts: `index` counts phases from 0, `first_epoch` epochs from 1 over the whole run.
 
-    A phase that was interrupted starts after `epochs_done` of its epochs, with what its optimizer then remembered.
+    A phase that was interrupted continues after `epochs_done` of its epochs, with the state of its `optimizer`.
     """
 
     index: int
@@ -87,114 +63,99 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One finished epoch: its record, and the val probabilities (N, classes) that its val figures come from.
+    """A finished epoch: its record, and the val probabilities (N, classes) that its val metrics come from.
 
-    `optimizer` is what the optimizer remembers; it changes with the next epoch.
+    `optimizer` is the state of the optimizer; it changes with the next epoch.
     """
 
     record: EpochRecord
-    val_labels: NDArray[np.int64]
     val_probabilities: NDArray[np.float64]
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over the training images of one epoch."""
-
-    loss: float
-    correct: int
-    images: int
-
-
-def run_phase(
-    network: Network, phase: Phase, source: Source[BatchT], *, start: Start, training: Training
+def train_phase(
+    network: Network, phase: Phase, data: PhaseData, *, start: Start, settings: TrainSettings
 ) -> Iterator[Epoch]:
-    """Train one phase, or what is left of it.
+    """Train a phase by gradient steps, or what is left of it.
 
     Raises NonFiniteLossError, before any weight has moved by it, when the loss is NaN or infinite. The frozen groups
-    are hashed before the phase and after it, also after one that is left early.
+    are hashed before and after the phase, even when it is left early.
     """
-    optimizer = make_optimizer(network, phase.lr, training.optimizer)
+    optimizer = make_optimizer(network, phase.lr, settings.optimizer)
     restore_optimizer(optimizer, network, start.optimizer)
     with standing_still(network, phase.frozen):
         for offset in range(start.epochs_done, phase.epochs):
             epoch, started = start.first_epoch + offset, time.perf_counter()
-            torch.manual_seed(stable_seed(training.seed, "epoch", epoch))
+            # Dropout depends on (seed, epoch) alone, so that a resumed run draws what an uninterrupted one drew.
+            torch.manual_seed(stable_seed(settings.seed, "epoch", epoch))
             apply_phase(network, phase.lr)
-            rates = _rates_at_start(phase, training.schedule, offset, source.steps_per_epoch)
-            place = _Place(phase, epoch, offset)
-            sums = _train_epoch(source, optimizer, place=place, training=training)
-            labels, probabilities = score_batches(network, source.validation(), source.val_logits, training.compute)
-            val = quick_metrics(labels, probabilities)
+            steps = data.steps_per_epoch
+            factor = rate_factor(settings.schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
+            train_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, offset, settings)
+            probabilities, val = score_val(network, data, settings.compute)
             if not math.isfinite(val["loss"]):
-                raise _non_finite(val["loss"], optimizer, place, "validation")
+                raise _non_finite(val["loss"], optimizer, phase, epoch, "validation")
             record = EpochRecord(
                 phase=phase.name,
                 phase_index=start.index,
                 epoch=epoch,
-                lr=rates,
-                train_loss=sums.loss / sums.images,
-                train_accuracy=sums.correct / sums.images,
+                lr={group: None if rate is None else rate * factor for group, rate in phase.lr.items()},
+                train_loss=train_loss,
+                train_accuracy=train_accuracy,
                 val=val,
                 seconds=time.perf_counter() - started,
-                cached=source.cached,
+                cached=data.cached,
             )
-            yield Epoch(record, labels, probabilities, optimizer_tensors(optimizer, network))
+            yield Epoch(record, probabilities, optimizer_tensors(optimizer, network))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in the run an epoch stands; `offset` counts the phase's epochs from 0."""
-
-    phase: Phase
-    epoch: int
-    offset: int
+def score_val(network: Network, data: PhaseData, compute: Compute) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Return the probabilities (N, classes) of the val images, and their metrics."""
+    probabilities = np.concatenate(list(score_batches(network, data.val(), data.val_forward, compute)))
+    return probabilities, quick_metrics(data.val_labels.numpy(), probabilities)
 
 
 def _train_epoch(
-    source: Source[BatchT], optimizer: torch.optim.Optimizer, *, place: _Place, training: Training
-) -> _Sums:
+    phase: Phase,
+    data: PhaseData,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    offset: int,
+    settings: TrainSettings,
+) -> tuple[float, float]:
+    """Take the steps of one epoch, `offset` epochs into the phase; return mean loss and accuracy over its images."""
     loss_sum, correct, images = 0.0, 0, 0
-    steps = source.steps_per_epoch
+    steps = data.steps_per_epoch
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
-    for number, batch in enumerate(source.training(place.epoch)):
-        factor = rate_factor(
-            training.schedule,
-            step=place.offset * steps + number,
-            steps_per_epoch=steps,
-            epochs=place.phase.epochs,
-        )
-        set_rates(optimizer, factor)
-        labels = batch.labels.to(training.compute.device, non_blocking=True)
-        with training.compute.autocast():
-            logits = source.logits(batch)
-            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+    for number, batch in enumerate(data.train(epoch)):
+        step = offset * steps + number
+        set_rates(optimizer, rate_factor(settings.schedule, step=step, steps_per_epoch=steps, epochs=phase.epochs))
+        labels = data.labels[batch.indices].to(settings.compute.device, non_blocking=True)
+        with settings.compute.autocast():
+            logits = data.forward(batch)
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
         value = loss.item()
-        if not math.isfinite(value):
-            raise _non_finite(value, optimizer, place, f"batch {number + 1}")
+        if not math.isfinite(value):  # checked before the step, so that the weights stay those of the last good one
+            raise _non_finite(value, optimizer, phase, epoch, f"batch {number + 1}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        if training.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(trained, training.clip_grad_norm)
+        if settings.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(trained, settings.clip_grad_norm)
         optimizer.step()
         loss_sum += value * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
         images += len(labels)
-        if training.on_batch is not None:
-            training.on_batch(place.epoch, number + 1, steps)
-    return _Sums(loss_sum, correct, images)
+        if settings.on_batch is not None:
+            settings.on_batch(epoch, number + 1, steps)
+    return loss_sum / images, correct / images
 
 
-def _rates_at_start(phase: Phase, schedule: Schedule, offset: int, steps: int) -> dict[str, float | None]:
-    factor = rate_factor(schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
-    return {group: None if rate is None else rate * factor for group, rate in phase.lr.items()}
-
-
-def _non_finite(value: float, optimizer: torch.optim.Optimizer, place: _Place, when: str) -> NonFiniteLossError:
+def _non_finite(
+    value: float, optimizer: torch.optim.Optimizer, phase: Phase, epoch: int, when: str
+) -> NonFiniteLossError:
     rates = {entry["name"]: float(f"{entry['lr']:.3g}") for entry in optimizer.param_groups}
     return NonFiniteLossError(
-        f"the loss became {value} in phase {place.phase.name!r}, epoch {place.epoch}, {when}, "
+        f"the loss became {value} in phase {phase.name!r}, epoch {epoch}, {when}, "
         f"at the rates {', '.join(f'{group}: {rate}' for group, rate in rates.items())}",
         hint="Lower strategy.lr, or set clip_grad_norm: 1. The best epoch so far is kept in the run directory.",
     )

@@ -1,24 +1,23 @@
-"""Owns choosing the best epoch and knowing when to stop waiting for a better one."""
+"""Which epoch is the best so far, and when to stop waiting for a better one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ftcli.metrics import MONITORS
 from ftcli.records import EpochRecord
-
-_SIGNS = {"val_accuracy": 1.0, "val_macro_f1": 1.0, "val_loss": -1.0}
 
 
 def score(record: EpochRecord, monitor: str) -> tuple[float, float]:
-    """Return what compares epochs: the monitor, larger is better, then the negative val loss as tie-breaker."""
-    return _SIGNS[monitor] * record.val[monitor.removeprefix("val_")], -record.val["loss"]
+    """Return what epochs are ranked by, larger is better: the monitor, then the val loss to break ties."""
+    return MONITORS[monitor].sign * record.val[monitor.removeprefix("val_")], -record.val["loss"]
 
 
 @dataclass(frozen=True)
 class Watch:
-    """The best epoch of a run and, for the phase at hand, how long ago its own best was.
+    """The best epoch of a run, and how many epochs ago the current phase had its own best.
 
-    A phase is measured against itself: thawing groups may cost accuracy before it pays.
+    A phase is measured against itself: unfreezing groups may cost accuracy before it pays.
     """
 
     monitor: str
@@ -45,5 +44,5 @@ class Watch:
         return watch
 
     def is_over(self, patience: int | None) -> bool:
-        """Tell whether the phase has waited `patience` epochs for a better one."""
+        """Return whether the phase has waited `patience` epochs for a better one."""
         return patience is not None and self.waited >= patience

@@ -1,25 +1,35 @@
-"""Owns optimizers and schedules: rates per group, decay on matrices only, and the factor of each step."""
+"""Optimizers and schedules: a rate for each group, weight decay on matrices only, the factor of each step.
+
+To add an optimizer: a section in recipe/keys.py, and its row in OPTIMIZERS.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ftcli.errors import RunDirectoryError
 from ftcli.model.network import Network
-from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
+from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Section, Sgd, Step
+
+OPTIMIZERS: Mapping[type[Section], Callable[..., torch.optim.Optimizer]] = {
+    Sgd: torch.optim.SGD,
+    Adam: torch.optim.Adam,
+    AdamW: torch.optim.AdamW,
+}
+"""The class of each section of the recipe; the section's keys, but `kind` and `weight_decay`, are its arguments."""
 
 NO_DECAY_NDIM = 1
 """Parameters of at most this many dimensions (biases and the weights of norms) have no weight decay."""
 
 
 def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Optimizer) -> torch.optim.Optimizer:
-    """Build the optimizer of one phase: one entry per trainable group and kind of parameter.
+    """Build the optimizer of one phase: two entries for each trainable group, with and without weight decay.
 
-    Each entry carries its group's name as `name` and its full rate as `base_lr`.
+    Each entry has its group's name as `name` and its full rate as `base_lr`.
     """
     parameters = dict(network.module.named_parameters())
     entries: list[dict[str, object]] = []
@@ -28,16 +38,18 @@ def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Op
         if rate is None:
             continue
         tensors = [parameters[name] for name in group.parameters]
-        for decay, chosen in ((section.weight_decay, _matrices(tensors)), (0.0, _vectors(tensors))):
+        matrices = [tensor for tensor in tensors if tensor.ndim > NO_DECAY_NDIM]
+        vectors = [tensor for tensor in tensors if tensor.ndim <= NO_DECAY_NDIM]
+        for decay, chosen in ((section.weight_decay, matrices), (0.0, vectors)):
             if chosen:
                 entries.append(
                     {"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay, "name": group.name}
                 )
-    return _OPTIMIZERS[type(section)](entries, section)
+    return OPTIMIZERS[type(section)](entries, **section.model_dump(exclude={"kind", "weight_decay"}))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: Network) -> dict[str, Tensor]:
-    """Return what an optimizer remembers, by parameter and quantity: `layer4.0.conv1.weight momentum_buffer`."""
+    """Return the state of an optimizer by parameter and quantity: `layer4.0.conv1.weight momentum_buffer`."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in network.module.named_parameters()}
     return {
         f"{names[parameter]} {quantity}": value
@@ -48,7 +60,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: Network) -> dic
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Give a new optimizer back what `optimizer_tensors` returned.
+    """Restore in a new optimizer what `optimizer_tensors` returned.
 
     Raises RunDirectoryError for tensors of parameters that it does not train, or of other shapes.
     """
@@ -61,8 +73,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensor
         parameter = parameters.get(of)
         if parameter is None or parameter not in positions or tensor.shape not in {parameter.shape, torch.Size()}:
             raise RunDirectoryError(
-                f"the state of the optimizer has {name!r} of shape {tuple(tensor.shape)}, which fits no trained weight",
-                hint="The checkpoints of the run do not belong together.",
+                f"the optimizer's state has {name!r} of shape {tuple(tensor.shape)}, which fits no trained weight",
+                hint="The checkpoints of this run are not from one epoch; start a new run.",
             )
         state.setdefault(positions[parameter], {})[quantity] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -71,7 +83,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensor
 def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int) -> float:
     """Return the factor on every rate at a step of a phase, counted from 0.
 
-    Warm-up rises linearly and reaches 1 with its last step; what follows is timed over the rest of the phase.
+    Warm-up rises linearly towards 1: with 3 steps of it, 1/4, 1/2, 3/4, then 1. The schedule takes the rest of the
+    phase.
     """
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     if step < warmup_steps:
@@ -89,29 +102,3 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every rate to its full value times `factor`."""
     for entry in optimizer.param_groups:
         entry["lr"] = entry["base_lr"] * factor
-
-
-def _matrices(tensors: list[nn.Parameter]) -> list[nn.Parameter]:
-    return [tensor for tensor in tensors if tensor.ndim > NO_DECAY_NDIM]
-
-
-def _vectors(tensors: list[nn.Parameter]) -> list[nn.Parameter]:
-    return [tensor for tensor in tensors if tensor.ndim <= NO_DECAY_NDIM]
-
-
-def _sgd(entries: list[dict[str, object]], section: Optimizer) -> torch.optim.Optimizer:
-    assert isinstance(section, Sgd)
-    return torch.optim.SGD(entries, momentum=section.momentum, nesterov=section.nesterov)
-
-
-def _adam(entries: list[dict[str, object]], section: Optimizer) -> torch.optim.Optimizer:
-    assert isinstance(section, Adam)
-    return torch.optim.Adam(entries, betas=section.betas)
-
-
-def _adamw(entries: list[dict[str, object]], section: Optimizer) -> torch.optim.Optimizer:
-    assert isinstance(section, AdamW)
-    return torch.optim.AdamW(entries, betas=section.betas)
-
-
-_OPTIMIZERS = {Sgd: _sgd, Adam: _adam, AdamW: _adamw}

@@ -1,76 +1,120 @@
-"""Owns choosing what each phase learns from: cached features where a prefix is frozen and fits, else images."""
+"""What a phase learns from: features from the cache where a prefix is frozen and they fit, else images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ftcli.data.loader import EvaluationLoader, Images, TrainingLoader, batch_indices
-from ftcli.data.transforms import FixedViews, FreshViews, Views, evaluation_transform, training_transform
-from ftcli.engine.extraction import (
-    STORED_DTYPE,
-    VAL_STORED_DTYPE,
-    Preprocessing,
-    Setting,
-    Storage,
-    StoringPrefix,
-    epochs_shown,
-    fixed_views,
-    load,
-    views_of_epochs,
-)
-from ftcli.engine.probe import cannot_probe
-from ftcli.engine.sources import (
-    Batches,
-    CutLogits,
-    PhaseSource,
-    StoredFeatures,
-    TrainingImages,
-    ValidationImages,
-    WholeLogits,
-    to_input,
-)
-from ftcli.model.prefix.cut import Cut, cut_network
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftcli.cache.collection import StoredFeatures
+from ftcli.cache.key import CacheError
+from ftcli.data.loader import Batch, Images, Loader, batch_indices, load_views, training_order
+from ftcli.data.transforms import FixedViews, FreshViews, Transform, Views, evaluation_transform, training_transform
+from ftcli.engine.device import Compute
+from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction
+from ftcli.engine.inference import to_input
+from ftcli.model.network import Network
+from ftcli.model.prefix.cut import Cut, Features, NotCut, cut_network
 from ftcli.model.prefix.fast import fast_prefix
 from ftcli.plan import Phase
 
 
-class Sources:
-    """Opens the source of each phase of one run; a context that ends its workers and lets its cache go."""
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """Features of a batch, as they are stored: `indices` (N,) int64 into the images, each feature (N, ...)."""
 
-    def __init__(self, setting: Setting, images: Mapping[str, Images]) -> None:
-        self._setting = setting
+    indices: Tensor
+    features: Features
+
+
+EVERY_GROUP_TRAINS = NotCut("every group trains")
+
+AnyBatch = Batch | FeatureBatch
+Forward = Callable[[AnyBatch], Tensor]
+"""From a batch to logits (N, classes), on the device."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseData:
+    """The batches of one phase, and the way from a batch to logits.
+
+    `train` yields the batches of an epoch in its order, `val` every val image once, in order. Of a network that is
+    cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the training
+    features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once; images of
+    one of the `clusters` are held out together.
+    """
+
+    train: Callable[[int], Iterable[AnyBatch]]
+    val: Callable[[], Iterable[AnyBatch]]
+    labels: Tensor
+    val_labels: Tensor
+    forward: Forward
+    val_forward: Forward
+    steps_per_epoch: int
+    cached: bool = False
+    cut: Cut | NotCut = EVERY_GROUP_TRAINS
+    features: Callable[[AnyBatch], Features] | None = None
+    clusters: tuple[str, ...] = ()
+    views: int = 1
+
+
+class DataOpener:
+    """Opens the data of each phase of one run; a context that ends its workers and closes its cache.
+
+    `notice` is called once with each reason why something is not cached, `on_rows` with (views done, views to do) while
+    features are computed.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        images: Mapping[str, Images],
+        settings: DataSettings,
+        compute: Compute,
+        *,
+        notice: Callable[[str], None],
+        on_rows: Callable[[int, int], None],
+    ) -> None:
+        self.settings = settings
+        self._network = network
+        self._compute = compute
         self._train, self._val = images["train"], images["val"]
+        self._notice = notice
+        self._on_rows = on_rows
         self._open = ExitStack()
-        self._told: set[str] = set()
-        self._storage = Storage(setting, self._open, tell=self._tell)
-        spec, augment = setting.network.spec, setting.section.augment
-        self._evaluation = Preprocessing(evaluation_transform(spec), "evaluation")
-        self._augmentation = (
-            self._evaluation if augment == "none" else Preprocessing(training_transform(spec, augment), augment)
-        )
+        self._noticed: set[str] = set()
+        self._evaluation = evaluation_transform(network.spec)
+        self._augmentation = training_transform(network.spec, settings.augment)
+        self._train_loader = self._loader(self._train, self._augmentation)  # workers start when they are used
+        self._val_loader = self._loader(self._val, self._evaluation)
 
-    def open(self, phase: Phase, *, first_epoch: int) -> PhaseSource:
-        """Return the source of a phase; what it needs of the cache is computed now."""
-        cut = self._cut(phase)
-        views = self._views(phase)
-        epochs = epochs_shown(phase, self._setting.section, first_epoch=first_epoch)
-        steps = len(batch_indices(range(len(self._train)), self._setting.section.batch_size))
-        if cut is None:
-            whole = WholeLogits(self._setting.network, self._setting.compute)
-            return PhaseSource(TrainingImages(self._training, views), self._validation_images, steps, whole, whole)
-        prefix = StoringPrefix(fast_prefix(cut), self._setting, dtype=STORED_DTYPE)
-        exact = StoringPrefix(prefix.forward, self._setting, dtype=VAL_STORED_DTYPE)
-        train = self._stored_training(cut, prefix, views, epochs) or TrainingImages(self._training, views)
-        val = self._stored_validation(cut, exact) or self._validation_images
-        # Fresh views are stored nowhere; without a cache, others are to be what they would be with one.
-        of_train = prefix.widening if isinstance(views, FreshViews) else prefix.in_blocks
-        logits, val_logits = (CutLogits(cut, each, self._setting.compute) for each in (of_train, exact.in_blocks))
-        known = self._train.together, fixed_views(self._setting.section)
-        return PhaseSource(train, val, steps, logits, val_logits, *known)
+    def open(self, phase: Phase, *, epochs: range, must_cut: bool) -> PhaseData:
+        """Return the data of a phase that shows the views of `epochs`; missing features are computed now.
+
+        `must_cut` asks for a cut even where nothing is cached.
+        """
+        assert self._train.labels is not None, "training images have labels"
+        assert self._val.labels is not None, "val images have labels"
+        cut, views = self._cut(phase, must_cut=must_cut), self._views(phase)
+        whole = PhaseData(
+            train=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
+            val=self._val_loader.in_order,
+            labels=self._train.labels,
+            val_labels=self._val.labels,
+            forward=self._whole,
+            val_forward=self._whole,
+            steps_per_epoch=len(batch_indices(range(len(self._train)), self.settings.batch_size)),
+            cut=cut,
+            clusters=self._train.clusters,
+            views=self.settings.different_views,
+        )
+        return self._cut_data(whole, cut, views, epochs) if isinstance(cut, Cut) else whole
 
     def __enter__(self) -> Self:
         return self
@@ -81,82 +125,94 @@ class Sources:
         self._open.close()
 
     def _views(self, phase: Phase) -> Views:
-        views = self._setting.section.views
-        return FixedViews(views) if views != "fresh" and phase.frozen else FreshViews(self._setting.seed)
+        views = self.settings.views
+        return FixedViews(views) if views != "fresh" and phase.frozen else FreshViews(self.settings.seed)
 
-    def _cut(self, phase: Phase) -> Cut | None:
-        """Return the cut of a phase, or None, having said why, where it trains the whole network.
-
-        L-BFGS needs the cut even where nothing is cached. Raises ModelError where there is none.
-        """
-        if (self._setting.section.cache == "off" and phase.solver == "sgd") or not phase.frozen:
-            return None
-        cut = cut_network(self._setting.network, phase.lr)
+    def _cut(self, phase: Phase, *, must_cut: bool) -> Cut | NotCut:
+        """Return the cut of a phase, having checked that it gives the logits of the whole network on two images."""
+        if not phase.frozen:
+            return EVERY_GROUP_TRAINS
+        if self.settings.cache == "off" and not must_cut:
+            return NotCut("cache: off")
+        cut = cut_network(self._network, phase.lr)
         if isinstance(cut, Cut):
-            sample = next(load(self._val, self._evaluation, [(index, (0,)) for index in range(2)], workers=0))
-            inexact = cut.check(to_input(sample.images, self._setting.network, self._setting.compute))
-            if inexact is None:
-                return cut
-            cut = inexact
-        if phase.solver == "lbfgs":
-            raise cannot_probe(self._setting.network, cut.reason)
-        self._tell(f"phase {phase.name!r} computes the frozen part in every epoch: {cut.reason}")
-        return None
+            two = [(index, (0,)) for index in range(2)]
+            sample = next(load_views(self._val, two, transform=self._evaluation, batch_size=2, workers=0))
+            cut = cut.check(to_input(sample.images, self._network, self._compute)) or cut
+        if isinstance(cut, NotCut) and not must_cut:
+            self._notice_once(f"phase {phase.name!r} computes the frozen part in every epoch: {cut.reason}")
+        return cut
 
-    def _stored_training(self, cut: Cut, prefix: StoringPrefix, views: Views, epochs: range) -> Batches | None:
-        if isinstance(views, FreshViews):
+    def _cut_data(self, whole: PhaseData, cut: Cut, views: Views, epochs: range) -> PhaseData:
+        """Return the data of a cut network: stored features where the cache holds them, else images to compute."""
+        prefix = fast_prefix(cut)
+        train = Extraction(cut, prefix, self._augmentation, self._compute, STORED_DTYPE)
+        val = Extraction(cut, prefix, self._evaluation, self._compute, VAL_STORED_DTYPE)
+        shown = () if isinstance(views, FreshViews) else self.settings.views_of(epochs)
+        stored = self._stored(train, self._train, shown) if shown else None
+        val_stored = self._stored(val, self._val, (0,))
+        # Fresh views are not stored; other views, without a cache, get the features that the cache would hold.
+        compute = train.as_stored if shown else train.of_batch
+
+        def train_batches(epoch: int) -> Iterable[AnyBatch]:
+            if stored is None:
+                return whole.train(epoch)
+            order = training_order(len(self._train), seed=self.settings.seed, epoch=epoch)
+            view = shown.index(epoch % whole.views)
+            return _stored_batches(stored, order, self.settings.batch_size, views=len(shown), view=view)
+
+        def val_batches() -> Iterable[AnyBatch]:
+            if val_stored is None:
+                return whole.val()
+            return _stored_batches(val_stored, range(len(self._val)), self.settings.batch_size, views=1, view=0)
+
+        def features(batch: AnyBatch) -> Features:
+            return train.to_device(batch.features if isinstance(batch, FeatureBatch) else compute(batch.images))
+
+        def val_features(batch: AnyBatch) -> Features:
+            return val.to_device(batch.features if isinstance(batch, FeatureBatch) else val.as_stored(batch.images))
+
+        return replace(
+            whole,
+            train=train_batches,
+            val=val_batches,
+            forward=lambda batch: cut.suffix(features(batch)),
+            val_forward=lambda batch: cut.suffix(val_features(batch)),
+            cached=stored is not None,
+            features=features,
+        )
+
+    def _stored(self, extraction: Extraction, images: Images, views: Sequence[int]) -> StoredFeatures | None:
+        """Return stored features of views; None without a cache, and after a notice where it fails."""
+        if self.settings.cache == "off":
             return None
-        wanted = views_of_epochs(self._setting.section, epochs)
-        place = {view: position for position, view in enumerate(wanted)}
-        features = self._storage.features(cut, prefix, self._train, wanted, self._augmentation)
-        if features is None:
+        workers = self.settings.workers_for(len(images))
+        try:
+            return extraction.stored(images, views, workers=workers, opened=self._open, on_rows=self._on_rows)
+        except CacheError as error:
+            self._notice_once(f"features are computed in every epoch, since the cache cannot keep them: {error}")
             return None
-        return StoredFeatures(
-            features,
-            labels=self._train.labels,
-            batch_size=self._setting.section.batch_size,
-            views=len(wanted),
-            order=self._training.order,
-            view_of=lambda epoch: place[epoch % views.count] if len(wanted) > 1 else 0,
-        )
 
-    def _stored_validation(self, cut: Cut, prefix: StoringPrefix) -> Batches | None:
-        features = self._storage.features(cut, prefix, self._val, (0,), self._evaluation)
-        if features is None:
-            return None
-        return StoredFeatures(
-            features,
-            labels=self._val.labels,
-            batch_size=self._setting.section.batch_size,
-            views=1,
-            order=lambda _epoch: range(len(self._val)),
-            view_of=lambda _epoch: 0,
-        )
+    def _whole(self, batch: AnyBatch) -> Tensor:
+        """Return the logits of images by the whole network; they are normalised on the device."""
+        assert isinstance(batch, Batch), "features need a cut"
+        logits: Tensor = self._network.module(to_input(batch.images, self._network, self._compute))
+        return logits
 
-    @cached_property
-    def _training(self) -> TrainingLoader:
-        return self._open.enter_context(
-            TrainingLoader(
-                self._train,
-                transform=self._augmentation.transform,
-                batch_size=self._setting.section.batch_size,
-                workers=self._setting.workers(len(self._train)),
-                seed=self._setting.seed,
-            )
-        )
+    def _loader(self, images: Images, transform: Transform) -> Loader:
+        size, workers = self.settings.batch_size, self.settings.workers_for(len(images))
+        return self._open.enter_context(Loader(images, transform=transform, batch_size=size, workers=workers))
 
-    @cached_property
-    def _validation_images(self) -> ValidationImages:
-        loader = EvaluationLoader(
-            self._val,
-            transform=self._evaluation.transform,
-            batch_size=self._setting.section.batch_size,
-            workers=self._setting.workers(len(self._val)),
-        )
-        return ValidationImages(self._open.enter_context(loader))
+    def _notice_once(self, text: str) -> None:
+        if text not in self._noticed:
+            self._noticed.add(text)
+            self._notice(text)
 
-    def _tell(self, sentence: str) -> None:
-        """Say something once."""
-        if sentence not in self._told:
-            self._told.add(sentence)
-            self._setting.listeners.notice(sentence)
+
+def _stored_batches(
+    features: StoredFeatures, order: Sequence[int], batch_size: int, *, views: int, view: int
+) -> Iterator[FeatureBatch]:
+    """Yield one view of the images in an order; of `views` stored ones, row `i * views + v` is view v of image i."""
+    for batch in batch_indices(order, batch_size):
+        indices = np.asarray(batch, dtype=np.int64)
+        yield FeatureBatch(torch.from_numpy(indices), features.rows(indices * views + view))

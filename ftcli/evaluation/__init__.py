@@ -1,1 +1,1 @@
-"""Scores predictions: metrics, intervals and comparisons. Never imports torch."""
+"""The statistics of predictions: metrics, intervals, comparisons and gates, without torch."""

@@ -1,4 +1,4 @@
-"""Owns abstaining: how many images a model can answer when it must be right, and from which confidence on."""
+"""Abstention: how many images a model can answer at a target precision, and from which confidence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.records import Interval
 
 STEPS = 20
-"""The coverages that are looked at: every twentieth of the images."""
+"""The number of coverages that are tested: every twentieth of the images."""
 
 
 @dataclass(frozen=True)
 class RiskPoint:
-    """Answering from a confidence on: the images and share that are answered, and the share of these that are right."""
+    """Answering at or above a confidence: the images answered, their share, and the share of these that is right."""
 
     threshold: float
     coverage: float
@@ -27,10 +27,10 @@ class RiskPoint:
 
 @dataclass(frozen=True)
 class Abstention:
-    """What abstaining buys, as a curve from few answers to all.
+    """The gain from abstaining, as a curve from few answers to all.
 
-    `suggestion` answers as many images as can be shown, at 95 % confidence, to be right in `target` of the cases or
-    more; None where the images show it of no threshold. `aurc` is the risk averaged over all coverages.
+    `suggestion` answers the most images for which the precision is at least `target` at 95 % confidence; None where no
+    threshold reaches it. `aurc` is the risk averaged over all coverages.
     """
 
     target: float
@@ -47,7 +47,7 @@ def abstention(predictions: Predictions, *, target: float) -> Abstention:
     """Return the risk-coverage curve (El-Yaniv and Wiener 2010) and the threshold for a target precision in 0..1.
 
     Every threshold of the curve is tested with the exact bound, at 5 % shared among them all, so that choosing the
-    best one costs nothing of the guarantee (risk control by multiple testing, Angelopoulos et al. 2021,
+    best one keeps the guarantee (risk control by multiple testing, Angelopoulos et al. 2021,
     arXiv:2110.01052). It holds for images like these.
     """
     confidence = predictions.normalized.max(axis=1)

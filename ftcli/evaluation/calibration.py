@@ -1,4 +1,4 @@
-"""Owns calibration: how far confidence and correctness lie apart, in bins and as what chance alone would show."""
+"""Calibration: confidence against correctness, in bins, and the ECE that chance alone would show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CalibrationBin:
 
 
 def calibration_bins(predictions: Predictions) -> tuple[CalibrationBin, ...]:
-    """Return the bins that hold images, from the least confident on."""
+    """Return the bins that hold images, least confident first."""
     bins, gaps = calibration_gaps(predictions)
     images = np.bincount(bins, minlength=ECE_BINS)
     correct = np.bincount(bins, weights=predictions.correct, minlength=ECE_BINS)

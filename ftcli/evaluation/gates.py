@@ -1,7 +1,4 @@
-"""Owns the gates of a comparison: the rules of --fail-if, and whether each holds.
-
-Owns whether an evaluation meets what its recipe expects.
-"""
+"""Gates: the rules of `--fail-if` about two runs, what a recipe expects of one, and whether each holds."""
 
 from __future__ import annotations
 
@@ -13,17 +10,12 @@ from typing import Literal, get_args
 
 from ftcli.errors import GateError, UsageError
 from ftcli.evaluation.compare.evidence import Evidence
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE, holm, p_text
+from ftcli.metrics import COMPARABLE, METRICS, split_and_metric
+from ftcli.phrases import count
 from ftcli.recipe.types import ExpectedName, parse_condition
-from ftcli.records import (
-    LOWER_IS_BETTER,
-    METRIC_NAMES,
-    UNBOUNDED,
-    Gate,
-    Interval,
-    metric_words,
-)
+from ftcli.records import Gate, Interval
 
 Kind = Literal["worse", "not-better", "drop", "not-equivalent"]
 FORMS: dict[Kind, str] = {
@@ -37,7 +29,7 @@ FORMS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What must not be; `limit` belongs to `drop` and `not-equivalent`, in the metric's own unit (0.01 is a point)."""
+    """What fails; `limit` belongs to `drop` and `not-equivalent`, in the metric's own unit (0.01 is a point)."""
 
     kind: Kind
     limit: float = 0.0
@@ -48,11 +40,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a comparison, the metrics they speak of, and the level of their tests."""
+    """The rules of a comparison, the metrics that they are about, and the level of their tests."""
 
     rules: tuple[Rule, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     alpha: float = SIGNIFICANCE
+
+
+def raise_failed(gates: Sequence[Gate]) -> None:
+    """Raise GateError where a gate fails. The result shows which ones, and why."""
+    if failed := sum(not gate.holds for gate in gates):
+        raise GateError(f"{failed} of {count(len(gates), 'gate')} failed")
 
 
 def parse_rule(text: str) -> Rule:
@@ -62,11 +60,11 @@ def parse_rule(text: str) -> Rule:
     if kind is None:
         near = difflib.get_close_matches(name, FORMS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"The rules are {', '.join(FORMS.values())}."
-        raise UsageError(f"{text!r} is no rule", where="--fail-if", hint=hint)
+        raise UsageError(f"unknown rule {text!r}", where="--fail-if", hint=hint)
     wants_limit = ":" in FORMS[kind]
     if wants_limit != bool(colon):
         hint = f"Write it as {FORMS[kind]}."
-        raise UsageError(f"{kind} {'needs' if wants_limit else 'takes no'} limit", where="--fail-if", hint=hint)
+        raise UsageError(f"{kind} {'needs a' if wants_limit else 'takes no'} limit", where="--fail-if", hint=hint)
     return Rule(kind, _limit(kind, limit)) if wants_limit else Rule(kind)
 
 
@@ -78,99 +76,90 @@ def _limit(kind: Kind, text: str) -> float:
     # A zero drop means any drop; a zero margin could never be shown.
     if not math.isfinite(limit) or limit < 0 or (limit == 0 and kind == "not-equivalent"):
         hint = f"Write it as {FORMS[kind]}; 0.01 is one point."
-        raise UsageError(f"{text!r} is no limit of {kind}", where="--fail-if", hint=hint)
+        raise UsageError(f"invalid limit {text!r} for {kind}", where="--fail-if", hint=hint)
     return limit
 
 
 def check_limits(rules: Rules) -> None:
     """Raise UsageError for a limit that no difference of a metric can pass, such as per cent where shares are meant."""
-    bounded = [metric for metric in rules.metrics if metric not in UNBOUNDED]
     for rule in rules.rules:
-        if bounded and rule.limit >= 1:
-            points = rule.limit / 100
-            meant = f"{rule.kind}:{points:g}"
-            hint = (
-                f"For {rule.limit:g} point{'s' * (rule.limit != 1)} write {meant}."
-                if points < 1
-                else "0.01 is one point."
-            )
-            raise UsageError(
-                f"{rule} can never fail; {metric_words(bounded[0])} goes from 0 to 1", where="--fail-if", hint=hint
-            )
+        for metric in (METRICS[name] for name in rules.metrics):
+            if rule.limit >= metric.span:
+                points = rule.limit / 100
+                meant = f"For {rule.limit:g} point{'s' * (rule.limit != 1)} write {rule.kind}:{points:g}."
+                raise UsageError(
+                    f"{rule} can never fail; {metric.words} goes {metric.range_words}",
+                    where="--fail-if",
+                    hint=meant if points < metric.span else "0.01 is one point.",
+                )
 
 
 def check_metric(name: str) -> str:
-    """Return the name of a metric. Raises UsageError with the nearest one for a name that is none."""
-    if name in METRIC_NAMES:
+    """Return the name of a metric. Raises UsageError with the nearest one for an unknown name."""
+    if name in COMPARABLE:
         return name
-    near = difflib.get_close_matches(name, METRIC_NAMES, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(METRIC_NAMES)}."
-    raise UsageError(f"{name!r} is no metric", where="--metric", hint=hint)
+    near = difflib.get_close_matches(name, COMPARABLE, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(COMPARABLE)}."
+    raise UsageError(f"unknown metric {name!r}", where="--metric", hint=hint)
 
 
-def raise_failed(gates: Sequence[Gate]) -> None:
-    """Raise GateError where a gate fails. It says how many do; which ones and why is part of the result."""
-    failed = sum(not gate.holds for gate in gates)
-    if failed:
-        raise GateError(f"{failed} of {len(gates)} {'gate' if len(gates) == 1 else 'gates'} failed")
-
-
-def judge(rules: Rules, contrasts: Sequence[Evidence]) -> tuple[Gate, ...]:
-    """Return every rule's gate for every metric and contrast.
+def judge(rules: Rules, evidence: Sequence[Evidence]) -> tuple[Gate, ...]:
+    """Return the gates of every rule, for every metric and everything that is compared with the baseline.
 
     `worse` fails when any of its tests rejects, so its p-values are adjusted for their number. `not-better` and
     `not-equivalent` hold only when all of their tests reject, which needs no adjustment (intersection-union,
     Berger 1982, doi:10.1080/00401706.1982.10487790). Raises UsageError for a metric that the runs do not have.
     """
-    _check_metrics(rules, contrasts)
+    _check_metrics(rules, evidence)
     gates: list[Gate] = []
-    tests = [(metric, evidence) for metric in rules.metrics for evidence in contrasts]
+    tests = [(metric, each) for metric in rules.metrics for each in evidence]
     for rule in rules.rules:
         if rule.kind == "worse":
-            adjusted = holm([evidence.worse(metric) for metric, evidence in tests])
-            gates += [_worse(p, rules.alpha, m, e) for p, (m, e) in zip(adjusted, tests, strict=True)]
+            adjusted = holm([each.worse(metric) for metric, each in tests])
+            gates += [_worse(rule, rules.alpha, p, *test) for p, test in zip(adjusted, tests, strict=True)]
         elif rule.kind == "not-better":
-            gates += [_not_better(rules.alpha, metric, evidence) for metric, evidence in tests]
+            gates += [_not_better(rule, rules.alpha, *test) for test in tests]
         elif rule.kind == "drop":
-            gates += [_drop(rule, metric, evidence) for metric, evidence in tests]
+            gates += [_drop(rule, *test) for test in tests]
         else:
-            gates += [_not_equivalent(rule, rules.alpha, metric, evidence) for metric, evidence in tests]
+            gates += [_not_equivalent(rule, rules.alpha, *test) for test in tests]
     return tuple(gates)
 
 
-def _check_metrics(rules: Rules, contrasts: Sequence[Evidence]) -> None:
+def _check_metrics(rules: Rules, evidence: Sequence[Evidence]) -> None:
     for metric in rules.metrics:
-        for evidence in contrasts:
+        for each in evidence:
             try:
-                evidence.difference(metric)
+                each.difference(metric)
             except KeyError as error:
-                message = f"{' and '.join(evidence.names)} have no {metric}"
-                hint = "Top-5 accuracy needs more than five classes."
+                row = METRICS[metric]
+                message = f"{' and '.join(each.names)} have no {metric}"
+                hint = f"Choose another metric: {row.words} needs at least {row.fewest_classes} classes."
                 raise UsageError(message, where="--metric", hint=hint) from error
 
 
-def _worse(p_value: float, alpha: float, metric: str, evidence: Evidence) -> Gate:
+def _worse(rule: Rule, alpha: float, p_value: float, metric: str, evidence: Evidence) -> Gate:
     holds = p_value >= alpha
     how = "is not significantly worse than" if holds else "is significantly worse than"
-    sentence = _sentence(evidence, metric, how, f"one-sided {p_text(p_value)}, level {alpha:g}")
-    return Gate("worse", metric, evidence.names[1], holds, sentence, p_value)
+    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
+    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why), p_value)
 
 
-def _not_better(alpha: float, metric: str, evidence: Evidence) -> Gate:
+def _not_better(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
     p_value = evidence.better(metric)
     holds = p_value < alpha
     how = "is significantly better than" if holds else "is not significantly better than"
-    sentence = _sentence(evidence, metric, how, f"one-sided {p_text(p_value)}, level {alpha:g}")
-    return Gate("not-better", metric, evidence.names[1], holds, sentence, p_value)
+    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
+    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why), p_value)
 
 
 def _drop(rule: Rule, metric: str, evidence: Evidence) -> Gate:
     gap = evidence.difference(metric).difference
     # The last digit of a difference of floats must not decide.
-    holds = (gap if metric in LOWER_IS_BETTER else -gap) <= rule.limit + 1e-12
+    holds = -METRICS[metric].sign * gap <= rule.limit + 1e-12
     how = f"is {'at most' if holds else 'more than'} {rule.limit:g} worse than"
-    sentence = _sentence(evidence, metric, how, "point estimate, no test")
-    return Gate(str(rule), metric, evidence.names[1], holds, sentence)
+    reason = _reason(metric, evidence, how, "point estimate, no test")
+    return Gate(str(rule), metric, evidence.names[1], holds, reason)
 
 
 def _not_equivalent(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
@@ -179,57 +168,48 @@ def _not_equivalent(rule: Rule, alpha: float, metric: str, evidence: Evidence) -
     how = f"{'is equivalent' if holds else 'is not shown to be equivalent'} within {rule.limit:g} to"
     interval = f"the {100 * (1 - 2 * alpha):g} % interval is {gap.low:+.4f} to {gap.high:+.4f}"
     why = f"two one-sided tests at {alpha:g}: {interval}"
-    return Gate(str(rule), metric, evidence.names[1], holds, _sentence(evidence, metric, how, why))
+    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why))
 
 
-def _sentence(evidence: Evidence, metric: str, how: str, why: str) -> str:
+def _reason(metric: str, evidence: Evidence, how: str, why: str) -> str:
     gap = evidence.difference(metric)
     a, b = evidence.names
     figures = f"{gap.b:.4f} against {gap.a:.4f} on {evidence.how}"
-    return f"{b} {how} {a} in {metric_words(metric)}: {figures} ({why})."
-
-
-SPLITS = ("train", "val", "test")
+    return f"{b} {how} {a} in {METRICS[metric].words}: {figures} ({why})."
 
 
 def check_expectations(
     expect: Mapping[ExpectedName, str], evaluation: Evaluation, *, split: str | None, run: str
 ) -> tuple[Gate, ...]:
-    """Return a gate for every expectation that speaks of these images.
+    """Return a gate for every expectation about these images.
 
-    A name with `val_` or `test_` before it speaks of that split alone, any other of whatever is scored; `split` is
-    None for images that are no split. It is the figure itself that must meet the condition, not its interval.
+    A name that begins with a split is about that split alone, any other about whatever is scored; `split` is None for
+    images that are not a split. The figure itself must meet the condition, not its interval.
     """
     gates = []
     for name, text in expect.items():
-        of_split, metric = split_of(name)
+        of_split, metric = split_and_metric(name)
         if of_split in {None, split} and (found := _figure(metric, evaluation)) is not None:
             figure, what = found
             holds = parse_condition(text).holds(figure.value)
-            sentence = (
+            reason = (
                 f"{name} is {figure.value:.4f}{what} (95 % interval {figure.low:.4f} to {figure.high:.4f}), "
                 f"{'as' if holds else 'not as'} expected: {text.strip()}."
             )
-            gates.append(Gate(f"expect {text.strip()}", name, run, holds, sentence))
+            gates.append(Gate(f"expect {text.strip()}", name, run, holds, reason))
     return tuple(gates)
 
 
-def unchecked(expect: Mapping[ExpectedName, str], *, split: str | None) -> tuple[str, ...]:
-    """Return the expectations that speak of other images than these."""
-    return tuple(name for name in expect if split_of(name)[0] not in {None, split})
-
-
-def split_of(name: str) -> tuple[str | None, str]:
-    """Return the split that an expectation speaks of, None for any, and its metric."""
-    split, _, metric = name.partition("_")
-    return (split, metric) if split in SPLITS else (None, name)
-
-
 def _figure(metric: str, evaluation: Evaluation) -> tuple[Interval, str] | None:
-    """Return a metric's figure, and what to say of it; None where there is none, as top-5 accuracy of five classes."""
+    """Return a metric's figure, and what to add to it; None where there is none, as top-5 accuracy of five classes."""
     if metric == "worst_class_recall":
         worst = evaluation.worst_class
         assert worst.recall is not None, "the worst class has images"
         return worst.recall, f", of {worst.name} with {worst.images} images"
     figure = evaluation.metrics.get(metric)
     return None if figure is None else (figure, "")
+
+
+def unchecked(expect: Mapping[ExpectedName, str], *, split: str | None) -> tuple[str, ...]:
+    """Return the expectations about other images than these."""
+    return tuple(name for name in expect if split_and_metric(name)[0] not in {None, split})

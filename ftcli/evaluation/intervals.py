@@ -1,13 +1,15 @@
-"""Owns the intervals of counts and averages, 95 % unless asked otherwise, in closed form and from resamples."""
+"""Intervals of counts and averages, 95 % unless asked otherwise, in closed form and from resamples."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftcli.metrics import METRICS
 from ftcli.records import Interval
 
 CONFIDENCE = 0.95
@@ -46,6 +48,8 @@ def mean_of_shares(successes: NDArray[np.int64], images: NDArray[np.int64]) -> I
     The interval adds the squared distances to the Wilson bounds of the classes (MOVER, Zou and Donner 2008,
     doi:10.1002/sim.3095). Unlike a bootstrap it has a width where no image, or every image, is a success.
     """
+    if len(images) == 1:
+        return wilson(int(successes[0]), int(images[0]))
     shares = successes / images
     low, high = wilson_bounds(successes, images)
     value = float(shares.mean())
@@ -115,8 +119,17 @@ def logit_normal(value: float, resampled: NDArray[np.float64], *, images: int) -
     return Interval(value, min(value, low), max(value, high))
 
 
-def at_least_as_wide(interval: Interval, other: Interval, *, bounds: tuple[float, float]) -> Interval:
-    """Return the interval, reaching from its value at least as far as another does, within bounds."""
-    low = min(interval.low, interval.value - (other.value - other.low))
-    high = max(interval.high, interval.value + (other.high - other.value))
-    return Interval(interval.value, max(bounds[0], low), min(bounds[1], high))
+def widened(intervals: Mapping[str, Interval], *, differences: bool = False) -> dict[str, Interval]:
+    """Return metrics' intervals, of values or of differences, none narrower than the table of metrics allows.
+
+    Such a one reaches from its value as far as the interval that it must not be narrower than, within its range.
+    """
+    wide = dict(intervals)
+    for name, each in intervals.items():
+        if (least := METRICS[name].no_narrower_than) is not None:
+            other, span = intervals[least], METRICS[name].span
+            bounds = (-span, span) if differences else METRICS[name].bounds
+            low = min(each.low, each.value - (other.value - other.low))
+            high = max(each.high, each.value + (other.high - other.value))
+            wide[name] = Interval(each.value, max(bounds[0], low), min(bounds[1], high))
+    return wide

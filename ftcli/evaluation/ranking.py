@@ -1,4 +1,4 @@
-"""Owns how well probabilities rank images: ROC-AUC and average precision, each class against the rest.
+"""How well probabilities rank images: ROC-AUC and average precision, each class against the rest.
 
 The definitions are scikit-learn's, weights and ties included, and tests hold them to it; here every resample of the
 bootstrap is computed at once.
@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.intervals import logit_normal
-from ftcli.evaluation.metrics import Evaluation
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.resampling import weights_of
 
@@ -27,8 +27,8 @@ QUICK_CELLS = 1_000_000
 def with_ranking(evaluation: Evaluation, predictions: Predictions, *, seed: int = 0) -> Evaluation:
     """Return the evaluation with ROC-AUC and average precision: of each class, and their means with intervals.
 
-    A class without images, or with all of them, has neither, and does not count in the means; with no class left
-    the evaluation stays as it is. The stratified bootstrap has 1000 resamples, of large sets at least 100.
+    A class without images, or with all of them, has neither and is not in the means; with no class left the evaluation
+    is returned as it is. The stratified bootstrap has 1000 resamples, of large sets at least 100.
     """
     images = np.bincount(predictions.labels, minlength=len(predictions.classes))
     ranked = np.flatnonzero((images > 0) & (images < len(predictions)))
@@ -71,9 +71,9 @@ def ranks_of(
     all_hits, taken = np.cumsum(hits, axis=0), np.cumsum(np.add.reduceat(ordered, starts), axis=0)
     misses = taken - all_hits
     positives, negatives = all_hits[-1], misses[-1]
-    # Of each hit, the misses that are ranked below it, and half of those beside it.
-    beside = np.diff(misses, axis=0, prepend=0.0)
-    auc = (hits * (negatives - misses + beside / 2)).sum(axis=0) / (positives * negatives)
+    # For each hit, count the misses ranked below it, and half of those with an equal score.
+    tied = np.diff(misses, axis=0, prepend=0.0)
+    auc = (hits * (negatives - misses + tied / 2)).sum(axis=0) / (positives * negatives)
     # A resample may leave out the most confident images altogether.
     precision = np.divide(all_hits, taken, out=np.zeros_like(taken), where=taken > 0)
     return np.stack([auc, (hits * precision).sum(axis=0) / positives])

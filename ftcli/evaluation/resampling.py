@@ -1,8 +1,11 @@
-"""Owns the metrics as functions of sums over images: their values, and those of resampled images."""
+"""The metrics of predictions as functions of sums over images: their values, and those of resampled images.
+
+Every metric in the table is a function of `Sums`, so one sparse product per chunk of resamples serves them all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,38 +13,47 @@ from numpy.typing import NDArray
 
 from ftcli.evaluation.calibration import ECE_BINS, calibration_gaps
 from ftcli.evaluation.predictions import Predictions
+from ftcli.metrics import COMPARABLE, METRICS, MONITORS, Metric, Sums
 
 EPSILON = float(np.finfo(np.float64).eps)
-"""The smallest probability that the log-loss sees, as in scikit-learn."""
+"""The smallest probability that the log loss sees, as in scikit-learn."""
 
 _CHUNK_CELLS = 1 << 21  # weights held at once: 16 MB
 
 
-def log_losses(predictions: Predictions) -> NDArray[np.float64]:
-    """Return each image's negative log-likelihood in nats (N,)."""
-    likelihood = predictions.normalized[np.arange(len(predictions)), predictions.labels]
-    return -np.log(np.clip(likelihood, EPSILON, 1.0))
+def log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the negative log-likelihoods (N,) in nats of labels (N,) by probabilities (N, C)."""
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    # Not negated: the loss of a certain answer is 0, not -0.
+    losses: NDArray[np.float64] = np.abs(np.log(np.clip(likelihood, EPSILON, 1.0)))
+    return losses
 
 
-def in_top5(predictions: Predictions) -> NDArray[np.bool_]:
-    """Return whether each label is one of the five most probable classes (N,); of equal ones, the first."""
-    probabilities, labels = predictions.probabilities, predictions.labels[:, None]
-    own = np.take_along_axis(probabilities, labels, axis=1)
-    earlier = np.arange(probabilities.shape[1]) < labels
-    ahead: NDArray[np.int64] = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
-    return ahead < 5
+def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return how many images of each true class (rows) were predicted as each class (columns), (C, C)."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """Return the metrics of each epoch, by their names there, from labels (N,) and probabilities (N, C).
+
+    They are those that a `monitor` may name. Without scipy, whose import would delay every training run.
+    """
+    confusion = confusion_of(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    losses = log_losses(labels, probabilities).sum()
+    sums = Sums(confusion.sum(axis=1), hits=confusion.diagonal(), predicted=confusion.sum(axis=0), losses=losses)
+    values = {row.epoch_name or name: _value(row, sums) for name, row in MONITORS.items()}
+    return {name: float(value) for name, value in sorted(values.items())}
 
 
 def metric_values(predictions: Predictions) -> dict[str, float]:
-    """Return every metric's value, without intervals.
+    """Return the value of every metric that so many classes have, without intervals.
 
-    Balanced accuracy and macro F1 average over the classes that have images; a class that is never predicted
-    counts with an F1 of zero. Top-5 accuracy exists only with more than five classes. The definitions are
-    scikit-learn's, and tests hold them to it; one set of formulas serves values and resamples alike.
+    Averages over classes are over those that have images; a class that is never predicted has an F1 of zero. The
+    definitions are scikit-learn's, and tests hold them to it.
     """
-    images = np.bincount(predictions.labels, minlength=len(predictions.classes))
-    sums = _summands(predictions) @ np.ones((len(predictions), 1))
-    return {name: float(value[0]) for name, value in _metrics_of_sums(sums, images).items()}
+    sums = _sums(_summands(predictions) @ np.ones((len(predictions), 1)), predictions)
+    return {name: float(value[0]) for name, value in _metrics_of(sums).items()}
 
 
 def resampled_metrics(
@@ -49,9 +61,8 @@ def resampled_metrics(
 ) -> tuple[dict[str, NDArray[np.float64]], ...]:
     """Return, for each run, every metric's name with its resampled values (R,).
 
-    Images are drawn with replacement within each true class, and the same ones for every run; all runs must
-    have the same classes and images in the same order. Every metric is a function of sums over images, so one
-    sparse product per chunk of resamples serves them all.
+    Images are drawn with replacement within each true class, and the same ones for every run; all runs must have the
+    same classes and images in the same order.
     """
     from scipy import sparse
 
@@ -59,9 +70,8 @@ def resampled_metrics(
     assert all(np.array_equal(run.labels, labels) for run in runs), "runs are paired by image"
     summands = sparse.vstack([_summands(run) for run in runs], format="csr")
     chunks = [summands @ weights for weights in weights_of(labels, seed=seed, resamples=resamples)]
-    sums = np.split(np.hstack(chunks), len(runs))
-    images = np.bincount(labels, minlength=len(runs[0].classes))
-    return tuple(_metrics_of_sums(each, images) for each in sums)
+    drawn = np.split(np.hstack(chunks), len(runs))
+    return tuple(_metrics_of(_sums(each, runs[0])) for each in drawn)
 
 
 def swapped_metrics(a: Predictions, b: Predictions, *, seed: int, resamples: int) -> dict[str, NDArray[np.float64]]:
@@ -70,8 +80,8 @@ def swapped_metrics(a: Predictions, b: Predictions, *, seed: int, resamples: int
     Both must have the same classes and images in the same order.
     """
     assert np.array_equal(a.labels, b.labels), "runs are paired by image"
-    sums_a, sums_b = _summands(a), _summands(b)
-    gap, whole = (sums_b - sums_a).tocsr(), np.ones((len(a), 1))
+    of_a, of_b = _summands(a), _summands(b)
+    gap, whole = (of_b - of_a).tocsr(), np.ones((len(a), 1))
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // len(a))
     chunks = []
@@ -79,13 +89,26 @@ def swapped_metrics(a: Predictions, b: Predictions, *, seed: int, resamples: int
         swapped = generator.integers(0, 2, (len(a), min(rows, resamples - first))).astype(np.float64)
         chunks.append(gap @ swapped)
     moved = np.hstack(chunks)
-    images = np.bincount(a.labels, minlength=len(a.classes))
-    after_a, after_b = (_metrics_of_sums(s, images) for s in (sums_a @ whole + moved, sums_b @ whole - moved))
+    after_a = _metrics_of(_sums(of_a @ whole + moved, a))
+    after_b = _metrics_of(_sums(of_b @ whole - moved, a))
     return {name: after_b[name] - after_a[name] for name in after_a}
 
 
+def shares_in_strata(
+    predictions: Predictions,
+) -> Iterator[tuple[str, Callable[[Predictions], NDArray[np.bool_]], NDArray[np.int64]]]:
+    """Yield each metric that is a share of images: its name, which images count, and each image's stratum (N,).
+
+    A mean of the classes' shares has the classes as strata, and any other share one for all images.
+    """
+    for name in COMPARABLE:
+        row = METRICS[name]
+        if row.share_of is not None and len(predictions.classes) >= row.fewest_classes:
+            yield name, row.share_of, predictions.labels if row.over_classes else np.zeros_like(predictions.labels)
+
+
 def weights_of(labels: NDArray[np.int64], *, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each image (N,) was drawn within its class, (N, chunk) at a time."""
+    """Yield how often each image (N,) is drawn in each resample of its class, (N, chunk) at a time."""
     generator = np.random.default_rng(seed)
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)
@@ -104,12 +127,13 @@ def weights_of(labels: NDArray[np.int64], *, seed: int, resamples: int) -> Itera
 def _summands(predictions: Predictions) -> Any:
     """Return what each image adds to each sum, sparse (2 + bins + 2 C, N).
 
-    Rows: log-loss, top-5 hits, calibration gaps by bin, hits by class, predictions by class.
+    Rows: log loss, top-5 hits, calibration gaps by bin, hits by class, predictions by class.
     """
     from scipy import sparse
 
     images, classes = predictions.probabilities.shape
     bins, gaps = calibration_gaps(predictions)
+    losses = log_losses(predictions.labels, predictions.normalized)
     ones, first = np.ones(images), 2 + ECE_BINS
     rows = [
         np.zeros(images),
@@ -118,25 +142,27 @@ def _summands(predictions: Predictions) -> Any:
         first + predictions.labels,
         first + classes + predictions.predicted,
     ]
-    values = [log_losses(predictions), in_top5(predictions), gaps, predictions.correct, ones]
+    values = [losses, predictions.in_top5, gaps, predictions.correct, ones]
     shape = (first + 2 * classes, images)
     columns = np.tile(np.arange(images), len(rows))
     places = (np.concatenate(rows).astype(np.int64), columns)
     return sparse.csr_array((np.concatenate(values).astype(np.float64), places), shape=shape)
 
 
-def _metrics_of_sums(sums: NDArray[np.float64], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Return the metrics (R,) of the summands' sums (2 + bins + 2 C, R) and of images per class (C,)."""
-    total, classes = images.sum(), len(images)
-    present = images > 0
-    gaps, hits, predicted = np.split(sums[2:], [ECE_BINS, ECE_BINS + classes])
-    size = images[present, None]
-    metrics = {"accuracy": hits.sum(axis=0) / total}
-    if classes > 5:
-        metrics["top5_accuracy"] = sums[1] / total
-    return metrics | {
-        "balanced_accuracy": (hits[present] / size).mean(axis=0),
-        "macro_f1": (2 * hits[present] / (size + predicted[present])).mean(axis=0),
-        "log_loss": sums[0] / total,
-        "ece": np.abs(gaps).sum(axis=0) / total,
-    }
+def _sums(summed: NDArray[np.float64], predictions: Predictions) -> Sums:
+    """Return the summands' sums (2 + bins + 2 C, R) by name, for draws from the images of these predictions."""
+    classes = len(predictions.classes)
+    gaps, hits, predicted = np.split(summed[2:], [ECE_BINS, ECE_BINS + classes])
+    images = np.bincount(predictions.labels, minlength=classes)
+    return Sums(images, hits=hits.T, predicted=predicted.T, losses=summed[0], top5=summed[1], gaps=gaps.T)
+
+
+def _metrics_of(sums: Sums) -> dict[str, NDArray[np.float64]]:
+    """Return each metric (R,) that so many classes have."""
+    rows = (METRICS[name] for name in COMPARABLE)
+    return {row.name: _value(row, sums) for row in rows if len(sums.images) >= row.fewest_classes}
+
+
+def _value(row: Metric, sums: Sums) -> Any:
+    assert row.of_sums is not None, f"{row.name} is not a function of sums"
+    return row.of_sums(sums)

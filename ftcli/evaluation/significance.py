@@ -1,4 +1,4 @@
-"""Owns p-values: the exact sign test, its adjustment for several tests, and the randomization test of any metric."""
+"""P-values: the exact sign test, the randomization test of any metric, and the adjustment for several tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.resampling import metric_values, swapped_metrics
-from ftcli.records import LOWER_IS_BETTER
+from ftcli.metrics import METRICS
 
 SIGNIFICANCE = 0.05
 
@@ -45,10 +45,10 @@ def worse_p_value(paired: Paired, metric: str, *, seed: int, resamples: int) -> 
     if metric == "accuracy":
         a, b = paired.a.correct, paired.b.correct
         return float(loss_test((b & ~a).sum(), (a & ~b).sum()))
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = METRICS[metric].sign
     observed = sign * (metric_values(paired.b)[metric] - metric_values(paired.a)[metric])
     swapped = sign * swapped_metrics(paired.a, paired.b, seed=seed, resamples=resamples)[metric]
-    # Sums in another order differ in the last digits, which must not tell equal differences apart.
+    # Sums in another order differ in the last digits, which must not make equal differences differ.
     return float((1 + (swapped <= observed + 1e-12).sum()) / (1 + resamples))
 
 

@@ -1,10 +1,10 @@
-"""Owns temperature scaling: one number that makes confidences honest, fitted on some images and judged on others."""
+"""Temperature scaling: one number that calibrates confidences, fitted on some images and judged on others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,10 @@ _JUDGED = ("log_loss", "ece")
 class Calibration:
     """A temperature, what it was fitted on, and the scored images without it (a) and with it (b).
 
-    `folds` is 0 where no scored image took part in the fit. Otherwise the figures are cross-fitted: the temperature
+    `folds` is 0 where no scored image was used in the fit. Otherwise the figures are cross-fitted: the temperature
     of each image comes from the folds without it, and `temperature` is the one of all images, for use on others.
-    `trained_on` says that the network has learnt the images of the fit, `unbounded` that it is right on all of them, so
-    that no temperature is the best. `bins` are those of the calibrated predictions.
+    `trained_on` says that the network was trained on the images of the fit, `unbounded` that it is right on all of
+    them, so that there is no best temperature. `bins` are those of the calibrated predictions.
     """
 
     temperature: float
@@ -88,17 +88,17 @@ def fit_temperature(predictions: Predictions) -> float:
 
 
 def tempered(predictions: Predictions, temperatures: NDArray[np.float64]) -> Predictions:
-    """Return predictions with every image's logits divided by its temperature (N,); no label changes by it."""
+    """Return predictions with every image's logits divided by its temperature (N,); no predicted class changes."""
     from scipy.special import softmax
 
     probabilities = softmax(_logits(predictions) / temperatures[:, None], axis=1)
-    return Predictions(predictions.classes, predictions.paths, predictions.sha256, predictions.labels, probabilities)
+    return replace(predictions, probabilities=probabilities)
 
 
 def _cross_fitted(fitted: Predictions, scored: Predictions) -> NDArray[np.float64]:
     """Return each scored image's temperature (N,), fitted on the images of other folds."""
     of_fitted, of_scored = _folds(fitted, fitted), _folds(fitted, scored)
-    temperatures = np.array([fit_temperature(_rows(fitted, of_fitted != fold)) for fold in range(FOLDS)])
+    temperatures = np.array([fit_temperature(fitted.rows(np.flatnonzero(of_fitted != fold))) for fold in range(FOLDS)])
     return temperatures[of_scored]
 
 
@@ -109,19 +109,8 @@ def _folds(fitted: Predictions, predictions: Predictions) -> NDArray[np.int64]:
         contents = sorted({fitted.sha256[row] for row in np.flatnonzero(fitted.labels == label)})
         # Classes start at different folds, so that many small ones do not all fill the first.
         dealt |= {content: (label + place) % FOLDS for place, content in enumerate(contents)}
-    # An image that took no part in the fit may have the temperature of any fold.
+    # An image that was not used in the fit may have the temperature of any fold.
     return np.array([dealt.get(content, 0) for content in predictions.sha256], dtype=np.int64)
-
-
-def _rows(predictions: Predictions, chosen: NDArray[np.bool_]) -> Predictions:
-    rows = np.flatnonzero(chosen)
-    return Predictions(
-        predictions.classes,
-        tuple(predictions.paths[row] for row in rows),
-        tuple(predictions.sha256[row] for row in rows),
-        predictions.labels[rows],
-        predictions.probabilities[rows],
-    )
 
 
 def _logits(predictions: Predictions) -> NDArray[np.float64]:

@@ -1,1 +1,1 @@
-"""Builds networks: backbones, weights, groups and freezing."""
+"""Networks: architectures, weights, groups, freezing, and the frozen prefix."""

@@ -1,4 +1,4 @@
-"""Owns how pretrained weights are fetched: quietly, without hanging, and with one error when they cannot be had."""
+"""Downloads of pretrained weights: quiet, with a time limit, and with one error when they fail."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from ftcli.errors import FtcliError, WeightsUnavailableError
+from ftcli.phrases import first_line
 
 _PATIENCE_SECONDS = 30.0
-"""How long a server may stay silent."""
+"""The longest silence of a server before a download fails."""
 
 _LOGGERS = ("timm", "huggingface_hub", "httpx", "urllib3")
 
@@ -41,10 +42,11 @@ def cache_directories() -> tuple[Path, ...]:
 
 
 def _unavailable(name: str, address: str, error: Exception) -> WeightsUnavailableError:
-    reason = str(error).strip().splitlines()
+    reason = first_line(error)[:200]
+    kind = type(error).__name__
     message = (
         f"the default weights of {name} could not be loaded from {address} "
-        f"({type(error).__name__}{': ' + reason[0][:200] if reason else ''})"
+        f"({kind if reason == kind else f'{kind}: {reason}'})"
     )
     caches = " and ".join(str(path) for path in cache_directories())
     hint = (

@@ -1,18 +1,20 @@
-"""Owns `requires_grad`, `train()` and `eval()`: what of a network stands still, and the proof that it did."""
+"""Freezing: the only code that sets `requires_grad` and train or eval mode, and the proof that frozen groups stay."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcli.model.groups import Group
-from ftcli.model.network import Network
+
+if TYPE_CHECKING:  # network.py itself needs eval_mode
+    from ftcli.model.network import Network
 
 BatchNormMode = Literal["train", "eval", "none"]
 
@@ -20,8 +22,8 @@ BatchNormMode = Literal["train", "eval", "none"]
 def apply_phase(network: Network, lr: Mapping[str, float | None]) -> None:
     """Freeze the groups without a rate (no gradient, eval mode), and train the others.
 
-    A module that lies in no group (the root, a container around several) trains only if everything inside does, so that
-    dropout in its own `forward` cannot touch what is frozen.
+    A module in no group (the root, a container around several groups) is in train mode only if everything inside is:
+    dropout in its own `forward` must not change the output of frozen groups.
     """
     assert tuple(lr) == tuple(group.name for group in network.groups), "a phase covers every group, in order"
     around: dict[str, bool] = {}
@@ -39,23 +41,24 @@ def apply_phase(network: Network, lr: Mapping[str, float | None]) -> None:
 @contextmanager
 def evaluating(network: Network) -> Iterator[nn.Module]:
     """Yield the module wholly in eval mode, without gradients; restore every module's mode afterwards."""
-    modes = {module: module.training for module in network.module.modules()}
-    network.module.eval()
+    with eval_mode(network.module), torch.no_grad():
+        yield network.module
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module and all below it into eval mode; restore each one's own mode afterwards."""
+    modes = {each: each.training for each in module.modules()}
+    module.eval()
     try:
-        with torch.no_grad():
-            yield network.module
+        yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def has_training_batchnorm(network: Network, lr: Mapping[str, float | None]) -> bool:
-    """Tell whether a batch of one image would break training: some BatchNorm takes statistics of the batch."""
-    return any(batchnorm_mode(network, group, lr[group.name]) == "train" for group in network.groups)
+        for each, mode in modes.items():
+            each.training = mode
 
 
 def batchnorm_mode(network: Network, group: Group, rate: float | None) -> BatchNormMode:
-    """Return what the BatchNorm layers of a group do at a rate: `none` where the group has none."""
+    """Return the mode of the BatchNorm layers of a group at a rate; `none` where it has no such layer."""
     modules = (network.module.get_submodule(path) for path in group.modules)
     if not any(isinstance(layer, _BatchNorm) for module in modules for layer in module.modules()):
         return "none"
@@ -74,7 +77,7 @@ def fingerprint(network: Network, groups: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def standing_still(network: Network, groups: Sequence[str]) -> Iterator[None]:
-    """Assert that not a bit of these groups moves meanwhile, also when a generator is closed inside."""
+    """Assert that no bit of these groups changes in the block, also if a generator is closed inside."""
     before = fingerprint(network, groups)
     try:
         yield
@@ -85,7 +88,7 @@ def standing_still(network: Network, groups: Sequence[str]) -> Iterator[None]:
 
 
 def _hash(tensors: Iterator[Tensor]) -> str:
-    digest = hashlib.sha1(usedforsecurity=False)  # the fastest here, and nobody forges weights
+    digest = hashlib.sha1(usedforsecurity=False)  # the fastest here; this guards against bugs, not attacks
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,19 +1,43 @@
-"""Owns the groups: how any network is sliced, from its input to its head, into named groups.
+"""Groups: how any network is sliced, from its input to its head, into named groups.
 
 The slices are the top-level modules in the order of registration, where
 
 * containers (`features`, `blocks`, `classifier`) are expanded by one level, unless they are numbered siblings
-  (`layer1`, `stage2`); so are wrappers that hold most of the network (a vision transformer's `encoder`), and whatever
-  holds the head;
-* what has only vectors (a norm, a scale) or nothing at all (activation, pooling, dropout) joins the slice before it;
+  (`layer1`, `stage2`); so are wrappers that hold most of the network (a vision transformer's `encoder`), and the
+  modules around the head;
+* a module with only vectors (a norm, a scale) or without parameters (activation, pooling, dropout) joins the slice
+  before it;
 * single layers and patch embeddings before the first block, and bare parameters, become the `stem`, unless the whole
   network is made of single layers (VGG).
 """
 
+# Three networks, unit by unit. Units in one line are one group.
+#
+#   resnet18: the top-level modules; layer1 to layer4 are numbered siblings, so these Sequentials stay whole.
+#     stem                 conv1, bn1, relu, maxpool    one of the five units with weights, before the first block
+#     layer1 ... layer3
+#     layer4               layer4, avgpool              pooling joins the slice before it
+#     head                 fc
+#
+#   vgg16: `features` and `classifier` are containers, and all that they hold are single layers. A stem of single layers
+#   would be the whole network, so there is none.
+#     features.0           features.0, features.1       a convolution and its activation
+#     ...
+#     features.28          features.28 to 30, avgpool
+#     classifier.0         classifier.0 to 2            a linear layer, its activation, dropout
+#     classifier.3         classifier.3 to 5
+#     head                 classifier.6
+#
+#   vit_b_16: `encoder` is a wrapper, since it holds most of the network around the container `encoder.layers`.
+#     stem                 conv_proj, encoder.dropout   and the bare tensors class_token and encoder.pos_embedding
+#     encoder.layers.encoder_layer_0 ... _10
+#     encoder.layers.encoder_layer_11                   with encoder.ln, a norm
+#     head                 heads.head
+
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -23,7 +47,7 @@ STEM = "stem"
 HEAD = "head"
 
 _STEMS = ("stem", "patch_embed")
-"""What both libraries call the first layers, however many there are."""
+"""How both libraries name the first layers, however many there are."""
 
 
 @dataclass(frozen=True)
@@ -60,32 +84,36 @@ class _Unit:
         return _is_stem(self.name) or sum(map(_has_weight, self.module.modules())) <= 1
 
     def holds(self, name: str) -> bool:
-        """Tell whether a qualified name lies in this module."""
-        return name == self.name or name.startswith(f"{self.name}.")
+        """Return whether a qualified name is that of this module, or lies in it."""
+        return _lies_in(name, self.name)
 
 
 def group_network(network: nn.Module, head: str) -> tuple[Group, ...]:
     """Return the groups of `network`, whose new layer is the module `head`, from the input to the head."""
     units = list(_expand(network, "", head=head))
-    slices = _slices(units)
-    owners = {unit.name: number for number, members in enumerate(slices) for unit in members}
+    stem_units = _count_stem(units)
+    slices = _slices(units, stem_units)
+    slice_of = {unit.name: number for number, members in enumerate(slices) for unit in members}
     parameters: list[list[str]] = [[] for _ in slices]
     buffers: list[list[str]] = [[] for _ in slices]
-    for name, tensor in _tensors(network):
-        number = owners[_owner(name, units).name]
-        (parameters if isinstance(tensor, nn.Parameter) else buffers)[number].append(name)
-    stemless = _leading(units) == 0
-    return tuple(
-        Group(
-            name=_name(members, modules, units, stemless=stemless, tensors=parameters[number]),
-            modules=modules,
-            parameters=tuple(parameters[number]),
-            buffers=tuple(buffers[number]),
-            parameter_count=sum(network.get_parameter(name).numel() for name in parameters[number]),
+    for name, _ in network.named_parameters():
+        parameters[slice_of[_owner(name, units).name]].append(name)
+    for name, _ in network.named_buffers():
+        buffers[slice_of[_owner(name, units).name]].append(name)
+    groups = []
+    for number, members in enumerate(slices):
+        modules = _largest(members, units)
+        is_stem = number == 0 and stem_units > 0
+        groups.append(
+            Group(
+                name=_name(members, modules, parameters[number], is_stem=is_stem),
+                modules=modules,
+                parameters=tuple(parameters[number]),
+                buffers=tuple(buffers[number]),
+                parameter_count=sum(network.get_parameter(name).numel() for name in parameters[number]),
+            )
         )
-        for number, members in enumerate(slices)
-        for modules in [_largest(members, units)]
-    )
+    return tuple(groups)
 
 
 def _expand(module: nn.Module, prefix: str, *, head: str) -> Iterator[_Unit]:
@@ -132,7 +160,7 @@ def _is_container(module: nn.Module) -> bool:
 
 
 def _is_wrapper(module: nn.Module, *, inside: nn.Module) -> bool:
-    """Tell whether a module is most of the network around a container of blocks."""
+    """Return whether a module holds most of the network, around a container of blocks."""
     share = sum(p.numel() for p in module.parameters()) / max(1, sum(p.numel() for p in inside.parameters()))
     return share > 0.5 and any(map(_is_container, module.children()))
 
@@ -145,16 +173,15 @@ def _has_weight(module: nn.Module) -> bool:
     return any(not _is_vector(tensor) for tensor in module.parameters(recurse=False))
 
 
-def _slices(units: Sequence[_Unit]) -> list[list[_Unit]]:
+def _slices(units: Sequence[_Unit], stem_units: int) -> list[list[_Unit]]:
     """Cut the units into groups; the last one is the head and the parameterless modules after it."""
     at_head = next(number for number, unit in enumerate(units) if unit.is_head)
     tail = [unit for unit in units[at_head:] if unit.is_head or not list(unit.module.parameters())]
     # A module with parameters that is registered after the head runs before it.
     body = [unit for unit in units if unit not in tail]
-    leading = _leading(units)
-    slices = [body[:leading]] if leading else []
-    waiting: list[_Unit] = []
-    for unit in body[leading:]:
+    slices = [body[:stem_units]] if stem_units else []
+    waiting: list[_Unit] = []  # what would join the slice before it, at the input, where there is none
+    for unit in body[stem_units:]:
         if not unit.joins_neighbour:
             slices.append([*waiting, unit])
             waiting = []
@@ -165,58 +192,48 @@ def _slices(units: Sequence[_Unit]) -> list[list[_Unit]]:
     return [*slices, [*waiting, *tail]]
 
 
-def _leading(units: Sequence[_Unit]) -> int:
+def _count_stem(units: Sequence[_Unit]) -> int:
     """Return how many of the first units are the stem; 0 where the network is mostly made of single layers."""
-    run = list(takewhile(lambda unit: unit.is_single_layer and not unit.is_head, units))
-    weights = sum(not unit.joins_neighbour for unit in run)
-    total = sum(not unit.joins_neighbour and not unit.is_head for unit in units)
-    return len(run) if weights and weights <= total / 2 else 0
-
-
-def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from network.named_parameters()
-    yield from network.named_buffers()
+    first = list(takewhile(lambda unit: unit.is_single_layer and not unit.is_head, units))
+    weighted = sum(not unit.joins_neighbour for unit in first)
+    of_body = sum(not unit.joins_neighbour and not unit.is_head for unit in units)
+    return len(first) if 0 < weighted <= of_body / 2 else 0
 
 
 def _owner(name: str, units: Sequence[_Unit]) -> _Unit:
-    """Return the unit that a tensor lies in; a bare tensor belongs to the first unit beside or below it."""
-    inside = next((unit for unit in units if unit.holds(name)), None)
-    if inside is not None:
-        return inside
-    prefix = name.rpartition(".")[0]
-    return next(unit for unit in units if unit.name.startswith(f"{prefix}." if prefix else ""))
+    """Return the unit that a tensor lies in; a bare tensor belongs to the first unit of the module that holds it."""
+    for unit in units:
+        if unit.holds(name):
+            return unit
+    parent = name.rpartition(".")[0]
+    return next(unit for unit in units if _lies_in(unit.name, parent))
 
 
 def _largest(members: Sequence[_Unit], units: Sequence[_Unit]) -> tuple[str, ...]:
-    """Return the names of the largest modules that these units fill, in order."""
-    names: dict[str, None] = {}
+    """Return the names of the largest modules that these units fill, in order: `layer1`, not each layer in it."""
+    if members[-1].is_head:
+        return tuple(unit.name for unit in members)
+    elsewhere = [unit.name for unit in units if unit not in members]
+    names: dict[str, None] = {}  # in order, each once
     for member in members:
-        whole = member.name
-        if not members[-1].is_head:
-            whole = next(path for path in _ancestry(member.name) if _fills(path, members, units))
-        names[whole] = None
+        parts = member.name.split(".")
+        paths = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+        names[next(path for path in paths if not any(_lies_in(name, path) for name in elsewhere))] = None
     return tuple(names)
 
 
-def _ancestry(name: str) -> Iterable[str]:
-    """Yield `a`, `a.b`, `a.b.c` for `a.b.c`."""
-    parts = name.split(".")
-    return (".".join(parts[: length + 1]) for length in range(len(parts)))
-
-
-def _fills(path: str, members: Sequence[_Unit], units: Sequence[_Unit]) -> bool:
-    below = [unit for unit in units if unit.name == path or unit.name.startswith(f"{path}.")]
-    return all(unit in members for unit in below)
-
-
-def _name(
-    members: Sequence[_Unit], modules: Sequence[str], units: Sequence[_Unit], *, stemless: bool, tensors: Sequence[str]
-) -> str:
-    """Return `head`, `stem` where several first things are merged, else the name of the module with the weights."""
+def _name(members: Sequence[_Unit], modules: Sequence[str], tensors: Sequence[str], *, is_stem: bool) -> str:
+    """Return `head`, `stem`, or the name of the module with the weights."""
     if any(unit.is_head for unit in members):
         return HEAD
+    # A stem of one module keeps that module's name, such as `features.0` of a MobileNet. A bare tensor counts as one.
+    with_tensors = {next((path for path in modules if _lies_in(name, path)), name) for name in tensors}
+    if is_stem and len(with_tensors) > 1:
+        return STEM
     main = next((unit for unit in members if not unit.joins_neighbour), members[0])
-    whole = next(path for path in modules if main.name == path or main.name.startswith(f"{path}."))
-    things = {next((path for path in modules if name.startswith(f"{path}.")), name) for name in tensors}
-    first = units[0] in members
-    return STEM if first and not stemless and len(things) > 1 else whole
+    return next(path for path in modules if _lies_in(main.name, path))
+
+
+def _lies_in(name: str, path: str) -> bool:
+    """Return whether a qualified name is `path` or lies below it; the empty path is the whole network."""
+    return not path or name == path or name.startswith(f"{path}.")

@@ -1,14 +1,11 @@
-"""Owns networks: from the name in a recipe to a module with a new head, its groups and the input it wants.
-
-Owns the head: finding a network's last layer and putting a new, randomly initialised one in its place.
-"""
+"""Networks: from the name in a recipe to a module with a new head, its groups and the input it expects."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
+from ftcli.model.freezing import eval_mode
 from ftcli.model.groups import Group, group_network
 from ftcli.model.libraries import efficientnet_lite0
 from ftcli.model.libraries import timm as timm_models
 from ftcli.model.libraries import torchvision as torchvision_models
 from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_weights
+from ftcli.phrases import first_line
 from ftcli.records import InputSpec
 
 __all__ = [
@@ -37,9 +36,9 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A module with its groups from the input to the head, the input it wants and the classes it tells apart.
+    """A module with its groups from the input to the head, the input it expects, and its classes.
 
-    `head` is the path of the new layer, and `notices` are sentences for the user about the weights.
+    `head` is the path of the new layer; `notices` say which weights were loaded.
     """
 
     name: str
@@ -57,27 +56,27 @@ class Network:
 
 
 class Library(Protocol):
-    """What a source of models can do; implemented by modules."""
+    """A source of models. The modules in `model/libraries/` implement it with their functions."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of its models, as in a recipe."""
 
-    def spec(self, name: str) -> InputSpec:
+    def spec(self, name: str, /) -> InputSpec:
         """Return the input that the default weights were trained for."""
 
-    def blank(self, name: str, *, image_size: int) -> nn.Module:
+    def blank(self, name: str, /, *, image_size: int) -> nn.Module:
         """Return the architecture with random weights."""
 
-    def pretrained(self, name: str, *, image_size: int) -> nn.Module:
+    def pretrained(self, name: str, /, *, image_size: int) -> nn.Module:
         """Return the architecture with the default weights."""
 
-    def origin(self, name: str) -> str:
-        """Say which weights the default ones are."""
+    def origin(self, name: str, /) -> str:
+        """Return which weights the default ones are."""
 
-    def head(self, name: str, network: nn.Module) -> str:
+    def head(self, name: str, network: nn.Module, /) -> str:
         """Return the path of the last layer."""
 
-    def translate(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def translate(self, name: str, tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
         """Rename tensors of weights files that use other names."""
 
 
@@ -92,7 +91,7 @@ def build_network(
 ) -> Network:
     """Build the network of a recipe; `weights` is `default`, `none` or the path of a weights file.
 
-    With `source`, the tensors of an ftcli checkpoint, `weights` is not looked at. Random numbers come from `seed`.
+    With `source`, the tensors of an ftcli checkpoint, `weights` is ignored. Random numbers come from `seed`.
     Raises ModelError, and WeightsUnavailableError where default weights cannot be downloaded.
     """
     library = _library(name)
@@ -114,7 +113,7 @@ def build_network(
 
 
 def outline_network(name: str, *, classes: Sequence[str], image_size: int | None = None) -> Network:
-    """Build the network without any weights, on the meta device: quick, for all that needs only shapes and names."""
+    """Build the network on the meta device, without weights: quick, for whatever needs only shapes and names."""
     library = _library(name)
     spec = _sized(library.spec(name), image_size)
     with seeded(0), torch.device("meta"):
@@ -123,7 +122,7 @@ def outline_network(name: str, *, classes: Sequence[str], image_size: int | None
 
 
 def check_image_size(outline: Network) -> None:
-    """Raise ModelError where images of the outline's size do not pass through it, though those of its default do."""
+    """Raise ModelError where images of the outline's size do not pass through it, but those of its default size do."""
     size, usual = outline.spec.image_size, default_spec(outline.name).image_size
     reason = _why_not(outline.module, size)
     if reason is not None and _why_not(outline.module, usual) is None:
@@ -136,11 +135,11 @@ def check_image_size(outline: Network) -> None:
 
 def _why_not(outline: nn.Module, size: int) -> str | None:
     """Return why a batch of images does not pass; None where it does."""
-    outline.eval()
     try:
-        outline(torch.empty(2, 3, size, size, device="meta"))
+        with eval_mode(outline):
+            outline(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        return str(error).partition("\n")[0]
+        return first_line(error)
     return None
 
 
@@ -149,13 +148,12 @@ def restore_network(
 ) -> Network:
     """Rebuild the network of a checkpoint with exactly its tensors.
 
-    Raises ModelError, naming the checkpoint as `origin`, where they do not fit or there is no such model.
+    Raises ModelError, naming the checkpoint as `origin`, if they do not fit or the model is unknown.
     """
     try:
         library = _library(name)
     except ModelError as error:
-        error.where = origin
-        raise
+        raise ModelError(error.message, where=origin, hint=error.hint) from error
     with seeded(0):
         module = library.blank(name, image_size=spec.image_size)
     network = _headed(library, name, module, classes=classes, seed=0, spec=spec)
@@ -174,7 +172,7 @@ def default_spec(name: str) -> InputSpec:
 
 
 def _library(name: str) -> Library:
-    """Return the source of a model; raise ModelError with the nearest names where nobody has it."""
+    """Return the library of a model; raise ModelError with the nearest names if no library has it."""
     if name == efficientnet_lite0.NAME:
         return efficientnet_lite0
     if name.startswith(timm_models.PREFIX):
@@ -184,7 +182,7 @@ def _library(name: str) -> Library:
         return torchvision_models
     near = _near(name)
     hint = f"Did you mean {', '.join(near)}?" if near else "Names are those of torchvision, or of timm as timm/NAME."
-    raise ModelError(f"there is no model {name!r}", where="model.name", hint=hint)
+    raise ModelError(f"unknown model {name!r}", where="model.name", hint=hint)
 
 
 def _near(name: str) -> list[str]:
@@ -208,17 +206,17 @@ def _headed(
 
 
 def _load_source(network: Network, source: SourceWeights) -> tuple[str, ...]:
-    """Load the body of a checkpoint, and its head if it tells the same classes apart, in the same order."""
+    """Load the body of a checkpoint, and its head if it has the same classes in the same order."""
     same = source.classes == network.classes
     tensors = {k: v for k, v in source.state_dict.items() if same or not k.startswith(f"{network.head}.")}
     notices = load_weights(network.module, tensors, head=network.head, origin=source.origin)
     if same:
-        return (f"{source.origin}: the whole network was loaded, with its head: the classes are the same",)
-    return (*notices, f"{source.origin}: its head was left because its classes are not those of the dataset")
+        return (f"{source.origin}: the whole network was loaded, with its head, since the classes are the same",)
+    return (*notices, f"{source.origin}: its head was not loaded, since its classes are not those of the dataset")
 
 
 def _noticed(network: Network, notices: tuple[str, ...]) -> Network:
-    return Network(network.name, network.module, network.groups, network.spec, network.classes, network.head, notices)
+    return replace(network, notices=notices)
 
 
 _HEAD_STREAM = 1 << 32

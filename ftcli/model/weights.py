@@ -1,4 +1,4 @@
-"""Owns tensors from elsewhere: reading weights files without running code, and fitting them into a network."""
+"""Weights files: read without running code in them, and loaded into a network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
+from ftcli.phrases import count, first_line, listed
 from ftcli.records import InputSpec
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.")
-_SHOWN = 5
+
+_HINT = "The weights are of another model, or of another image size: check model.name and data.image_size."
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     where = f"model.weights: {path}"
     if not path.is_file():
-        problem = "is a folder, not a weights file" if path.is_dir() else "there is no such file"
+        problem = "this is a folder, not a weights file" if path.is_dir() else "no such file"
         hint = "Write default, none, the path of a .pth, .pt, .bin or .safetensors file, or a run directory."
         raise ModelError(problem, where=where, hint=hint)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -50,7 +52,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = {_bare(str(name)): tensor for name, tensor in named if isinstance(tensor, Tensor)}
     if not tensors:
         hint = "Save it with torch.save(model.state_dict(), PATH)."
-        raise ModelError("the file holds no tensors by name", where=where, hint=hint)
+        raise ModelError("the file holds no named tensors", where=where, hint=hint)
     return tensors
 
 
@@ -74,11 +76,8 @@ def load_exactly(network: nn.Module, tensors: Mapping[str, Tensor], *, origin: s
     _require(tensors, expected, names=list(expected), origin=origin)
     extra = [name for name in tensors if name not in expected]
     if extra:
-        raise ModelError(f"{_listed(extra)} of the weights not in the model", where=origin, hint=_HINT)
+        raise ModelError(f"{_tensors(extra)} of the weights not in the model", where=origin, hint=_HINT)
     network.load_state_dict(dict(tensors))
-
-
-_HINT = "The weights are of another model, or of another image size: check model.name and data.image_size."
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
@@ -97,16 +96,18 @@ def _read_torch(path: Path) -> Any:
         compressed = _is_compressed(path)
         content = {} if compressed else _load(path)
     except pickle.UnpicklingError as error:
-        hint = "In a session that you trust it in, save it anew with torch.save(model.state_dict(), PATH)."
-        message = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
+        hint = "If you trust the file, load it yourself and save it with torch.save(model.state_dict(), PATH)."
+        message = "not a weights file, or one with Python objects other than tensors, which ftcli does not run"
         raise ModelError(message, where=f"model.weights: {path}", hint=hint) from error
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)[:200]
         hint = "The file is damaged, or was not written by torch.save: fetch it again."
         raise ModelError(f"not a weights file ({reason})", where=f"model.weights: {path}", hint=hint) from error
     if compressed:
-        hint = "Save it anew with torch.save(model.state_dict(), PATH)."
-        raise ModelError("is compressed, as torch never does", where=f"model.weights: {path}", hint=hint)
+        hint = "Save it again with torch.save(model.state_dict(), PATH)."
+        raise ModelError(
+            "the file is compressed, which torch.save never does", where=f"model.weights: {path}", hint=hint
+        )
     return content
 
 
@@ -117,9 +118,9 @@ def _load(path: Path) -> Any:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Tell whether a zip archive would grow when it is read: torch stores, and a few bytes can stand for any number.
+    """Return whether a zip archive is compressed: torch only stores, and a few bytes could grow to any size.
 
-    Raises whatever zipfile raises for an archive that it cannot list, which torch must not read then.
+    Raises whatever zipfile raises for an archive that it cannot list; torch must not read that either.
     """
     if not zipfile.is_zipfile(path):
         return False
@@ -136,14 +137,14 @@ def _bare(name: str) -> str:
 def _require(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, names: Sequence[str], origin: str
 ) -> None:
-    # Files from before torch 0.4.1 have no such counters, and nothing reads them while momentum is a number.
+    # Files from before torch 0.4.1 lack these counters, which only a BatchNorm without a momentum reads.
     missing = [name for name in names if name not in tensors and not name.endswith(".num_batches_tracked")]
     shaped = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
         for name in names
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
-    # load_state_dict would turn integers into weights without a word.
+    # load_state_dict would convert integers without an error.
     integers = [
         f"{name} {str(tensors[name].dtype).removeprefix('torch.')}"
         for name in names
@@ -151,11 +152,11 @@ def _require(
     ]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(names)} tensors are missing: {_first(missing)}")
+        problems.append(f"{len(missing)} of {len(names)} tensors are missing: {listed(missing)}")
     if shaped:
-        problems.append(f"{len(shaped)} of {len(names)} tensors have another shape: {_first(shaped)}")
+        problems.append(f"{len(shaped)} of {len(names)} tensors have another shape: {listed(shaped)}")
     if integers:
-        problems.append(f"{len(integers)} of {len(names)} tensors are no floating-point numbers: {_first(integers)}")
+        problems.append(f"{len(integers)} of {len(names)} tensors are not floating-point numbers: {listed(integers)}")
     if problems:
         raise ModelError("; ".join(problems), where=origin, hint=_HINT)
 
@@ -169,18 +170,14 @@ def _notices(
     origin: str,
 ) -> Iterable[str]:
     if head_fits:
-        yield f"{origin}: the whole network was loaded, with its head: it has as many classes as the dataset"
+        yield f"{origin}: the whole network was loaded, with its head, which has as many classes as the dataset"
     else:
         left = [f"{name} {tuple(tensors[name].shape)}" for name in in_head if name in tensors]
-        yield f"{origin}: the body was loaded; the head is new" + (f", {_first(left)} was left" if left else "")
+        yield f"{origin}: the body was loaded; the head is new" + (f", {listed(left)} was not loaded" if left else "")
     extra = [name for name in tensors if name not in expected]
     if extra:
-        yield f"{origin}: {_listed(extra)} not in the model and left"
+        yield f"{origin}: {_tensors(extra)} not in the model, and not loaded"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} ({_first(names)}) {'are' if len(names) > 1 else 'is'}"
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def _tensors(names: Sequence[str]) -> str:
+    return f"{count(len(names), 'tensor')} ({listed(names)}) {'is' if len(names) == 1 else 'are'}"

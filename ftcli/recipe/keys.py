@@ -1,7 +1,4 @@
-"""Owns the recipe: every key, its type, its default and what it means. Loading is in `recipe_loading.py`.
-
-It is one file, however long, because it is where a default is looked for.
-"""
+"""The recipe: every key with its type, its default and its meaning. One file, so that a default has one place."""
 
 from __future__ import annotations
 
@@ -18,12 +15,15 @@ from pydantic import (
     model_validator,
 )
 
+from ftcli.metrics import EXPECTABLE
+from ftcli.recipe.augmentation import AUGMENT_WORDS, Augment
 from ftcli.recipe.types import (
     Betas,
     Expectations,
     Fraction,
     GroupCount,
     GroupPattern,
+    Monitor,
     Rate,
     RateOrRates,
     Rates,
@@ -41,23 +41,23 @@ DEFAULT_VAL_FRACTION = 0.2
 DEFAULT_EPOCHS = 10
 DEFAULT_UNFREEZE = 1
 DEFAULT_LR_DECAY = 0.3
-"""The values of `epochs`, and of fine-tune's `unfreeze` and `lr_decay`, where null stands in the recipe."""
+"""The values of `epochs`, and of fine-tune's `unfreeze` and `lr_decay`, if the recipe has null."""
 
 VOID_WITH_LBFGS: Mapping[tuple[str, ...], str] = {
-    ("strategy", "lr"): "finds the length of its steps itself",
-    ("optimizer",): "is the optimizer, and picks its own L2 penalty",
-    ("schedule",): "finds the length of its steps itself",
-    ("epochs",): "runs until it has converged",
-    ("patience",): "runs until it has converged",
-    ("monitor",): "leaves no epochs to choose from",
+    ("strategy", "lr"): "chooses its step size itself",
+    ("optimizer",): "is the optimizer, and chooses its own L2 penalty",
+    ("schedule",): "chooses its step size itself",
+    ("epochs",): "runs until convergence",
+    ("patience",): "runs until convergence",
+    ("monitor",): "has no epochs to choose from",
     ("label_smoothing",): "fits the labels as they are",
     ("clip_grad_norm",): "needs no limit on its steps",
 }
-"""The keys that `strategy.solver: lbfgs` makes void, each with the reason: not to be given, and never written out."""
+"""The keys without effect under `strategy.solver: lbfgs`, with the reason: refused when read, and never written."""
 
 
 class Section(BaseModel):
-    """A closed, frozen part of the recipe: unknown keys are refused and values are not converted."""
+    """A frozen part of the recipe: unknown keys are refused, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -67,48 +67,47 @@ class DataSection(Section):
 
     root: Annotated[str, Field(min_length=1)] = Field(
         description="A folder with train/ and val/ (and test/), or one folder of class folders; "
-        "`digits` is the built-in dataset. A relative path starts at the directory in which the command is given."
+        "`digits` is the built-in dataset. A relative path starts at the current directory."
     )
     val_fraction: Fraction | None = Field(
         default=None,
-        description="Share of train held out for validation, per class, where there is no val/ "
-        f"(null means {DEFAULT_VAL_FRACTION}). An error where val/ exists.",
+        description="Share of each class of train held out for validation if there is no val/ "
+        f"(null means {DEFAULT_VAL_FRACTION}). An error if val/ exists.",
     )
     group_by: GroupPattern | None = Field(
         default=None,
-        description="Regular expression that finds, in each image's path within its class folder, the group that the "
-        "image belongs to, such as `^(patient[0-9]+)_`: what `(?P<group>...)` or else the first parentheses hold. "
-        "No group is in two splits.",
+        description="Regular expression that extracts a group id (such as a patient) from each image's path within its "
+        "class folder, for example `^(patient[0-9]+)_`: the text of `(?P<group>...)`, or else of the first "
+        "parentheses. The images of a group are never split between train and val.",
     )
     on_bad_image: Literal["error", "skip"] = Field(
         default="error",
-        description="error: images that cannot be decoded are all named, and nothing is trained; skip: they are left "
-        "out from the start, named and counted.",
+        description="error: name every image that cannot be decoded, and do not train; skip: train without them, and "
+        "name and count them.",
     )
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         default=None,
-        description="Side of the network's input in pixels. null: what the weights were trained with.",
+        description="Side of the network's input in pixels. null: the size that the weights were trained with.",
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(default=32, description="Images per training step.")
-    augment: Literal["none", "standard", "strong"] = Field(
-        default="standard",
-        description="none: the validation preprocessing; standard: random crops and flips; "
-        "strong: wider crops, flips, colour and shape changes, erasing.",
-    )
+    augment: Augment = Field(default="standard", description=AUGMENT_WORDS)
     views: Views = Field(
         default=8,
-        description="Fixed augmented versions of each training image that the epochs take in turn, or `fresh` for a "
-        "new one each epoch. Phases that train every group always draw fresh ones.",
+        description="Number of fixed augmented versions of each training image, which the epochs take in turn; or "
+        "`fresh` for a new one in each epoch. Phases that train every group always use fresh ones.",
     )
     cache: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto: the frozen part is computed once for each view and kept on disk; off: in every epoch.",
+        description="auto: compute the frozen part once for each view and keep it on disk; off: compute it in every "
+        "epoch.",
     )
-    workers: Workers = Field(default="auto", description="Processes that decode images. Results do not depend on it.")
+    workers: Workers = Field(
+        default="auto", description="Number of processes that decode images. Results do not depend on it."
+    )
 
 
 class ModelSection(Section):
-    """The network and the weights it starts from."""
+    """The network and its initial weights."""
 
     name: Annotated[str, Field(min_length=1)] = Field(
         default="efficientnet_lite0",
@@ -117,45 +116,44 @@ class ModelSection(Section):
     )
     weights: Annotated[str, Field(min_length=1)] = Field(
         default="default",
-        description="default: the library's pretrained weights; none: random; a weights file "
-        "(.safetensors, .pth); or a run directory or checkpoint of ftcli.",
+        description="default: the library's pretrained weights; none: random weights; or the path of a weights file "
+        "(.safetensors, .pth), of a run directory or of an ftcli checkpoint.",
     )
 
 
 class FeatureExtract(Section):
-    """Train the head alone."""
+    """Train only the head."""
 
     kind: Literal["feature-extract"]
-    lr: Rate = Field(default=1e-2, description="Rate of the head. Not with lbfgs.")
+    lr: Rate = Field(default=1e-2, description="Learning rate of the head. Not with lbfgs.")
     solver: Literal["sgd", "lbfgs"] = Field(
         default="sgd",
-        description="sgd: `optimizer` takes steps for `epochs`; lbfgs: logistic regression on all views at once, to "
-        "convergence, with the L2 strength that cross-validation on train prefers.",
+        description="sgd: train with `optimizer` for `epochs`; lbfgs: fit logistic regression on all views at once, to "
+        "convergence, with the L2 strength chosen by cross-validation on train.",
     )
 
 
 class FineTune(Section):
-    """Train the head and some of the body, each group at its own rate."""
+    """Train the head and part of the body, each group at its own rate."""
 
     kind: Literal["fine-tune"]
     lr: RateOrRates = Field(
         default=1e-2,
-        description="Rate of the head; or one rate per group, glob or module, where a group "
-        "that is not named stays frozen.",
+        description="Learning rate of the head; or one rate per group, glob or module. Groups that are not named stay "
+        "frozen.",
     )
     unfreeze: GroupCount | None = Field(
         default=None,
-        description="Groups to train besides the head, counted from it, or `all` "
-        f"(null means {DEFAULT_UNFREEZE}). "
-        "Only with a single lr.",
+        description="Number of groups to train in addition to the head, counted from it, or `all` "
+        f"(null means {DEFAULT_UNFREEZE}). Only with a single lr.",
     )
     lr_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
-        description=f"Factor on the rate for each group away from the head (null means {DEFAULT_LR_DECAY}). "
-        "Only with a single lr.",
+        description="Factor on the learning rate for each step from one group to the one before it "
+        f"(null means {DEFAULT_LR_DECAY}). Only with a single lr.",
     )
     head_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Epochs, of the total, in which the head is trained alone first."
+        default=0, description="Epochs at the start, out of the total, that train only the head."
     )
 
     @model_validator(mode="after")
@@ -164,28 +162,28 @@ class FineTune(Section):
             given = [key for key in ("unfreeze", "lr_decay") if getattr(self, key) is not None]
             if given:
                 raise ValueError(
-                    f"{' and '.join(given)} would have no effect beside one lr per group; give lr as a single rate"
+                    f"{' and '.join(given)} would have no effect with one lr per group; give lr as a single rate"
                 )
         return self
 
 
 class Gradual(Section):
-    """Unfreeze from the head down, some groups more in each phase, at falling rates."""
+    """Unfreeze from the head down, more groups in each phase, at falling rates."""
 
     kind: Literal["gradual"]
-    lr: Rate = Field(default=1e-2, description="Rate of the head.")
+    lr: Rate = Field(default=1e-2, description="Learning rate of the head.")
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.3, description="Factor on the rate for each group away from the head."
+        default=0.3, description="Factor on the learning rate for each step from one group to the one before it."
     )
     epochs_per_phase: Annotated[int, Field(ge=1)] = Field(
-        default=2, description="Epochs of every phase but the last, which takes the rest."
+        default=2, description="Epochs of each phase except the last, which takes the rest."
     )
     groups_per_phase: Annotated[int, Field(ge=1)] = Field(
-        default=1, description="Groups that each phase unfreezes besides those before."
+        default=1, description="Number of groups that each phase adds."
     )
     unfreeze: GroupCount = Field(
         default=3,
-        description="Groups to train in the last phase besides the head, counted from it, or `all`.",
+        description="Number of groups to train in the last phase in addition to the head, counted from it, or `all`.",
     )
 
 
@@ -193,17 +191,17 @@ class FromScratch(Section):
     """Train everything from random weights, for comparison."""
 
     kind: Literal["from-scratch"]
-    lr: Rate = Field(default=1e-2, description="Rate of every group.")
+    lr: Rate = Field(default=1e-2, description="Learning rate of every group.")
 
 
 class PhaseSection(Section):
     """One phase of the explicit list."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Epochs of this phase.")
-    lr: Rates = Field(description="One rate per group, glob or module; a group that is not named stays frozen.")
+    lr: Rates = Field(description="One learning rate per group, glob or module. Groups that are not named stay frozen.")
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Epochs without a better monitor after which this phase ends. null: the recipe's.",
+        description="End this phase after this many epochs without a better monitor. null: the recipe's `patience`.",
     )
 
 
@@ -212,7 +210,7 @@ class Phases(Section):
 
     kind: Literal["phases"]
     phases: Annotated[tuple[PhaseSection, ...], Field(min_length=1, strict=False)] = Field(
-        description="The phases in order. Their epochs add up to the total."
+        description="The phases in order. The total is the sum of their epochs."
     )
 
 
@@ -295,10 +293,10 @@ class Recipe(Section):
     """What the user asked for. Frozen; never mutated."""
 
     format: Literal[1] = Field(
-        default=1, description="Version of the recipe's format, which every run writes down; another one is refused."
+        default=1, description="Version of the recipe's format, recorded by every run. Other versions are refused."
     )
     data: DataSection = Field(description="Where the images are and how they reach the network.")
-    model: ModelSection = Field(default=ModelSection(), description="The network and its first weights.")
+    model: ModelSection = Field(default=ModelSection(), description="The network and its initial weights.")
     strategy: Strategy = Field(
         default=FeatureExtract(kind="feature-extract"), description="Which groups train when, at which rates."
     )
@@ -306,70 +304,68 @@ class Recipe(Section):
     schedule: Schedule = Field(default=Cosine(kind="cosine"), description="How rates move within a phase.")
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
-        description=f"Epochs of all phases together (null means {DEFAULT_EPOCHS}; "
-        "an error beside `strategy.kind: phases`).",
+        description=f"Total number of epochs over all phases (null means {DEFAULT_EPOCHS}). "
+        "An error with `strategy.kind: phases`.",
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Epochs without a better monitor after which a phase ends, and in the last phase the run. "
+        description="End a phase, and in the last phase the run, after this many epochs without a better monitor. "
         "null: never.",
     )
-    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = Field(
-        default="val_accuracy", description="What the best epoch is best at; ties are broken by val loss."
+    monitor: Monitor = Field(
+        default="val_accuracy", description="Metric that selects the best epoch; ties are broken by val loss."
     )
     label_smoothing: Share = Field(
-        default=0.0, description="Share of each training label spread evenly over all classes."
+        default=0.0, description="Share of each training label that is spread evenly over all classes."
     )
     clip_grad_norm: Rate | None = Field(
         default=None,
-        description="Largest norm of the gradient of all trained weights together. null: no limit.",
+        description="Maximum norm of the gradient over all trained weights. null: no limit.",
     )
     seed: Seed = Field(
         default=0,
-        description="Of the head's first weights, the order of the images, dropout and fresh views.",
+        description="Random seed for head initialisation, shuffling, dropout and fresh views.",
     )
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] | None = Field(
         default=None,
-        description="Train one run for each of these seeds, below one directory, and say how their figures spread; "
-        "in place of `seed`. `--seeds 0,1,2` overrides both.",
+        description="Train one run for each of these seeds, in one directory, and report the spread of their metrics. "
+        "Replaces `seed`. `--seeds 0,1,2` overrides both.",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", description="auto: CUDA, else Apple's MPS, else the CPU."
+        default="auto", description="Device to train on. auto: CUDA, else Apple's MPS, else the CPU."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Of the forward pass. auto: bf16 on CUDA devices that have it, else fp32."
+        default="auto", description="Forward-pass precision. auto: bf16 on CUDA devices that support it, else fp32."
     )
     expect: Expectations = Field(
         default={},
-        description='Figures that must be reached, such as `val_accuracy: ">= 0.9"`; where one is not, `train` and '
-        "`eval` exit with 4 after everything is written. Names: accuracy, balanced_accuracy, macro_f1, log_loss, ece, "
-        "top5_accuracy and worst_class_recall, which speak of whatever is scored; with `val_` or `test_` before them, "
-        "of that split alone.",
+        description='Figures that must be reached, such as `val_accuracy: ">= 0.9"`; if one is not, `train` and '
+        f"`eval` exit with 4 after everything is written. Names: {', '.join(EXPECTABLE)}, for whatever is scored; "
+        "with `val_` or `test_` before them, for that split alone.",
     )
     tracking: Annotated[tuple[Tracking, ...], Field(strict=False)] = Field(
         default=(),
-        description="Who is told of each epoch besides the run directory: `tensorboard`, by event files in the run "
-        "directory, and `mlflow`, at MLFLOW_TRACKING_URI. Each needs the extra of its name: "
-        "`pip install 'ftcli[tensorboard,mlflow]'`.",
+        description="Experiment trackers to log to: `tensorboard`, with event files in the run directory, and "
+        "`mlflow`, at MLFLOW_TRACKING_URI. Each needs its extra: `pip install 'ftcli[tensorboard,mlflow]'`.",
     )
     runs_dir: Annotated[str, Field(min_length=1)] = Field(
-        default="runs", description="Where run directories go. `--runs` overrides it."
+        default="runs", description="Folder for run directories. `--runs` overrides it."
     )
-    report: bool = Field(default=True, description="Whether a finished run gets its page, report.html.")
+    report: bool = Field(default=True, description="Whether to write report.html for a finished run.")
 
     @property
     def total_epochs(self) -> int | None:
-        """The epochs of all phases; None where the strategy knows them itself."""
+        """The epochs of all phases; None if the strategy sets them itself."""
         return None if isinstance(self.strategy, Phases) or self.uses_lbfgs else self.epochs or DEFAULT_EPOCHS
 
     @property
     def uses_lbfgs(self) -> bool:
-        """Whether the head is fitted to convergence, so that there are no epochs to choose from."""
+        """Whether the head is fitted to convergence, so that there is no choice of an epoch."""
         return isinstance(self.strategy, FeatureExtract) and self.strategy.solver == "lbfgs"
 
     @property
     def chooses_epoch(self) -> bool:
-        """Whether there are epochs of which val chooses the best."""
+        """Whether val chooses the best of several epochs."""
         if isinstance(self.strategy, Phases):
             return sum(phase.epochs for phase in self.strategy.phases) > 1
         return not self.uses_lbfgs and self.total_epochs != 1
@@ -382,19 +378,19 @@ class Recipe(Section):
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if seeds is not None and len(set(seeds)) != len(seeds):
-            raise ValueError("a seed is there twice")
+            raise ValueError("each seed must be listed once")
         return seeds
 
     @field_validator("tracking")
     @classmethod
     def _trackers_differ(cls, tracking: tuple[Tracking, ...]) -> tuple[Tracking, ...]:
         if len(set(tracking)) != len(tracking):
-            raise ValueError("a tracker is there twice")
+            raise ValueError("each tracker must be listed once")
         return tracking
 
     @model_serializer(mode="wrap")
     def _without_void_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what has no effect and would be refused when it is read back."""
+        """Leave out the keys that have no effect and would be refused when read back."""
         values: dict[str, Any] = write(self)
         for *home, key in VOID_WITH_LBFGS if self.uses_lbfgs else ():
             (values[home[0]] if home else values).pop(key)

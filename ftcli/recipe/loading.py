@@ -1,4 +1,4 @@
-"""Owns turning YAML and overrides into a Recipe, or into every problem at once."""
+"""Loading a recipe: YAML and overrides to a Recipe, or to every problem at once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ftcli.recipe.problems import placed, problems_of, shown
 from ftcli.recipe.yaml12 import Document, KeyPath, dotted, dump_yaml, load_yaml
 
 _LARGEST_BYTES = 200_000
-"""Far beyond any recipe; what is larger would only take long to be refused."""
+"""Far more than any recipe has; reading a larger file would only delay the error."""
 
 _GIVE_A_PATH = "Give the path of a recipe such as config.yaml."
-_NO_PIPES = "Pipes, - and <(...) are not taken: write the recipe to a file first."
+_NO_PIPES = "Pipes, - and <(...) are not supported: write the recipe to a file first."
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -32,8 +32,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def _read(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device may never end
-            raise UsageError("is not a file", where=str(path), hint=f"{_GIVE_A_PATH} {_NO_PIPES}")
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise UsageError("this is not a file", where=str(path), hint=f"{_GIVE_A_PATH} {_NO_PIPES}")
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
@@ -42,7 +42,7 @@ def _read(path: Path) -> str:
         hint = f"{_GIVE_A_PATH} {_NO_PIPES}" if str(path) == "-" else hint
         raise UsageError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
     if len(content) > _LARGEST_BYTES:
-        raise RecipeError([Problem("", f"larger than {_LARGEST_BYTES:,} bytes, so not a recipe", str(path))])
+        raise RecipeError([Problem("", f"larger than {_LARGEST_BYTES:,} bytes, so it is not a recipe", str(path))])
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -62,7 +62,7 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
         except RecipeError as error:
             problems.extend(error.problems)
     known = Recipe.model_fields["format"].default
-    if value.get("format", known) != known:  # the rest cannot be judged then
+    if value.get("format", known) != known:  # keys of another format mean nothing here
         message = f"is {shown(value['format'])}; this ftcli reads format {known}: use the version that wrote the recipe"
         raise RecipeError([placed(("format",), message, document, places)])
     problems.extend(_conflicts(value, document, places))
@@ -77,23 +77,23 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
 
 @contextmanager
 def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Let the error of an unknown group or model, or of an impossible plan, say where its key stands.
+    """Add the line of the file, or the override, to an error about a group, a model's name or the plan.
 
-    That is the line in the file, or the override. Other errors name files, which may be called as keys are.
+    Other errors name files, whose names may look like keys.
     """
     try:
         yield
     except (PlanError, ModelError) as error:
         key = error.where or ""
         if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, path, overrides)):
-            error.message, error.where = f"{key}: {error.message}", place
+            raise type(error)(f"{key}: {error.message}", where=place, hint=error.hint) from error
         raise
 
 
 def _place_of(key: str, path: Path, overrides: Sequence[str]) -> str | None:
-    """Return the place of a dotted key or of the nearest section around it, None where it is no key of the recipe.
+    """Return the place of a dotted key or of the nearest section around it; None if neither is in the recipe.
 
-    An override of a section replaces what the file says within it, and so comes first.
+    Overrides come first: an override of a section replaces all that the file has in it.
     """
     given = {dotted(_override_path(text.partition("=")[0].strip())): f"override {text!r}" for text in overrides}
     lines = load_yaml(_read(path), str(path)).lines
@@ -104,7 +104,7 @@ def _place_of(key: str, path: Path, overrides: Sequence[str]) -> str | None:
 
 
 def recipe_from(values: Mapping[str, Any], *, source: str) -> Recipe:
-    """Return the recipe that a run or a checkpoint carries as plain data; `source` names it in errors."""
+    """Return the recipe in the plain data of a run or a checkpoint; `source` names it in errors."""
     return parse_recipe(Document(dict(values), {}, source))
 
 
@@ -116,19 +116,19 @@ def recipe_text(recipe: Recipe) -> str:
 def _recipes_beside(path: Path) -> list[str]:
     try:
         return [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
-    except OSError:  # a suggestion is all that is lost
+    except OSError:  # only the suggestion is lost
         return []
 
 
 def _overridden(value: dict[str, Any], override: str, places: dict[KeyPath, Problem]) -> dict[str, Any]:
-    """Return `value` with one override applied; `value` itself stays as it is."""
+    """Return a copy of `value` with one override applied."""
     key, equals, text = override.partition("=")
     source = f"override {override!r}"
     if not equals or not key.strip():
         raise RecipeError([Problem("", "an override is KEY=VALUE, such as epochs=3", source)])
     path = _override_path(key.strip())
     places[path] = Problem(dotted(path), "", source)
-    # On a single line, what begins with > is no block of YAML but a condition whose quotes the shell took off.
+    # In an override, a text that begins with > is not a YAML block but a condition without the quotes of its shell.
     given = text.strip() if text.lstrip().startswith(">") else load_yaml(text, source).value
     return dict(_set(value, path, given, Problem(dotted(path), "", source)))
 
@@ -155,25 +155,25 @@ def _set(container: Any, path: KeyPath, value: Any, place: Problem) -> Any:
             raise RecipeError([Problem(place.key, f"there are {count} phases, counted from 0", place.source)])
         return [_set(item, rest, value, place) if i == key else item for i, item in enumerate(container)]
     if container is not None and not isinstance(container, dict):
-        message = f"there is a single value, {shown(container)}, where {key!r} should go; override the whole of it"
+        message = f"holds the single value {shown(container)}, so {key!r} cannot be set in it; override all of it"
         raise RecipeError([Problem(place.key, message, place.source)])
     present = container or {}
     return {**present, key: _set(present.get(key), rest, value, place)}
 
 
 def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]) -> Iterable[Problem]:
-    """Find keys of different sections that would make one another void."""
+    """Find keys of different sections that cannot both have an effect."""
     strategy, model = value.get("strategy"), value.get("model")
     kind = strategy.get("kind") if isinstance(strategy, dict) else None
     weights = model.get("weights") if isinstance(model, dict) else None
     if kind == "phases" and value.get("epochs") is not None:
-        message = "would have no effect beside strategy.kind: phases, whose phases have their own; remove it"
+        message = "would have no effect with strategy.kind: phases, whose phases have their own; remove it"
         yield placed(("epochs",), message, document, places)
     if kind == "from-scratch" and weights not in {None, "none"}:
-        message = "would have no effect beside strategy.kind: from-scratch; remove it or write none"
+        message = "would have no effect with strategy.kind: from-scratch; remove it or write none"
         yield placed(("model", "weights"), message, document, places)
     if value.get("seeds") is not None and value.get("seed") is not None:
-        yield placed(("seed",), "would have no effect beside seeds; remove one of them", document, places)
+        yield placed(("seed",), "would have no effect with seeds; remove one of them", document, places)
     if kind == "feature-extract" and strategy is not None and strategy.get("solver") == "lbfgs":
         yield from _void_with_lbfgs(value, document, places)
 
@@ -183,12 +183,12 @@ def _void_with_lbfgs(
 ) -> Iterable[Problem]:
     for path, reason in VOID_WITH_LBFGS.items():
         if _given(value, path) is not None:
-            message = f"would have no effect beside strategy.solver: lbfgs, which {reason}; remove it"
-            # An override may have set something inside of it.
+            message = f"would have no effect with strategy.solver: lbfgs, which {reason}; remove it"
+            # An override may have set a key inside the section.
             place = next((place for place in places if place[: len(path)] == path), path)
             yield placed(place, message, document, places)
     if _given(value, ("data", "views")) == "fresh":
-        message = "would give lbfgs, which fits all views at once, one of each image; give their number"
+        message = "must be a number with strategy.solver: lbfgs, which fits a fixed set of views at once"
         yield placed(("data", "views"), message, document, places)
 
 

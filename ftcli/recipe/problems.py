@@ -1,7 +1,4 @@
-"""Owns how the problems of a recipe read: where each stands, what is wrong in a sentence, and the nearest spelling.
-
-Owns finding one's way in the recipe's sections: which section stands at a path, and where a key belongs.
-"""
+"""Problems of a recipe in plain words: the place of each, what is wrong, and the nearest valid spelling."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from ftcli.errors import Problem
 from ftcli.recipe.keys import Recipe, Section
 from ftcli.recipe.yaml12 import Document, KeyPath, dotted
 
-_SENTENCES = {
+_MESSAGES = {
     "missing": "is required",
     "float_type": "must be a number",
     "int_type": "must be a whole number",
@@ -43,21 +40,21 @@ _SENTENCES = {
 }
 
 _MEANT = {"gpu": "cuda"}
-"""What some words mean whose letters are nearer to another one."""
+"""Words whose meaning is not the valid word with the nearest letters."""
 
-_SHOWN_CHARACTERS = 80
-"""How much of a wrong value an error repeats."""
+_MAX_CHARACTERS = 80
+"""The longest part of a wrong value that an error repeats."""
 
 
 def problems_of(
     error: ValidationError, value: Mapping[str, Any], document: Document, places: Mapping[KeyPath, Problem]
 ) -> Iterable[Problem]:
-    """Return what pydantic refuses, each with its place: of the document's lines, or the override in `places`."""
+    """Return what pydantic refuses, each at its line of the document, or at its override in `places`."""
     for detail in error.errors(include_url=False):
         if detail["type"] == "too_short" and detail["input"]:
-            continue  # what it holds is wrong, which another problem says
+            continue  # empty only because its items were refused, which is reported already
         path = _data_path(detail, value)
-        message, suggestion = _sentence(detail, path, value)
+        message, suggestion = _message(detail, path, value)
         yield placed(path, message, document, places, suggestion)
 
 
@@ -68,7 +65,7 @@ def placed(
     places: Mapping[KeyPath, Problem],
     suggestion: str | None = None,
 ) -> Problem:
-    """Return a problem with the place of the longest known part of its path: an override or a line."""
+    """Return a problem at the place of the longest known part of its path: an override or a line."""
     for length in range(len(path), -1, -1):
         if path[:length] in places:
             return Problem(dotted(path), message, places[path[:length]].source, None, suggestion)
@@ -81,11 +78,11 @@ def placed(
 def shown(value: object) -> str:
     """Return a wrong value as errors repeat it."""
     text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 
 def _data_path(detail: ErrorDetails, value: Any) -> KeyPath:
-    """Drop from pydantic's location what names a branch of a union and not a key of the data."""
+    """Drop from pydantic's location the parts that name a branch of a union and not a key of the data."""
     path: list[str | int] = []
     for position, part in enumerate(detail["loc"]):
         last = position == len(detail["loc"]) - 1
@@ -100,17 +97,17 @@ def _data_path(detail: ErrorDetails, value: Any) -> KeyPath:
     return tuple(path)
 
 
-def _sentence(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return what is wrong, and the nearest valid spelling where there is one."""
+def _message(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return what is wrong, and the nearest valid spelling if there is one."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(path, value)
-    template = _SENTENCES.get(kind)
+    template = _MESSAGES.get(kind)
     message = template.format(**context) if template else detail["msg"]
     given = detail["input"]
     if detail["loc"][-1] == "[key]":
         near = _nearest(given, [str(context["expected"])])
-        return "is no metric" if near else f"is no metric; it must be {context['expected']}", near
+        return "is not a metric" if near else f"is not a metric; it must be {context['expected']}", near
     if kind == "literal_error":
         return f"{message}, not {shown(given)}", _nearest(
             given, str(context["expected"]).replace("'", "").split(" or ")
@@ -135,7 +132,7 @@ def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | No
     homes = keys_by_home().get(key)
     if homes:
         return f"unknown key here; it belongs at {' or '.join(homes)}", None
-    return f"unknown key; here go {', '.join(fields)}", None
+    return f"unknown key; valid keys here: {', '.join(fields)}", None
 
 
 def _nearest(given: object, valid: Sequence[str]) -> str | None:
@@ -153,7 +150,7 @@ def sections_of(annotation: Any) -> list[type[Section]]:
 
 
 def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
-    """Return the section that stands at a path of the data, choosing among kinds by the data's own `kind`."""
+    """Return the section at a path of the data; of several kinds, the one that the data's `kind` names."""
     section: type[Section] = Recipe
     here: Any = value
     for part in path:
@@ -167,7 +164,7 @@ def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
 
 @cache
 def keys_by_home() -> dict[str, list[str]]:
-    """Return for every key of the recipe the dotted places where it may stand."""
+    """Return for every key of the recipe the dotted paths at which it is valid."""
     homes: dict[str, list[str]] = {}
     for home, key in _walk(Recipe, ""):
         place = f"{home}{key}"

@@ -1,7 +1,4 @@
-"""Owns the types of the recipe's values: rates, shares, counts, and values that are a number or a word.
-
-Owns expectations as a recipe writes them: the names that may stand under `expect`, and conditions on them.
-"""
+"""The types of the recipe's values: rates, shares, counts, a number or a word, and conditions on metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +17,8 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ftcli.metrics import EXPECTABLE, METRICS, MONITORS, split_and_metric
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -32,7 +31,7 @@ WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _either(text: str, other: str, is_other: Callable[[Any], bool]) -> Discriminator:
-    """Choose between two forms of a value by its type, so that errors speak of one form only."""
+    """Choose between two forms of a value by its type, so that errors name one form only."""
     return Discriminator(lambda value: other if is_other(value) else text)
 
 
@@ -54,7 +53,7 @@ Workers = Annotated[
 
 
 def _finds_groups(text: str) -> str:
-    """Refuse what is no regular expression, or one that names nothing."""
+    """Refuse text that is not a regular expression, or one without parentheses."""
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -67,30 +66,14 @@ def _finds_groups(text: str) -> str:
 GroupPattern = Annotated[str, AfterValidator(_finds_groups)]
 
 
-Anywhere = Literal[
-    "accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "worst_class_recall"
-]
-OnVal = Literal[
-    "val_accuracy",
-    "val_top5_accuracy",
-    "val_balanced_accuracy",
-    "val_macro_f1",
-    "val_log_loss",
-    "val_ece",
-    "val_worst_class_recall",
-]
-OnTest = Literal[
-    "test_accuracy",
-    "test_top5_accuracy",
-    "test_balanced_accuracy",
-    "test_macro_f1",
-    "test_log_loss",
-    "test_ece",
-    "test_worst_class_recall",
-]
-ExpectedName = Literal[Anywhere, OnVal, OnTest]
+if TYPE_CHECKING:
+    ExpectedName = str
+    Monitor = str
+else:  # the table of metrics names them, which a type checker cannot follow
+    ExpectedName = Literal[tuple(f"{prefix}{name}" for prefix in ("", "val_", "test_") for name in EXPECTABLE)]
+    Monitor = Literal[tuple(MONITORS)]
 
-_CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)\s*")
+_CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(-?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+))\s*")
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -107,12 +90,12 @@ class Condition:
     bound: float
 
     def holds(self, value: float) -> bool:
-        """Tell whether a value meets it."""
+        """Return whether a value meets it."""
         return _OPERATORS[self.sign](value, self.bound)
 
 
 def parse_condition(text: str) -> Condition:
-    """Read a condition such as `>= 0.9`. Raises ValueError for what is none."""
+    """Read a condition such as `>= 0.9`. Raises ValueError for other text."""
     found = _CONDITION.fullmatch(text)
     if found is None:
         raise ValueError(f'must be a comparison with a number, in quotes, such as ">= 0.9", not {text!r}')
@@ -130,13 +113,10 @@ def _can_hold(expect: Mapping[str, str]) -> Mapping[str, str]:
     """Refuse conditions that no model can meet, such as per cent where shares are meant, each at its own key."""
     impossible = []
     for name, text in expect.items():
-        condition = parse_condition(text)
-        reachable = [0.0, float("inf") if name.endswith("log_loss") else 1.0]
-        if not any(condition.holds(value) for value in reachable):
-            unit = "0 upwards" if name.endswith("log_loss") else "0 to 1"
-            error = PydanticCustomError(
-                "value_error", "{error}", {"error": f"{text!r} can never hold; it goes from {unit}"}
-            )
+        condition, metric = parse_condition(text), METRICS[split_and_metric(name)[1]]
+        if not any(condition.holds(value) for value in metric.bounds):
+            message = f"{text!r} can never hold; it goes {metric.range_words}"
+            error = PydanticCustomError("value_error", "{error}", {"error": message})
             impossible.append(InitErrorDetails(type=error, loc=(name,), input=text))
     if impossible:
         raise ValidationError.from_exception_data("expect", impossible)

@@ -1,7 +1,7 @@
-"""Owns reading YAML: the scalars of YAML 1.2's core schema, with the line of every key.
+"""YAML with the scalars of the 1.2 core schema, and the line of every key.
 
 PyYAML resolves scalars by YAML 1.1, where `1e-3` is a string, `no` is false and `007` is seven. Here `1e-3` is a
-number and the other two stay text.
+number, and the other two are text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DEPTH_LIMIT = 50
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML document as plain data, and the line (from 1) at which each key or item stands."""
+    """A YAML document as plain data, and the line (from 1) of each key or item."""
 
     value: Any
     lines: dict[KeyPath, int]
@@ -76,7 +76,7 @@ def parse_scalar(text: str) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """Write plain data such that `load_yaml` reads the same data back."""
+    """Write plain data so that `load_yaml` reads the same data back."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
@@ -110,16 +110,16 @@ class _Builder:
             return parse_scalar(node.value)
         if node.style is not None and node.tag == "tag:yaml.org,2002:str":
             return node.value
-        raise self._problem(f"tags such as {node.tag} are not used here", path, node.start_mark.line + 1)
+        raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
 
     def _sequence(self, node: yaml.Node, path: KeyPath) -> list[Any]:
         if node.tag != "tag:yaml.org,2002:seq":
-            raise self._problem(f"tags such as {node.tag} are not used here", path, node.start_mark.line + 1)
+            raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
         return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         if node.tag != "tag:yaml.org,2002:map":
-            raise self._problem(f"tags such as {node.tag} are not used here", path, node.start_mark.line + 1)
+            raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -143,13 +143,13 @@ def dotted(path: KeyPath) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever YAML 1.1 or 1.2 would not read back as the same text."""
+    """Quotes every text that YAML 1.1 or 1.2 would not read back as the same text."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     style = None if isinstance(parse_scalar(text), str) else "'"
     if "\x85" in text:
-        style = '"'  # in other styles it is written as it is, and read as a line break
+        style = '"'  # in other styles it is written unescaped, and read as a line break
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -10,21 +10,16 @@ from typing import Any
 
 from ftcli.data.checks.findings import Case, files_text
 from ftcli.evaluation.compare.result import Pending
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.predictions import Seen
-from ftcli.evaluation.ranking import AVERAGE_PRECISION, QUICK_CELLS, ROC_AUC
+from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
+from ftcli.metrics import METRICS
 from ftcli.phrases import count, listed
-from ftcli.records import LOWER_IS_BETTER, Gate, Interval, RunSummary, metric_words
+from ftcli.records import Gate, Interval, RunSummary
 
 # Control characters, those that turn the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-NOT_DRAWN_TO_ONE_SCALE = frozenset({"log_loss", "ece", "roc_auc", "average_precision"})
-"""Metrics that cannot share an axis with accuracy."""
-
-_NOT_A_SHARE = frozenset({"log_loss", "roc_auc", "average_precision"})
-
-_MEANS_OVER_CLASSES = ("macro_f1", "balanced_accuracy", ROC_AUC, AVERAGE_PRECISION)
 _VERY_LARGE = 1e5
 
 
@@ -38,13 +33,18 @@ def printable(name: str) -> str:
 
 def metric_name(name: str) -> str:
     """Return a metric's name in words, saying which ones are better when they are lower."""
-    words = metric_words(name)
-    return f"{words} (lower is better)" if name in LOWER_IS_BETTER else words
+    metric = METRICS[name]
+    return metric.words if metric.higher_is_better else f"{metric.words} (lower is better)"
+
+
+def _as_percent(name: str) -> bool:
+    """Return whether a figure is shown as a percentage; those of one class, such as its recall, always are."""
+    return name not in METRICS or METRICS[name].as_percent
 
 
 def figure(name: str, value: float) -> str:
     """Return a metric's value: a percentage, or a plain number where it is not a share."""
-    return plain(value, 3) if name in _NOT_A_SHARE else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %" if _as_percent(name) else plain(value, 3)
 
 
 def plain(value: float, digits: int) -> str:
@@ -59,14 +59,14 @@ def interval_text(name: str, interval: Interval) -> str:
 
 def signed(name: str, value: float) -> str:
     """Return a difference of a metric: points, or a plain number where it is not a share."""
-    return f"{value:+.3f}" if name in _NOT_A_SHARE else f"{100 * value:+.1f}"
+    return f"{100 * value:+.1f}" if _as_percent(name) else f"{value:+.3f}"
 
 
 def deviation_text(name: str, value: float | None) -> str:
     """Return a metric's standard deviation in the unit of its differences; a dash where it is undefined."""
     if value is None:
         return "-"
-    return f"{value:.3f}" if name in _NOT_A_SHARE else f"{100 * value:.1f}"
+    return f"{100 * value:.1f}" if _as_percent(name) else f"{value:.3f}"
 
 
 def share(value: float | None) -> str:
@@ -128,7 +128,7 @@ def absent_text(evaluation: Evaluation) -> str:
         return ""
     left = len(evaluation.classes) - len(absent)
     rest = "the other class alone" if left == 1 else f"the other {left} classes"
-    means = [metric_name(name) for name in _MEANS_OVER_CLASSES if name in evaluation.metrics]
+    means = [metric_name(name) for name in evaluation.metrics if METRICS[name].over_classes]
     return f"No scored image is of {listed(absent)}: {', '.join(means[:-1])} and {means[-1]} are means over {rest}."
 
 

@@ -34,8 +34,8 @@ def dataset_json(
             "per_class": {name: counts[name] for name in dataset.classes},
             "sha256": _content_hash(images),
         }
-        if any(sample.group is not None for sample in samples):
-            splits[split]["groups"] = len({sample.group for sample in samples})
+        if any(sample.cluster is not None for sample in samples):
+            splits[split]["groups"] = len({sample.cluster for sample in samples})
     value: dict[str, Any] = {
         "schema": SCHEMA,
         "root": str(dataset.root),
@@ -45,7 +45,7 @@ def dataset_json(
         "splits": splits,
         "skipped": [image.to_json() for image in skipped],
         "findings": [finding.to_json() for finding in findings],
-        "strays": [str(path.relative_to(dataset.root)) for path in dataset.strays],
+        "strays": [str(path.relative_to(dataset.root)) for path in dataset.unlabelled],
     }
     if dataset.val_fraction is not None:
         value["val_images"] = [sample.name for sample in dataset.splits["val"]]

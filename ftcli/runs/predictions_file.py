@@ -1,8 +1,8 @@
 """The predictions file of a run: one CSV row per scored image.
 
-The header is `path,sha256,label,predicted` and then `probability:<class>` for every class; the prefix keeps a class
-called `label` apart from the column. Names that are not valid UTF-8 keep their bytes (surrogateescape in both
-directions); names with commas, quotes or line breaks are quoted.
+The header is `path,sha256,label,predicted` and then `probability:<class>` for every class, so that no class name can be
+mistaken for another column. Images without labels have empty ones. Names that are not valid UTF-8 keep their own bytes
+(surrogateescape, both ways); names with commas, quotes or line breaks are quoted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     rows = zip(
         predictions.paths,
         predictions.sha256,
-        (classes[label] for label in predictions.labels),
+        [""] * len(predictions) if (labels := predictions.given_labels) is None else [classes[each] for each in labels],
         predictions.predicted.tolist(),
         predictions.probabilities.tolist(),
         strict=True,
@@ -58,13 +58,13 @@ def read_predictions(path: Path) -> Predictions:
     line, header = next(rows, (1, []))
     classes = _classes(path, header)
     index = {name: position for position, name in enumerate(classes)}
-    lines, texts, labels, predicted, probabilities = [], [], [], [], []
+    lines, texts, names, predicted, probabilities = [], [], [], [], []
     for line, row in rows:
         if len(row) != len(header):
             raise _damaged(path, line, f"{len(row)} values where the header names {len(header)}")
         lines.append(line)
         texts.append((row[0], row[1]))
-        labels.append(_class_index(path, line, row[2], index))
+        names.append(row[2])
         predicted.append(_class_index(path, line, row[3], index))
         probabilities.append(_numbers(path, line, row[4:]))
     if not lines:
@@ -72,7 +72,12 @@ def read_predictions(path: Path) -> Predictions:
     values = np.array(probabilities, dtype=np.float64)
     _check(path, lines, values, np.array(predicted))
     paths, sha256 = zip(*texts, strict=True)
-    return Predictions(classes, paths, sha256, np.array(labels, dtype=np.int64), values)
+    # Only images without labels have none in the file; a label that is missing among others is damage.
+    labels = None
+    if any(names) or "" in index:
+        found = [_class_index(path, line, name, index) for line, name in zip(lines, names, strict=True)]
+        labels = np.array(found, dtype=np.int64)
+    return Predictions(classes, paths, sha256, labels, values)
 
 
 def _rounded(probabilities: list[float], predicted: int) -> list[str]:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from ftcli.cache.collection import Collection
+from ftcli.cache.shard import read
 from ftcli.cache.store import FeatureStore
-
-VIEWS = 3
 
 
 def name_of(number: int) -> str:
@@ -21,15 +20,14 @@ def name_of(number: int) -> str:
 
 
 def entry_of(number: int, *, width: int = 16) -> tuple[Tensor, Tensor]:
-    """What the prefix gives for an image: two tensors, the same in every process."""
+    """Return the features of a view: two tensors (1, ...), the same in every process."""
     generator = torch.Generator().manual_seed(number)
-    return torch.randn(VIEWS, width, generator=generator), torch.randn(VIEWS, 2, 3, generator=generator)
+    return torch.randn(1, 3 * width, generator=generator), torch.randn(1, 6, 3, generator=generator)
 
 
 class Given:
-    """What the tests of the cache share, given as a fixture since tests are not a package."""
+    """Shared by the tests of the cache; a fixture, since tests are not a package."""
 
-    views = VIEWS
     name_of = staticmethod(name_of)
     entry_of = staticmethod(entry_of)
 
@@ -39,19 +37,22 @@ class Given:
 
     @staticmethod
     def fill(collection: Collection, numbers: Sequence[int], *, shard_bytes: int = 2000, width: int = 16) -> None:
-        with collection.writer(dtype=torch.float32, shard_bytes=shard_bytes) as writer:
+        with collection.writer(shard_bytes=shard_bytes) as writer:
             for number in numbers:
-                writer.add(name_of(number), entry_of(number, width=width))
+                writer.add([name_of(number)], entry_of(number, width=width))
 
     @staticmethod
     def check(collection: Collection, numbers: Sequence[int], *, width: int = 16) -> None:
         features = collection.open([name_of(number) for number in numbers])
-        positions = torch.arange(len(numbers)).numpy()
-        for view in range(VIEWS):
-            rows = features.rows(positions, view)
-            for place, number in enumerate(numbers):
-                for tensor, expected in zip(rows, entry_of(number, width=width), strict=True):
-                    assert torch.equal(tensor[place], expected[view])
+        rows = features.rows(torch.arange(len(numbers)).numpy())
+        for place, number in enumerate(numbers):
+            for tensor, expected in zip(rows, entry_of(number, width=width), strict=True):
+                assert torch.equal(tensor[place], expected[0])
+
+    @staticmethod
+    def stored(collection: Collection) -> int:
+        """Return how many entries the files of a collection hold."""
+        return sum(len(read(path).keys) for path in collection.path.glob("*.safetensors"))
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def fork() -> Callable[[Callable[[], object]], int]:
             return process
         try:
             child()
-        except BaseException:  # noqa: BLE001  # nothing of the parent's may go on in the child
+        except BaseException:  # noqa: BLE001  # nothing of the parent's may continue in the child
             traceback.print_exc()
             os._exit(1)
         os._exit(0)

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from ftcli.cache import space as leases
-from ftcli.cache import space as room
+from ftcli.cache import space
 from ftcli.cache.key import CacheError
 from ftcli.cache.store import FeatureStore
 
 
-def test_two_processes_that_fill_one_collection_both_end_up_right(store, given, fork) -> None:
+def test_two_processes_that_fill_one_collection_both_get_the_right_features(store, given, fork) -> None:
     def fill(numbers) -> None:
         with store.collection({}) as collection:
             given.fill(collection, numbers)
@@ -28,7 +27,7 @@ def test_two_processes_that_fill_one_collection_both_end_up_right(store, given, 
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     with store.collection({}) as collection:
         given.check(collection, range(60))
-        assert sum(len(shard.keys) for shard in collection._shards.values()) == 60, "nothing is stored twice"
+        assert given.stored(collection) == 60, "nothing is stored twice"
 
 
 def test_a_killed_process_leaves_only_whole_entries_and_the_next_completes_them(store, given, fork) -> None:
@@ -49,7 +48,7 @@ def test_a_killed_process_leaves_only_whole_entries_and_the_next_completes_them(
         os.waitpid(child, 0)
         with store.collection({}) as collection:
             missing = set(collection.missing(given.names(numbers)))
-            assert collection.damaged == 0
+            assert not collection.rejected
             assert not list(collection.path.glob("*.tmp"))
             assert len(list(collection.path.glob("*.lease"))) == 1
             there = [number for number in numbers if number not in missing]
@@ -64,7 +63,8 @@ def test_a_killed_process_leaves_only_whole_entries_and_the_next_completes_them(
 
 def test_the_temporary_files_of_a_live_process_are_left_alone(store) -> None:
     with store.collection({}) as collection:
-        mine = collection._lease.temporary()
+        lease = next(collection.path.glob("*.lease"))
+        mine = lease.with_name(f"{lease.stem}.01234567.tmp")
         mine.write_bytes(b"half")
         dead = collection.path / "0123456789abcdef.01234567.tmp"
         dead.write_bytes(b"half")
@@ -105,7 +105,7 @@ def test_a_damaged_shard_is_never_used_and_its_entries_are_missing(store, given,
     with store.collection({}) as collection:
         missing = collection.missing(given.names(range(20)))
         assert 0 < len(missing) < 20
-        assert collection.damaged == 1
+        assert len(collection.rejected) == 1
         assert not victim.exists()
         with pytest.raises(CacheError, match="are not stored"):
             collection.open(given.names(range(20)))
@@ -113,12 +113,12 @@ def test_a_damaged_shard_is_never_used_and_its_entries_are_missing(store, given,
         given.check(collection, range(20))
 
 
-def test_a_file_that_is_no_shard_is_ignored(store, given) -> None:
+def test_other_files_are_ignored(store, given) -> None:
     with store.collection({}) as collection:
         (collection.path / "notes.safetensors").write_text("hello")
         given.fill(collection, range(3))
         given.check(collection, range(3))
-        assert collection.damaged == 0
+        assert not collection.rejected
 
 
 def test_a_shard_that_cannot_be_read_now_is_neither_used_nor_removed(store, given) -> None:
@@ -127,7 +127,7 @@ def test_a_shard_that_cannot_be_read_now_is_neither_used_nor_removed(store, give
     (collection.path / "0123456789abcdef-01234567.safetensors").mkdir()  # opening it is an OSError, even for root
     with store.collection({}) as collection:
         assert collection.missing(given.names(range(3))) == []
-        assert collection.damaged == 1
+        assert len(collection.rejected) == 1
 
 
 @pytest.mark.parametrize("failing", ["write", "fsync", "rename"])
@@ -170,11 +170,11 @@ def test_a_small_disk_is_never_filled_beyond_half(small_disk, given) -> None:
     with store.collection({}) as collection:
         with pytest.raises(CacheError, match="half of the disk that is free"):
             given.fill(collection, range(200), width=2000, shard_bytes=200_000)
-        assert 1_500_000 < collection.size_bytes < 2_200_000
+        assert 1_500_000 < space.collection_bytes(collection.path) < 2_200_000
 
 
 def test_a_disk_that_is_really_full_is_a_cache_error(small_disk, given, monkeypatch) -> None:
-    monkeypatch.setattr(room, "free_bytes", lambda _: 10**12)  # as if another process took the rest just now
+    monkeypatch.setattr(space, "free_bytes", lambda _: 10**12)  # as if another process took the rest just now
     store = FeatureStore(small_disk)
     with store.collection({}) as collection:
         with pytest.raises(CacheError, match="No space left on device"):
@@ -182,7 +182,7 @@ def test_a_disk_that_is_really_full_is_a_cache_error(small_disk, given, monkeypa
         assert not list(collection.path.glob("*.tmp"))
         missing = set(collection.missing(given.names(range(200))))
         assert 0 < len(missing) < 200
-        assert collection.damaged == 0
+        assert not collection.rejected
         given.check(collection, [number for number in range(200) if number not in missing], width=2000)
 
 
@@ -222,13 +222,13 @@ def test_a_cache_that_is_deleted_in_the_middle_is_a_cache_error(store, given) ->
             given.fill(collection, range(5, 10))
         with pytest.raises(CacheError, match="No such file or directory"):
             collection.missing(given.names(range(5)))
-        assert torch.equal(features.rows(np.array([3]), 0)[0][0], given.entry_of(3)[0][0])
+        assert torch.equal(features.rows(np.array([3]))[0][0], given.entry_of(3)[0][0])
 
 
 def test_a_lock_that_is_never_released_is_a_cache_error(store, given, monkeypatch) -> None:
-    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(space, "PATIENCE_SECONDS", 0.1)
     with store.collection({}) as collection:
-        with leases.locked(store.directory):
+        with space.locked(store.directory):
             with pytest.raises(CacheError, match="another process has held the cache's lock"):
                 given.fill(collection, range(5))
             assert "another process has held" in str(store.would_fit(1))

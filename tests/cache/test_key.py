@@ -14,18 +14,18 @@ def describe(directory: Path, description: dict[str, object], *, used_at: int, n
     return path
 
 
-def test_collections_tell_what_they_hold_the_one_used_last_first(tmp_path: Path) -> None:
+def test_descriptions_come_with_the_most_recently_used_first(tmp_path: Path) -> None:
     for name, used_at in (("a", 2), ("b", 3), ("c", 1)):
         describe(tmp_path, {"model": name}, used_at=used_at)
     assert [each["model"] for each in read_descriptions(tmp_path)] == ["b", "a", "c"]
     assert read_descriptions(tmp_path / "nowhere") == ()
 
 
-def test_what_is_no_collection_of_this_format_is_passed_over(tmp_path: Path) -> None:
+def test_other_files_and_other_formats_are_skipped(tmp_path: Path) -> None:
     describe(tmp_path, {"model": "good"}, used_at=1)
     describe(tmp_path, {"model": "moved"}, used_at=2, name="0" * 64)
     older = describe(tmp_path, {"model": "older"}, used_at=3)
-    older.write_text(older.read_text().replace('"format": 1', '"format": 0'))
+    older.write_text(older.read_text().replace('"format": 2', '"format": 1'))
     older.parent.rename(tmp_path / "older")
     for number, text in enumerate(("", "[]", "{}", '{"description": 3}', '{"description": {"a": NaN}}', "\xff{")):
         describe(tmp_path, {"model": number}, used_at=4).write_text(text)
@@ -36,7 +36,7 @@ def test_what_is_no_collection_of_this_format_is_passed_over(tmp_path: Path) -> 
 def test_a_description_of_another_format_has_another_name(tmp_path: Path, monkeypatch) -> None:
     before = collection_key({"a": 1})
     path = describe(tmp_path, {"a": 1}, used_at=1)
-    monkeypatch.setattr("ftcli.cache.key.FORMAT", 2)
+    monkeypatch.setattr("ftcli.cache.key.FORMAT", 3)
     assert collection_key({"a": 1}) != before
-    assert json.loads(path.read_text())["format"] == 1
+    assert json.loads(path.read_text())["format"] == 2
     assert read_descriptions(tmp_path) == ()

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ftcli.cache import space as room
+from ftcli.cache import space
 from ftcli.cache.key import CacheError, cache_directory
 from ftcli.cache.store import FeatureStore
-
-ENTRY_BYTES = 3 * (16 + 6) * 4
 
 
 def keep(store: FeatureStore, given, prefix: str, *, used_at: int | None = None) -> Path:
@@ -51,23 +49,23 @@ def test_making_a_store_makes_nothing_on_the_disk(tmp_path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_collection_used_longest_ago_leaves_first(tmp_path, given) -> None:
+def test_the_least_recently_used_collection_is_evicted_first(tmp_path, given) -> None:
     store = FeatureStore(tmp_path)
     old, new, middle = (keep(store, given, prefix, used_at=at) for prefix, at in [("a", 1), ("b", 3), ("c", 2)])
-    small = FeatureStore(tmp_path, limit_bytes=int(3.5 * room.collection_bytes(old)))
+    small = FeatureStore(tmp_path, limit_bytes=int(3.5 * space.collection_bytes(old)))
     newest = keep(small, given, "d")
     assert [path.exists() for path in (old, middle, new, newest)] == [False, True, True, True]
 
 
-def test_using_a_collection_again_makes_it_the_last_to_leave(tmp_path, given) -> None:
+def test_using_a_collection_again_makes_it_the_last_to_be_evicted(tmp_path, given) -> None:
     store = FeatureStore(tmp_path)
     first, second = keep(store, given, "a", used_at=1), keep(store, given, "b", used_at=2)
     store.collection({"prefix": "a"}).close()
-    keep(FeatureStore(tmp_path, limit_bytes=int(2.5 * room.collection_bytes(first))), given, "c")
+    keep(FeatureStore(tmp_path, limit_bytes=int(2.5 * space.collection_bytes(first))), given, "c")
     assert (first.exists(), second.exists()) == (True, False)
 
 
-def test_looking_into_a_collection_is_no_use_of_it_but_keeps_it_meanwhile(tmp_path, given) -> None:
+def test_reading_a_collection_does_not_count_as_a_use_but_keeps_it_meanwhile(tmp_path, given) -> None:
     store = FeatureStore(tmp_path)
     assert store.look_into({"prefix": "a"}) is None
     assert list(tmp_path.iterdir()) == []
@@ -76,19 +74,19 @@ def test_looking_into_a_collection_is_no_use_of_it_but_keeps_it_meanwhile(tmp_pa
     assert looked_into is not None
     with looked_into:
         given.check(looked_into, range(10))
-        keep(FeatureStore(tmp_path, limit_bytes=int(2.5 * room.collection_bytes(first))), given, "c")
-        assert (first.exists(), second.exists()) == (True, False), "what is looked into stays"
-    keep(FeatureStore(tmp_path, limit_bytes=int(1.5 * room.collection_bytes(first))), given, "d")
+        keep(FeatureStore(tmp_path, limit_bytes=int(2.5 * space.collection_bytes(first))), given, "c")
+        assert (first.exists(), second.exists()) == (True, False), "an open collection stays"
+    keep(FeatureStore(tmp_path, limit_bytes=int(1.5 * space.collection_bytes(first))), given, "d")
     assert not first.exists(), "it was not used"
 
 
-def test_a_collection_in_use_never_leaves(tmp_path, given) -> None:
+def test_a_collection_in_use_is_never_evicted(tmp_path, given) -> None:
     store = FeatureStore(tmp_path)
     old, unused = keep(store, given, "a", used_at=1), keep(store, given, "b", used_at=2)
     with store.collection({"prefix": "a"}) as collection:
         os.utime(collection.path / "description.json", (1, 1))
-        small = FeatureStore(tmp_path, limit_bytes=int(1.5 * room.collection_bytes(old)))
-        assert "are in use" in str(small.would_fit(room.collection_bytes(old)))
+        small = FeatureStore(tmp_path, limit_bytes=int(1.5 * space.collection_bytes(old)))
+        assert "are in use" in str(small.would_fit(space.collection_bytes(old)))
         with pytest.raises(CacheError, match="do not fit into the cache"):
             keep(small, given, "c")
         given.check(collection, range(10))
@@ -97,9 +95,9 @@ def test_a_collection_in_use_never_leaves(tmp_path, given) -> None:
     assert not old.exists()
 
 
-def test_a_collection_in_use_by_another_process_never_leaves(tmp_path, given, fork) -> None:
+def test_a_collection_in_use_by_another_process_is_never_evicted(tmp_path, given, fork) -> None:
     old = keep(FeatureStore(tmp_path), given, "a", used_at=1)
-    small = FeatureStore(tmp_path, limit_bytes=int(1.5 * room.collection_bytes(old)))
+    small = FeatureStore(tmp_path, limit_bytes=int(1.5 * space.collection_bytes(old)))
     (ready_out, ready_in), (end_out, end_in) = os.pipe(), os.pipe()
 
     def hold() -> None:
@@ -131,7 +129,7 @@ def test_a_process_that_was_forked_and_ends_does_not_end_the_use_of_its_parent(t
         assert collection.path.exists()
 
 
-def test_what_would_not_fit_is_said_before_anything_is_computed(tmp_path) -> None:
+def test_a_shortage_is_reported_before_anything_is_computed(tmp_path) -> None:
     store = FeatureStore(tmp_path, limit_bytes=1_000_000)
     assert store.would_fit(900_000) is None
     assert store.would_fit(2_000_000) == "2.0 MB do not fit into the cache, which may hold 1.0 MB (its limit)"
@@ -139,19 +137,19 @@ def test_what_would_not_fit_is_said_before_anything_is_computed(tmp_path) -> Non
 
 def test_what_others_no_longer_use_does_not_count_against_what_would_fit(tmp_path, given) -> None:
     kept = keep(FeatureStore(tmp_path), given, "a")
-    store = FeatureStore(tmp_path, limit_bytes=room.collection_bytes(kept) + 100)
-    assert store.would_fit(room.collection_bytes(kept) // 2) is None
+    store = FeatureStore(tmp_path, limit_bytes=space.collection_bytes(kept) + 100)
+    assert store.would_fit(space.collection_bytes(kept) // 2) is None
     assert kept.exists(), "asking removes nothing"
 
 
 def test_the_cache_takes_at_most_half_of_the_free_disk(tmp_path, given, monkeypatch) -> None:
     store = FeatureStore(tmp_path)
-    monkeypatch.setattr(room, "free_bytes", lambda _: 20_000)
+    monkeypatch.setattr(space, "free_bytes", lambda _: 20_000)
     assert "may hold 10.0 kB (half of the disk that is free)" in str(store.would_fit(10_001))
     with store.collection({}) as collection:
         with pytest.raises(CacheError, match="half of the disk that is free"):
             given.fill(collection, range(100))
-        assert 0 < collection.size_bytes <= 20_000
+        assert 0 < space.collection_bytes(collection.path) <= 20_000
         stored = sorted(set(range(100)) - set(collection.missing(given.names(range(100)))))
         given.check(collection, stored)
 
@@ -163,7 +161,7 @@ def test_a_limit_that_became_smaller_holds_when_the_cache_is_next_used(tmp_path,
     assert not old.exists()
 
 
-def test_eviction_leaves_alone_what_is_no_collection(tmp_path, given) -> None:
+def test_eviction_removes_only_collections(tmp_path, given) -> None:
     mine = tmp_path / "thesis" / "chapter.tex"
     mine.parent.mkdir()
     mine.write_text("x" * 1000)

@@ -80,7 +80,7 @@ def test_a_copy_under_another_label_is_not_a_copy_to_remove(ftcli: Ftcli, root: 
     assert "duplicate" not in findings_of(ftcli("check", root, "--json", code=3))
 
 
-def test_a_val_that_is_cut_from_train_is_said_to_be(ftcli: Ftcli, root: Path) -> None:
+def test_a_val_cut_from_train_is_reported(ftcli: Ftcli, root: Path) -> None:
     assert ftcli("check", root, "--json").json["contents"]["val_fraction"] is None
     shutil.rmtree(root / "val")
     for split in (root / "train").iterdir():
@@ -105,7 +105,7 @@ def test_a_copy_that_was_changed_is_found_in_another_split(ftcli: Ftcli, root: P
     assert case["note"].startswith("mirrored; ") == (change == "mirrored")
 
 
-def test_imbalance_small_classes_and_files_of_no_class_are_told(ftcli: Ftcli, root: Path) -> None:
+def test_imbalance_small_classes_and_files_outside_the_classes_are_reported(ftcli: Ftcli, root: Path) -> None:
     for number in range(2, 12):
         (root / f"train/bees/{number:02}.png").unlink()
     (root / "loose.png").write_bytes(b"")
@@ -140,16 +140,14 @@ def test_folders_that_are_wrong_are_an_error_of_the_layout(ftcli: Ftcli, root: P
     assert words in " ".join(ftcli("check", root, code=3).out.split())
 
 
-def test_a_class_without_a_single_good_image_is_an_error_besides_the_images(ftcli: Ftcli, root: Path) -> None:
+def test_a_class_without_a_good_image_is_an_error_in_addition_to_the_images(ftcli: Ftcli, root: Path) -> None:
     for path in (root / "train/bees").iterdir():
         path.write_bytes(b"")
     found = findings_of(ftcli("check", root, "--json", code=3))
     assert len(found["bad-image"][0]["cases"]) == 12
     words = f"Without the bad images: {root / 'train'}: no images in class folder bees"
     assert found["layout"][0]["message"].startswith(words)
-    assert found["imbalance"][0]["message"] == (
-        "Class bees has no image in train that can be used, and class ants has 12."
-    )
+    assert "Class bees has no usable image" in found["imbalance"][0]["message"]
 
 
 def test_a_split_without_a_single_good_image_is_named(ftcli: Ftcli, root: Path) -> None:
@@ -171,7 +169,7 @@ def test_small_classes_are_counted_as_classes_in_however_many_splits(ftcli: Ftcl
     assert "raise data.val_fraction" in cut["advice"]
 
 
-def test_classes_that_differ_in_capitals_or_encoding_are_told(ftcli: Ftcli, root: Path) -> None:
+def test_classes_that_differ_in_case_or_unicode_form_are_reported(ftcli: Ftcli, root: Path) -> None:
     for split in ("train", "val"):
         (root / split / "ants").rename(root / split / "caf\u00e9")
         for number, name in enumerate(("cafe\u0301", "Bees", "m2", "m\u00b2")):
@@ -184,10 +182,10 @@ def test_classes_that_differ_in_capitals_or_encoding_are_told(ftcli: Ftcli, root
         "warning",
         ["'Bees' and 'bees'", r"'cafe\u0301' and 'caf\xe9'"],
     )
-    assert found["message"].startswith("2 groups of classes have names that differ only in capitals")
+    assert found["message"].startswith("2 sets of classes have names that differ only in case")
 
 
-def test_groups_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
+def test_clusters_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
     found = findings_of(ftcli("check", root, "--json", "--group-by", "^([0-9]+)", code=3))
     assert len(found["group-leak"][0]["cases"]) == 10
     case = found["group-leak"][0]["cases"][0]
@@ -203,7 +201,7 @@ def test_copies_in_one_folder_leak_into_the_val_that_is_cut_from_it(ftcli: Ftcli
     for path in sorted((folder / "ants").iterdir()):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
     leaking = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, code=3))
-    assert "cut from the same folder" in leaking["leak"][0]["advice"]
+    assert "data.group_by" in leaking["leak"][0]["advice"]
     grouped = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, "--group-by", "([0-9]+)[.]png$"))
     assert "leak" not in grouped
     assert "duplicate" in grouped
@@ -218,10 +216,10 @@ def test_a_recipe_says_what_its_dataset_is(ftcli: Ftcli, root: Path) -> None:
     assert "the recipe skips them" in finding["message"]
     recipe.write_text(f"data: {{root: {root}, group_by: '^([0-9]+)'}}\n")
     assert "group-leak" in findings_of(ftcli("check", recipe, "--json", code=3))
-    assert "says itself what group_by are" in ftcli("check", recipe, "--group-by", "(a)", code=2).err
+    assert "group_by" in ftcli("check", recipe, "--group-by", "(a)", code=2).err
 
 
-def test_a_folder_that_is_not_there_or_a_wrong_pattern_is_an_error_without_a_report(ftcli: Ftcli, root: Path) -> None:
+def test_a_missing_folder_or_a_wrong_pattern_is_an_error_without_a_report(ftcli: Ftcli, root: Path) -> None:
     assert "no such folder" in ftcli("check", "nowhere", code=3).err
     assert "needs parentheses" in ftcli("check", root, "--group-by", "ants", code=2).err
     assert "below 1" in ftcli("check", root, "--val-fraction", 1.5, code=2).err
@@ -264,7 +262,7 @@ def test_the_built_in_digits_have_no_errors(ftcli: Ftcli) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "valid"])
-def test_a_share_to_hold_out_beside_a_val_folder_is_wrong_usage(ftcli: Ftcli, root: Path, name: str) -> None:
+def test_a_val_fraction_with_a_val_folder_is_wrong_usage(ftcli: Ftcli, root: Path, name: str) -> None:
     if name != "val":
         (root / "val").rename(root / name)
     outcome = ftcli("check", root, "--val-fraction", "0.3", code=2)

@@ -62,7 +62,7 @@ def test_eval_shows_intervals_classes_and_the_warning_about_val(ftcli: Ftcli, ru
 
 
 @pytest.mark.parametrize("given", ["", "checkpoints/best.safetensors"], ids=["run", "checkpoint"])
-def test_images_that_the_run_has_met_are_counted_by_their_content(
+def test_images_that_the_run_was_trained_on_are_counted_by_content(
     ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path, given: str
 ) -> None:
     write_images(tmp_path / "mixed/red", count=4, colour=(180, 90, 70), side=30)
@@ -75,7 +75,7 @@ def test_images_that_the_run_has_met_are_counted_by_their_content(
     assert "The best epoch was chosen on 1 of these 7 images, which flatters it" in shown
 
 
-def test_what_a_run_was_trained_on_is_known_whatever_becomes_of_its_images(
+def test_what_a_run_was_trained_on_is_known_even_if_its_images_change(
     ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "moved"
@@ -134,7 +134,7 @@ def test_a_damaged_list_of_images_stops_the_eval_of_a_run_before_it_begins_and_n
     assert alone["seen"] == {**NOT_KNOWN, "chose_epoch": 12}
 
 
-def test_of_a_checkpoint_that_stands_alone_only_the_name_of_the_split_is_known(
+def test_for_a_checkpoint_outside_its_run_only_the_name_of_the_split_is_known(
     ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
 ) -> None:
     alone = shutil.copy(run / "checkpoints/best.safetensors", tmp_path)
@@ -199,7 +199,7 @@ def test_where_the_run_began_in_another_directory_it_is_named(
     assert "Change to that directory" not in err
 
 
-def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused(ftcli: Ftcli, run: Path) -> None:
     best = run / "checkpoints/best.safetensors"
     whole = best.read_bytes()
     Path("short.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -209,7 +209,7 @@ def test_files_that_are_no_checkpoint_are_refused(ftcli: Ftcli, run: Path) -> No
     for other in ("evil.pth", "empty.safetensors", "recipe.yaml"):
         assert f"{other}: is not a checkpoint of ftcli" in ftcli("eval", other, code=2).err
     save_file({"a": zeros(1)}, "plain.safetensors")
-    assert "not ftcli's description" in ftcli("eval", "plain.safetensors", code=2).err
+    assert "without a description by ftcli" in ftcli("eval", "plain.safetensors", code=2).err
     best.unlink()
     assert "no finished epoch" in ftcli("eval", run, code=2).err
 
@@ -272,7 +272,7 @@ def demanding(ftcli: Ftcli, tiny: Path) -> Path:
     return Path("runs/a")
 
 
-def test_what_a_recipe_expects_stands_in_the_summary_on_the_page_and_in_a_resume(ftcli: Ftcli, demanding: Path) -> None:
+def test_what_a_recipe_expects_is_in_the_summary_on_the_page_and_after_a_resume(ftcli: Ftcli, demanding: Path) -> None:
     summary = json.loads((demanding / "summary.json").read_text())
     outcomes = {gate["metric"]: gate["holds"] for gate in summary["gates"]}
     assert outcomes == {"val_log_loss": False, "worst_class_recall": True}
@@ -286,7 +286,7 @@ def test_what_a_recipe_expects_stands_in_the_summary_on_the_page_and_in_a_resume
     assert json.loads((demanding / "summary.json").read_text())["gates"] == resumed["gates"]
 
 
-def test_a_run_that_is_not_as_expected_is_complete_and_exits_4_and_so_does_eval(
+def test_a_run_that_misses_what_is_expected_is_complete_and_exits_4_as_does_eval(
     ftcli: Ftcli, demanding: Path, tiny: Path
 ) -> None:
     assert (demanding / "summary.json").is_file()

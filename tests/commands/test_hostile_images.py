@@ -1,4 +1,4 @@
-"""Files that go wrong, through `check` and `train`: each is named, with its reason, before anything is trained."""
+"""Bad files in `check` and `train`: each is named, with its reason, before anything is trained."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def test_every_hostile_file_is_named_with_its_reason(ftcli: Ftcli, root: Path) -
     assert "Convert it to JPEG" in finding["advice"]
 
 
-def test_odd_files_that_can_be_used_are_told_apart_from_bad_ones(ftcli: Ftcli, root: Path) -> None:
+def test_odd_files_that_can_be_used_have_findings_of_their_own(ftcli: Ftcli, root: Path) -> None:
     write_hostile(root / "train/bees")
     found = findings_of(ftcli("check", root, "--json", code=3))
     expected = {
@@ -56,7 +56,7 @@ def test_train_names_the_same_bad_files_and_trains_on_the_rest(ftcli: Ftcli, roo
     assert dataset["splits"]["train"]["images"] == 24 + 11
 
 
-def test_names_that_are_no_text_are_shown_and_written_safely(ftcli: Ftcli, root: Path) -> None:
+def test_names_that_are_not_utf8_are_shown_and_written_safely(ftcli: Ftcli, root: Path) -> None:
     broken = Path(os.fsdecode(os.fsencode(root / "train/bees") + b"/caf\xe9\n.png"))
     broken.write_bytes(b"")
     outcome = ftcli("check", root, code=3)

@@ -1,4 +1,4 @@
-"""What `ftcli check` makes of the features that runs left in the cache."""
+"""Look-alikes that `ftcli check` finds with the features that runs left in the cache."""
 
 import os
 import shutil
@@ -62,7 +62,7 @@ def test_crops_of_photos_are_found_once_a_run_has_left_features(ftcli: Ftcli, ph
     assert "compared by perceptual hash and by what efficientnet_lite0 sees" in text
 
 
-def test_a_copy_that_the_hash_finds_is_told_once(ftcli: Ftcli, photos: Path) -> None:
+def test_a_copy_that_the_hash_finds_is_reported_once(ftcli: Ftcli, photos: Path) -> None:
     image = Image.open(photos / "train/ants/05.jpg")
     image.resize((image.width // 2, image.height // 2)).save(photos / "val/ants/smaller.png")
     train(ftcli, photos)
@@ -84,7 +84,7 @@ def test_the_network_that_saw_all_images_speaks_before_one_that_saw_some(ftcli: 
     assert ftcli("check", root, "--json").json["features"] == {"model": "mobilenet_v3_small", "images": 45}
 
 
-def test_a_check_changes_nothing_in_the_cache_so_that_the_next_one_says_the_same(ftcli: Ftcli, root: Path) -> None:
+def test_a_check_does_not_change_the_cache(ftcli: Ftcli, root: Path) -> None:
     for model in ("resnet18", "mobilenet_v3_small"):
         train(ftcli, root, "data.image_size=32", f"model.name={model}", "model.weights=none")
     noise(100, 80, seed=[7]).save(root / "val/ants/new.png")
@@ -96,20 +96,20 @@ def test_a_check_changes_nothing_in_the_cache_so_that_the_next_one_says_the_same
     assert after == before
 
 
-def test_features_that_are_no_vectors_are_not_looked_at(ftcli: Ftcli, root: Path) -> None:
+def test_features_that_are_not_vectors_are_ignored(ftcli: Ftcli, root: Path) -> None:
     train(ftcli, root, "data.image_size=64", "model.name=squeezenet1_1", "model.weights=none")
     assert any(Path(os.environ["FTCLI_CACHE"]).glob("*/*.safetensors"))
     assert ftcli("check", root, "--json").json["features"] is None
 
 
-def test_damaged_features_are_as_if_they_were_not_there(ftcli: Ftcli, root: Path) -> None:
+def test_damaged_features_are_ignored(ftcli: Ftcli, root: Path) -> None:
     train(ftcli, root, "data.image_size=32", "model.name=resnet18", "model.weights=none")
     for shard in Path(os.environ["FTCLI_CACHE"]).glob("*/*.safetensors"):
         shard.write_bytes(shard.read_bytes()[:-1])
     assert ftcli("check", root, "--json").json["features"] is None
 
 
-def test_a_cache_that_cannot_be_used_is_told_and_stops_no_check(ftcli: Ftcli, root: Path) -> None:
+def test_a_cache_that_cannot_be_used_is_reported_and_the_check_continues(ftcli: Ftcli, root: Path) -> None:
     train(ftcli, root, "data.image_size=32", "model.name=resnet18", "model.weights=none")
     lock = Path(os.environ["FTCLI_CACHE"]) / "lock"
     lock.unlink(missing_ok=True)

@@ -80,12 +80,12 @@ def test_the_forecast_of_views_is_what_training_computes(ftcli: Ftcli, recipe: P
     ("override", "code", "words"),
     [
         ("model.name=resnet81", 2, "resnet18"),
-        ("strategy.unfreeze=7", 2, "there are 5 groups besides the head"),
+        ("strategy.unfreeze=7", 2, "has 5 groups before the head"),
         ("strategy={kind: fine-tune, lr: {layer5: 1e-3}}", 2, "matches no group"),
         ("strategy={kind: fine-tune, lr: {head: 0}}", 2, "must be above 0"),
         ("epochs=1", 2, "need at least 3 epochs"),
         ("data.batch_size=1", 2, "cannot train BatchNorm"),
-        ("schedule={kind: cosine, warmup_epochs: 1}", 2, "leave nothing of phase 'head'"),
+        ("schedule={kind: cosine, warmup_epochs: 1}", 2, "do not fit into phase 'head'"),
         ("data.root=nowhere", 3, "nowhere"),
         ("data.val_fraction=0.5", 3, "val_fraction"),
     ],
@@ -97,7 +97,7 @@ def test_what_cannot_be_trained_is_refused_by_the_plan(
 
 
 @pytest.mark.parametrize("command", ["plan", "train"])
-def test_an_unknown_group_and_an_unknown_model_are_told_with_the_place_of_their_key(
+def test_an_unknown_group_and_an_unknown_model_are_reported_at_the_place_of_their_key(
     ftcli: Ftcli, tiny: Path, command: str
 ) -> None:
     path = Path("wrong.yaml")
@@ -109,13 +109,13 @@ def test_an_unknown_group_and_an_unknown_model_are_told_with_the_place_of_their_
     assert "wrong.yaml:8: strategy.lr.layer5: matches no group of the network: stem, layer1" in err
     assert "Did you mean 'layer" in err
     path.write_text(path.read_text().replace("resnet18", "resnet81"))
-    assert "wrong.yaml:3: model.name: there is no model 'resnet81'" in ftcli(command, path, code=2).err
+    assert "wrong.yaml:3: model.name: unknown model 'resnet81'" in ftcli(command, path, code=2).err
     assert (
-        "override 'model.name=resnet82': model.name: there is no"
+        "override 'model.name=resnet82': model.name: unknown model"
         in ftcli(command, path, "model.name=resnet82", code=2).err
     )
     given = "model={name: no}"
-    assert f"override {given!r}: model.name: there is no" in ftcli(command, path, given, code=2).err
+    assert f"override {given!r}: model.name: unknown model" in ftcli(command, path, given, code=2).err
     path.write_text(f"data: {{root: {tiny}}}\n")
     given = "strategy={kind: fine-tune, lr: {layer5: 1}}"
     assert f"override {given!r}: strategy.lr.layer5: matches no" in ftcli(command, path, given, code=2).err

@@ -238,8 +238,8 @@ def test_seeds_that_are_not_trained_yet_are_named_with_what_to_do(ftcli: Ftcli, 
     assert found["unfinished"] == ["runs/s/seed-1"]
     assert found["awaited"] == ["runs/s/seed-2", "runs/s/seed-3"]
     err = ftcli("compare", half_done, "--fail-if", "worse", code=3).err
-    assert "seed-1, runs/s/seed-2, runs/s/seed-3 have not finished, and gates judge finished runs only" in err
-    assert err.endswith("Finish them first:\n  ftcli train --resume runs/s\n")
+    assert "seed-1, runs/s/seed-2, runs/s/seed-3 have not finished" in err
+    assert err.endswith("Finish them first:\n  ftcli resume runs/s\n")
 
 
 def test_too_few_seeds_to_compare_are_told_from_too_few_paths(ftcli: Ftcli, half_done: Path) -> None:
@@ -264,12 +264,12 @@ def test_every_run_is_expected_to_do_as_well(ftcli: Ftcli, recipe: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--seeds", "0,0"), "seeds: a seed is there twice"),
+        (("--seeds", "0,0"), "seeds: each seed must be listed once"),
         (("--seeds", "0,x"), "--seeds takes whole numbers such as 0,1,2, not '0,x'"),
         (("--seeds", "-1"), "--seeds takes whole numbers"),
         (("--seeds", str(2**63)), "seeds.0: must be below"),
         (("seeds=[]",), "seeds: must not be empty"),
-        (("seeds=[1]", "seed=2"), "seed: would have no effect beside seeds"),
+        (("seeds=[1]", "seed=2"), "seed: would have no effect"),
     ],
 )
 def test_wrong_seeds_are_refused(ftcli: Ftcli, recipe: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -240,7 +240,7 @@ def test_the_name_of_a_run_that_was_being_replaced_is_taken(ftcli: Ftcli, recipe
 def test_overwrite_does_not_touch_what_is_no_run(ftcli: Ftcli, recipe: Path) -> None:
     Path("runs/mine").mkdir(parents=True)
     Path("runs/mine/thesis.tex").write_text("years of work")
-    assert "left alone" in ftcli("train", recipe, "--name", "mine", "--overwrite", code=2).err
+    assert "is not overwritten" in ftcli("train", recipe, "--name", "mine", "--overwrite", code=2).err
     assert Path("runs/mine/thesis.tex").exists()
 
 

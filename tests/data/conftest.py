@@ -1,4 +1,4 @@
-"""Owns the small image folders that the tests of ftcli.data read."""
+"""Small image folders for the tests of ftcli.data."""
 
 from __future__ import annotations
 

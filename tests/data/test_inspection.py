@@ -47,7 +47,7 @@ def test_all_bad_images_are_counted_and_every_one_is_named(photos):
     with pytest.raises(ImageError, match="13 images cannot be used") as caught:
         survey.refuse_bad()
     for sample in samples[1:]:
-        assert f"{sample.name}: the image is broken or cut short" in str(caught.value)
+        assert f"{sample.name}: the image is broken or truncated" in str(caught.value)
     assert str(caught.value).count("Replace the file") == 1
 
 
@@ -63,17 +63,17 @@ def test_every_bad_image_has_a_line_of_its_own_whatever_its_name(photos):
         survey_images(samples[:1], workers=1).refuse_bad()
 
 
-def test_what_to_do_is_said_for_every_kind_of_bad_image(photos):
+def test_every_kind_of_bad_image_has_its_advice(photos):
     samples = photos(2)
     samples[0].path.write_bytes(b"")
     samples[1].path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(ImageError) as caught:
         survey_images(samples, workers=2).refuse_bad()
-    assert "Replace the file by a good copy" in str(caught.value)
+    assert "Replace the file with a good copy" in str(caught.value)
     assert "Convert it to JPEG" in str(caught.value)
 
 
-def test_hashing_decodes_nothing_and_leaves_out_what_cannot_be_read(photos, tmp_path):
+def test_hashing_does_not_decode_and_skips_unreadable_files(photos, tmp_path):
     samples = photos(1)
     samples[0].path.write_bytes(b"no image")
     gone = Sample(tmp_path / "gone.jpg", "gone.jpg", 0)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ import torch
 from ftcli.data import workers as cores
 from ftcli.data.decoding import decode
 from ftcli.data.inspection import hash_images
-from ftcli.data.loader import EvaluationLoader, Images, TrainingLoader, batch_indices, default_workers, load_views
+from ftcli.data.loader import DecodedImages, Images, Loader, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, draw, evaluation_transform, training_transform, view_seed
 from ftcli.errors import ImageError
 from ftcli.records import InputSpec
@@ -21,17 +23,29 @@ SPEC = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def hashed(samples):
-    return Images(samples, hash_images(samples, workers=1))
+    return Images.labelled(samples, hash_images(samples, workers=1))
+
+
+@dataclass
+class Training:
+    """A loader of training images with a seed; a context that ends its workers."""
+
+    loader: Loader
+    seed: int
+
+    def epoch(self, epoch, views):
+        return self.loader.epoch(epoch, views, seed=self.seed)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.loader.close()
 
 
 def training(samples, *, workers=0, seed=0, batch_size=4, augment="strong"):
-    return TrainingLoader(
-        hashed(samples),
-        transform=training_transform(SPEC, augment),
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
-    )
+    transform = training_transform(SPEC, augment)
+    return Training(Loader(hashed(samples), transform=transform, batch_size=batch_size, workers=workers), seed)
 
 
 def joined(batches):
@@ -65,17 +79,37 @@ def test_batches_do_not_depend_on_the_number_of_workers(photos):
             for left, right in zip(one, two, strict=True):
                 assert torch.equal(left.indices, right.indices)
                 assert torch.equal(left.images, right.images)
-                assert torch.equal(left.labels, right.labels)
 
 
-def test_a_batch_has_its_shapes_types_and_labels(photos):
+def test_a_batch_has_its_shapes_and_types(photos):
     samples = photos(6)
     with training(samples) as loader:
         batch = next(iter(loader.epoch(1, FixedViews(2))))
     assert batch.images.shape == (4, 3, 32, 32)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    assert (batch.images.dtype, batch.indices.dtype, batch.labels.dtype) == (torch.uint8, torch.int64, torch.int64)
-    assert batch.labels.tolist() == [samples[index].label for index in batch.indices.tolist()]
+    assert (batch.images.dtype, batch.indices.dtype) == (torch.uint8, torch.int64)
+
+
+def test_images_keep_the_labels_and_clusters_of_their_samples(photos):
+    samples = [
+        replace(sample, group="seen together" if number < 2 else None) for number, sample in enumerate(photos(4))
+    ]
+    images = hashed(samples)
+    assert images.labels.dtype == torch.int64
+    assert images.labels.tolist() == [sample.label for sample in samples]
+    assert images.clusters == ("seen together", "seen together", *images.sha256s[2:])
+
+
+def test_images_without_labels_are_loaded_like_others(photos):
+    images = hashed(photos(5))
+    unlabelled = Images(images.paths, images.sha256s)
+    batches = []
+    for each in (images, unlabelled):
+        with Loader(each, transform=evaluation_transform(SPEC), batch_size=2, workers=0) as loader:
+            batches.append(joined(loader.in_order()))
+    (indices, pixels), (same_indices, same_pixels) = batches
+    assert indices == same_indices
+    assert torch.equal(pixels, same_pixels)
 
 
 def test_every_epoch_is_another_permutation_fixed_by_the_seed(photos):
@@ -84,8 +118,8 @@ def test_every_epoch_is_another_permutation_fixed_by_the_seed(photos):
         orders = [joined(loader.epoch(epoch, FixedViews(1)))[0] for epoch in (1, 2, 3)]
         assert all(sorted(order) == list(range(10)) for order in orders)
         assert orders[0] != orders[1] != orders[2]
-        assert same.order(2) == orders[1]
-        assert other.order(2) != orders[1]
+        assert joined(same.epoch(2, FixedViews(1)))[0] == orders[1] == training_order(10, seed=1, epoch=2)
+        assert joined(other.epoch(2, FixedViews(1)))[0] != orders[1]
 
 
 def test_fixed_views_return_after_k_epochs_and_do_not_depend_on_the_seed(photos):
@@ -120,9 +154,9 @@ def test_a_view_follows_the_content_and_not_the_place(photos):
 def test_views_that_are_loaded_on_their_own_are_those_that_the_epochs_use(photos, workers):
     samples = photos(5)
     sha256s = hash_images(samples, workers=1)
-    jobs = [(index, tuple(view_seed(sha256s[index], view=view) for view in range(3))) for index in (4, 0, 2)]
+    wanted = [(index, tuple(view_seed(sha256s[index], view=view) for view in range(3))) for index in (4, 0, 2)]
     transform = training_transform(SPEC, "strong")
-    batches = list(load_views(hashed(samples), jobs, transform=transform, batch_size=6, workers=workers))
+    batches = list(load_views(hashed(samples), wanted, transform=transform, batch_size=6, workers=workers))
     assert [len(batch.indices) for batch in batches] == [6, 3]
     indices, images = joined(batches)
     assert indices == [4, 4, 4, 0, 0, 0, 2, 2, 2]
@@ -145,10 +179,9 @@ def test_a_view_is_the_draw_with_its_seed(photos):
 def test_evaluation_scores_every_image_once_in_order_as_often_as_asked(photos, workers):
     samples = photos(9)
     transform = evaluation_transform(SPEC)
-    with EvaluationLoader(hashed(samples), transform=transform, batch_size=4, workers=workers) as loader:
-        assert len(loader) == 3
+    with Loader(hashed(samples), transform=transform, batch_size=4, workers=workers) as loader:
         for _ in range(2):
-            batches = list(loader)
+            batches = list(loader.in_order())
             assert [len(batch.indices) for batch in batches] == [4, 4, 1]
             indices, images = joined(batches)
             assert indices == list(range(9))
@@ -186,11 +219,11 @@ def test_loading_leaves_torchs_generator_as_it_was(photos, workers):
 
 
 def test_closing_ends_the_workers(photos):
-    loader = training(photos(4), workers=2)
-    next(iter(loader.epoch(1, FixedViews(1))))
-    workers = [worker.pid for worker in loader._stream._loader._iterator._workers]
-    assert len(workers) == 2
-    loader.close()
+    before = {process.pid for process in multiprocessing.active_children()}
+    with training(photos(4), workers=2) as loader:
+        next(iter(loader.epoch(1, FixedViews(1))))
+        workers = {process.pid for process in multiprocessing.active_children()} - before
+        assert len(workers) == 2
     deadline = time.monotonic() + 60
     while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -206,34 +239,33 @@ def is_running(pid):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_was_changed_since_it_was_hashed_is_refused_and_not_taken_for_it(photos, workers):
+def test_an_image_that_was_changed_since_it_was_hashed_is_refused(photos, workers):
     samples = photos(4)
     images = hashed(samples)
     samples[2].path.write_bytes(samples[1].path.read_bytes())
     transform = evaluation_transform(SPEC)
-    with EvaluationLoader(images, transform=transform, batch_size=2, workers=workers) as loader:
-        batches = iter(loader)
+    with Loader(images, transform=transform, batch_size=2, workers=workers) as loader:
+        batches = loader.in_order()
         assert next(batches).indices.tolist() == [0, 1]
         with pytest.raises(ImageError, match="was changed since it was checked") as caught:
             next(batches)
     assert caught.value.where == str(samples[2].path)
 
 
-def test_a_program_that_forgets_to_close_ends_without_a_word(photos):
+def test_a_program_that_forgets_to_close_ends_silently(photos):
     folder = photos(4)[0].path.parent
     script = f"""
 from pathlib import Path
 from ftcli.data.class_folders import Sample
-from ftcli.data.loader import Images
+from ftcli.data.loader import Images, Loader
 from ftcli.data.inspection import hash_images
-from ftcli.data.loader import EvaluationLoader
 from ftcli.data.transforms import evaluation_transform
 from ftcli.records import InputSpec
 spec = InputSpec(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 samples = [Sample(path, path.name, 0) for path in sorted(Path({str(folder)!r}).iterdir())]
-images = Images(samples, hash_images(samples, workers=1))
-loader = EvaluationLoader(images, transform=evaluation_transform(spec), batch_size=1, workers=2)
-iterator = iter(loader)
+images = Images.labelled(samples, hash_images(samples, workers=1))
+loader = Loader(images, transform=evaluation_transform(spec), batch_size=1, workers=2)
+iterator = loader.in_order()
 print(next(iterator).indices.tolist())
 """
     command = [sys.executable, "-W", "error", "-c", script]
@@ -243,16 +275,15 @@ print(next(iterator).indices.tolist())
 
 
 def test_what_the_workers_get_can_be_pickled(photos):
-    with training(photos(2)) as loader:
-        images = loader._stream._loader.dataset
-        travelled = pickle.loads(pickle.dumps(images))  # noqa: S301 (our own bytes)
-        assert torch.equal(travelled[1, (5,)][1], images[1, (5,)][1])
+    images = DecodedImages(hashed(photos(2)), training_transform(SPEC, "strong"))
+    travelled = pickle.loads(pickle.dumps(images))  # noqa: S301 (our own bytes)
+    assert torch.equal(travelled[1, (5,)][1], images[1, (5,)][1])
 
 
 def test_few_images_or_one_core_need_no_workers(monkeypatch):
     monkeypatch.setattr(cores, "available_cores", lambda: 4)
-    assert [default_workers(images) for images in (10, 63, 64, 60_000)] == [0, 0, 4, 4]
+    assert [cores.default_workers(images) for images in (10, 63, 64, 60_000)] == [0, 0, 4, 4]
     monkeypatch.setattr(cores, "available_cores", lambda: 128)
-    assert default_workers(60_000) == 16
+    assert cores.default_workers(60_000) == 16
     monkeypatch.setattr(cores, "available_cores", lambda: 1)
-    assert default_workers(60_000) == 0
+    assert cores.default_workers(60_000) == 0

@@ -10,6 +10,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from ftcli.data.transforms import draw, evaluation_transform, normalise, training_transform
+from ftcli.recipe import augmentation
+from ftcli.recipe.augmentation import POLICIES
+from ftcli.recipe.keys import DataSection
 from ftcli.records import InputSpec
 
 SPEC = InputSpec(64, 73, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -55,7 +58,7 @@ def test_a_panorama_costs_no_memory_beyond_its_crop():
     assert evaluation_transform(SPEC)(Image.new("RGB", (60_000, 2), "red")).shape == (3, 64, 64)
 
 
-@pytest.mark.parametrize("augment", ["none", "standard", "strong"])
+@pytest.mark.parametrize("augment", POLICIES)
 def test_a_draw_is_a_function_of_image_and_seed(augment):
     transform = training_transform(SPEC, augment)
     torch.manual_seed(1)
@@ -65,7 +68,7 @@ def test_a_draw_is_a_function_of_image_and_seed(augment):
     assert first.shape == (3, 64, 64)
     assert first.dtype == torch.uint8
     others = [torch.equal(draw(transform, photo(), seed), first) for seed in range(6, 12)]
-    assert all(others) if augment == "none" else not any(others)
+    assert not any(others) if POLICIES[augment].is_random else all(others)
 
 
 def test_a_draw_leaves_torchs_generator_as_it_was():
@@ -89,17 +92,33 @@ def test_standard_mirrors_about_half_of_the_draws():
 def test_crops_cover_at_least_their_share_and_never_enlarge_from_the_minimum_side(augment, smallest):
     transform = training_transform(SPEC, augment)
     side = transform.minimum_side
-    crop = getattr(transform.function, "transforms")[0]  # noqa: B009 (the steps are torchvision's, untyped)
     areas = []
     for seed in range(200):
         torch.manual_seed(seed)
-        _, _, height, width = v2.RandomResizedCrop.get_params(
-            Image.new("RGB", (side, side)), crop.scale, [3 / 4, 4 / 3]
-        )
+        scale = POLICIES[augment].crop
+        _, _, height, width = v2.RandomResizedCrop.get_params(Image.new("RGB", (side, side)), scale, [3 / 4, 4 / 3])
         areas.append(height * width / side**2)
         assert min(height, width) >= 64 - 1
     assert smallest - 0.02 < min(areas) < smallest + 0.1
     assert max(areas) > 0.9
+
+
+def test_a_policy_without_a_crop_keeps_the_validation_preprocessing(monkeypatch):
+    monkeypatch.setitem(
+        augmentation.POLICIES, "brightness", augmentation.Policy("", on_image={"ColorJitter": {"brightness": 0.5}})
+    )
+    monkeypatch.setitem(augmentation.POLICIES, "mirror", augmentation.Policy("", mirror=1.0))
+    plain = evaluation_transform(SPEC)(photo())
+    assert torch.equal(draw(training_transform(SPEC, "mirror"), photo(), 0), plain.flip(2))
+    brighter = draw(training_transform(SPEC, "brightness"), photo(), 3)
+    assert brighter.shape == plain.shape
+    assert not torch.equal(brighter, plain)
+
+
+def test_every_policy_is_a_value_of_the_recipe_with_its_words():
+    schema = DataSection.model_json_schema()["properties"]["augment"]
+    assert schema["enum"] == list(POLICIES)
+    assert all(f"{name}: {policy.words}" in schema["description"] for name, policy in POLICIES.items())
 
 
 def test_strong_differs_from_image_to_image_in_colour_and_erases_with_the_mean():
@@ -112,7 +131,7 @@ def test_strong_differs_from_image_to_image_in_colour_and_erases_with_the_mean()
     assert len({tuple(view[:, 0, 0].tolist()) for view in views}) > 10
 
 
-@pytest.mark.parametrize("augment", ["none", "standard", "strong"])
+@pytest.mark.parametrize("augment", POLICIES)
 def test_transforms_travel_to_spawned_workers(augment):
     transform = training_transform(SPEC, augment)
     travelled = pickle.loads(pickle.dumps(transform))  # noqa: S301 (our own bytes)

@@ -1,5 +1,4 @@
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,45 +6,38 @@ from torch import Tensor, nn
 
 from ftcli.data.loader import Batch
 from ftcli.engine.device import Compute
-from ftcli.engine.loop import Epoch, Start, Training, run_phase
+from ftcli.engine.loop import Epoch, Start, TrainSettings, train_phase
+from ftcli.engine.phase_data import AnyBatch, PhaseData
 from ftcli.errors import NonFiniteLossError
 from ftcli.model.network import Network, build_network
 from ftcli.plan import Phase
 from ftcli.recipe.keys import Constant, Sgd
 
 CPU = Compute(torch.device("cpu"), "fp32")
-TRAINING = Training(
+SETTINGS = TrainSettings(
     optimizer=Sgd(kind="sgd", momentum=0.0, weight_decay=0.0), schedule=Constant(kind="constant"), compute=CPU, seed=0
 )
 
 
-@dataclass
-class Fixed:
-    """Six random images in two batches, the same in every epoch."""
+def batches() -> list[Batch]:
+    """Return six random images in two batches."""
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, 256, (3, 3, 32, 32), generator=generator, dtype=torch.uint8) for _ in range(2)]
+    return [Batch(torch.arange(3) + 3 * number, each) for number, each in enumerate(images)]
 
-    network: Network
-    steps_per_epoch: int = 2
-    cached: bool = False
-    batches: list[Batch] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        for number in range(2):
-            images = torch.randint(0, 256, (3, 3, 32, 32), generator=generator, dtype=torch.uint8)
-            self.batches.append(Batch(torch.arange(3) + 3 * number, images, torch.tensor([0, 1, 0])))
+LABELS = torch.tensor([0, 1, 0, 0, 1, 0])
 
-    def training(self, _epoch: int) -> Iterable[Batch]:
-        return self.batches
 
-    def validation(self) -> Iterable[Batch]:
-        return self.batches
+def data_of(network: Network) -> PhaseData:
+    """Return the six images as train and as val, the same in every epoch."""
 
-    def logits(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.network.module(batch.images.float() / 255)
+    def forward(batch: AnyBatch) -> Tensor:
+        assert isinstance(batch, Batch)
+        logits: Tensor = network.module(batch.images.float() / 255)
         return logits
 
-    def val_logits(self, batch: Batch) -> Tensor:
-        return self.logits(batch)
+    return PhaseData(lambda _epoch: batches(), batches, LABELS, LABELS, forward, forward, steps_per_epoch=2)
 
 
 @pytest.fixture
@@ -57,8 +49,8 @@ def phase_of(network: Network, *trained: str, epochs: int = 1, lr: float = 0.1) 
     return Phase("p", epochs, {group.name: lr if group.name in trained else None for group in network.groups})
 
 
-def run(network: Network, phase: Phase, training: Training = TRAINING) -> list[Epoch]:
-    return list(run_phase(network, phase, Fixed(network), start=Start(0, 1), training=training))
+def run(network: Network, phase: Phase, settings: TrainSettings = SETTINGS) -> list[Epoch]:
+    return list(train_phase(network, phase, data_of(network), start=Start(0, 1), settings=settings))
 
 
 def test_one_epoch_takes_the_steps_that_plain_torch_takes(network: Network) -> None:
@@ -67,8 +59,8 @@ def test_one_epoch_takes_the_steps_that_plain_torch_takes(network: Network) -> N
         module.eval()
     optimizer = torch.optim.SGD(plain.module.get_submodule(plain.head).parameters(), lr=0.1)
     losses = []
-    for batch in Fixed(plain).batches:
-        loss = nn.functional.cross_entropy(plain.module(batch.images.float() / 255), batch.labels)
+    for batch in batches():
+        loss = nn.functional.cross_entropy(plain.module(batch.images.float() / 255), LABELS[batch.indices])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -79,16 +71,16 @@ def test_one_epoch_takes_the_steps_that_plain_torch_takes(network: Network) -> N
     assert epoch.record.train_loss == pytest.approx(sum(losses) / 2)
 
 
-def test_val_figures_come_from_the_probabilities(network: Network) -> None:
+def test_val_metrics_come_from_the_probabilities(network: Network) -> None:
     epoch = run(network, phase_of(network, "head"))[0]
-    right = (epoch.val_probabilities.argmax(axis=1) == epoch.val_labels).mean()
+    right = (epoch.val_probabilities.argmax(axis=1) == LABELS.numpy()).mean()
     assert epoch.record.val["accuracy"] == pytest.approx(right)
     assert epoch.val_probabilities.sum(axis=1) == pytest.approx([1.0] * 6)
 
 
 def test_epochs_are_counted_over_the_whole_run(network: Network) -> None:
     phase = phase_of(network, "head", epochs=2)
-    epochs = list(run_phase(network, phase, Fixed(network), start=Start(3, 7), training=TRAINING))
+    epochs = list(train_phase(network, phase, data_of(network), start=Start(3, 7), settings=SETTINGS))
     assert [(epoch.record.epoch, epoch.record.phase_index) for epoch in epochs] == [(7, 3), (8, 3)]
 
 
@@ -96,7 +88,7 @@ def test_the_same_seed_gives_the_same_dropout_and_another_seed_another(network: 
     def losses(seed: int) -> list[float]:
         fresh = build_network("mobilenet_v3_small", "none", classes=("a", "b"), seed=0, image_size=32)
         phase = phase_of(fresh, "classifier.0", "head", epochs=2)
-        return [epoch.record.train_loss for epoch in run(fresh, phase, replace(TRAINING, seed=seed))]
+        return [epoch.record.train_loss for epoch in run(fresh, phase, replace(SETTINGS, seed=seed))]
 
     assert losses(1) == losses(1)
     assert losses(1) != losses(2)
@@ -107,7 +99,7 @@ def test_gradients_are_clipped_to_the_norm(network: Network) -> None:
         fresh = build_network("mobilenet_v3_small", "none", classes=("a", "b"), seed=0, image_size=32)
         head = fresh.module.get_submodule(fresh.head)
         before = nn.utils.parameters_to_vector(head.parameters()).detach().clone()
-        run(fresh, phase_of(fresh, "head"), replace(TRAINING, clip_grad_norm=clip))
+        run(fresh, phase_of(fresh, "head"), replace(SETTINGS, clip_grad_norm=clip))
         return float((nn.utils.parameters_to_vector(head.parameters()).detach() - before).norm())
 
     assert moved(1e-3) <= 2 * 0.1 * 1e-3 * 1.001
@@ -118,7 +110,7 @@ def test_label_smoothing_changes_the_loss(network: Network) -> None:
     with torch.no_grad():
         network.module.get_submodule(network.head).bias.copy_(torch.tensor([3.0, -3.0]))
     plain = run(network, phase_of(network, "head", lr=1e-9))[0].record
-    smoothed = run(network, phase_of(network, "head", lr=1e-9), replace(TRAINING, label_smoothing=0.5))[0].record
+    smoothed = run(network, phase_of(network, "head", lr=1e-9), replace(SETTINGS, label_smoothing=0.5))[0].record
     assert plain.train_loss != pytest.approx(smoothed.train_loss, rel=1e-4)
     assert plain.val["loss"] == pytest.approx(smoothed.val["loss"], rel=1e-4)
 
@@ -133,7 +125,7 @@ def test_a_loss_that_is_not_finite_moves_no_weight(network: Network) -> None:
     assert all(torch.equal(before[name], network.module.get_parameter(name)) for name in body)
 
 
-def test_every_batch_is_heard_of(network: Network) -> None:
-    heard: list[tuple[int, int, int]] = []
-    run(network, phase_of(network, "head"), replace(TRAINING, on_batch=lambda *batch: heard.append(batch)))
-    assert heard == [(1, 1, 2), (1, 2, 2)]
+def test_every_batch_is_reported(network: Network) -> None:
+    reported: list[tuple[int, int, int]] = []
+    run(network, phase_of(network, "head"), replace(SETTINGS, on_batch=lambda *batch: reported.append(batch)))
+    assert reported == [(1, 1, 2), (1, 2, 2)]

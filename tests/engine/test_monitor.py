@@ -22,7 +22,7 @@ def test_ties_go_to_the_lower_loss_and_then_to_the_earlier_epoch() -> None:
     assert watched([record(1, 0.9, 1.0), record(2, 0.9, 0.5), record(3, 0.9, 0.5)]).best_epoch == 2
 
 
-def test_the_monitor_says_what_is_best() -> None:
+def test_the_monitor_decides_which_epoch_is_best() -> None:
     records = [record(1, 0.5, 1.0), record(2, 0.9, 9.0), record(3, 0.8, 0.1)]
     assert watched(records, "val_loss").best_epoch == 3
     assert watched(records, "val_macro_f1").best_epoch == 1

@@ -1,7 +1,9 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from ftcli.engine.optimizers import make_optimizer, rate_factor, set_rates
+from ftcli.engine.optimizers import OPTIMIZERS, make_optimizer, rate_factor, set_rates
 from ftcli.model.network import Network, build_network
 from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
@@ -51,6 +53,11 @@ def test_the_recipe_s_settings_reach_the_optimizer(
     optimizer = make_optimizer(network, lr_of(network, head=0.2), section)
     assert type(optimizer) is kind
     assert settings.items() <= optimizer.param_groups[0].items()
+
+
+def test_every_optimizer_of_the_recipe_has_its_row() -> None:
+    sections, _ = get_args(Optimizer)
+    assert set(OPTIMIZERS) == set(get_args(sections))
 
 
 def factors(schedule: Schedule, *, epochs: int, steps: int = 4) -> list[float]:

@@ -20,7 +20,7 @@ def head_phase(network: Network) -> Phase:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "timm/test_vit"])
 def test_the_head_is_found_behind_the_features_that_reach_it(name: str) -> None:
     network = network_of(name, image_size=160)
-    cut = check_probe(network, head_phase(network), rows=100)
+    cut = check_probe(network, head_phase(network), 100)
     head = find_head(cut)
     assert head is network.module.get_submodule(network.head)
     assert cut.row_shapes == ((head.in_features,),)
@@ -28,8 +28,8 @@ def test_the_head_is_found_behind_the_features_that_reach_it(name: str) -> None:
 
 def test_a_head_whose_outputs_are_pooled_is_refused() -> None:
     network = network_of("squeezenet1_1")
-    with pytest.raises(ModelError, match=r"squeezenet1_1.* 512 x 3 x 3 numbers of each image, not a row of 512"):
-        check_probe(network, head_phase(network), rows=100)
+    with pytest.raises(ModelError, match=r"squeezenet1_1.* 512 x 3 x 3 .* 512"):
+        check_probe(network, head_phase(network), 100)
 
 
 def test_a_network_that_changes_its_logits_is_refused() -> None:
@@ -38,14 +38,14 @@ def test_a_network_that_changes_its_logits_is_refused() -> None:
     assert isinstance(cut, Cut)
     plain = cut.live.forward
     cut.live.forward = lambda rows: 2 * plain(rows)
-    with pytest.raises(ModelError, match="changes what the head makes of its features"):
+    with pytest.raises(ModelError, match="mobilenet_v3_small"):
         find_head(cut)
 
 
 def test_more_features_than_fit_into_memory_are_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing.os, "sysconf", lambda _name: 2**15)
     network = network_of("mobilenet_v3_small")
-    check_probe(network, head_phase(network), rows=2**16)
-    with pytest.raises(UsageError, match=r"data\.views: lbfgs takes 2\.0 GiB for 131072 views at once") as caught:
-        check_probe(network, head_phase(network), rows=2**17)
-    assert "Lower data.views" in str(caught.value)
+    check_probe(network, head_phase(network), 2**16)
+    with pytest.raises(UsageError, match=r"2\.1 GB for 131,072 views") as caught:
+        check_probe(network, head_phase(network), 2**17)
+    assert caught.value.where == "data.views"

@@ -37,7 +37,7 @@ def test_the_suggestion_holds_on_other_images_about_as_often_as_it_says(drawn):
     assert kept >= suggested - 4
 
 
-def test_a_target_that_nothing_shows_is_not_promised(drawn):
+def test_no_threshold_is_suggested_where_none_reaches_the_target(drawn):
     assert abstention(drawn(30, 3, seed=0), target=0.999).suggestion is None
 
 

@@ -8,11 +8,11 @@ from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.compare.evidence import PairEvidence
 from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.pairing import pair_by_content
-from ftcli.evaluation.compare.replicates import group_evidence
+from ftcli.evaluation.compare.replicates import replicates_evidence
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.gates import Rules, judge, parse_rule
-from ftcli.evaluation.metrics import evaluate
 from ftcli.evaluation.ranking import with_ranking
-from ftcli.records import METRIC_NAMES
+from ftcli.metrics import COMPARABLE
 from ftcli.report.plain import as_text
 from ftcli.report.text.eval import eval_sections
 
@@ -49,9 +49,9 @@ def test_they_are_compared_and_gated(predictions, scored):
     comparison = compare_predictions(right, predictions, resamples=50)
     assert json.dumps(comparison.to_json(), allow_nan=False)
     assert 0 < comparison.equivalent_within <= 1
-    metrics = tuple(name for name in METRIC_NAMES if name in comparison.metrics)
+    metrics = tuple(name for name in COMPARABLE if name in comparison.metrics)
     rules = tuple(map(parse_rule, ("worse", "not-better", "drop:0.01", "not-equivalent:0.02")))
     paired = pair_by_content(right, predictions, names=("a", "b"))
-    group = group_evidence(("a", "b"), [right, right], [predictions, predictions], resamples=20)
+    group = replicates_evidence(("a", "b"), [right, right], [predictions, predictions], resamples=20)
     gates = judge(Rules(rules, metrics), [PairEvidence(("a", "b"), paired), group])
     assert json.dumps([gate.to_json() for gate in gates], allow_nan=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.ranking import ranks_of, with_ranking
 
 
@@ -57,7 +57,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(drawn):
     assert sum(each.low <= truth <= each.high for each in intervals) >= 34
 
 
-def test_a_ranking_without_mistakes_is_not_given_certainty(scored):
+def test_the_interval_of_a_ranking_without_mistakes_has_a_width(scored):
     auc = _ranked(scored([0, 1] * 20, [0, 1] * 20)).metrics["roc_auc"]
     assert (auc.value, auc.high) == (1.0, 1.0)
     assert 0.8 < auc.low < 0.97

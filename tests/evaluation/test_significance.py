@@ -20,7 +20,7 @@ def test_the_one_sided_test_is_the_binomial_test_of_scipy(gained, lost):
     assert loss_test(np.array(gained), np.array(lost)) == pytest.approx(reference)
 
 
-def test_no_flip_at_all_is_no_sign_of_anything():
+def test_without_flips_nothing_is_significant():
     assert loss_test(np.array(0), np.array(0)) == 1
 
 

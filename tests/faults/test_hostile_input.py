@@ -80,18 +80,18 @@ def wide() -> str:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: "/dev/zero", "/dev/zero: is not a file"),
-        (pipe, "pipe.yaml: is not a file"),
-        (pipe, "Pipes, - and <(...) are not taken"),
-        (lambda: "-", "Pipes, - and <(...) are not taken"),
-        (folder, "folder.yaml: is not a file"),
+        (lambda: "/dev/zero", "/dev/zero: this is not a file"),
+        (pipe, "pipe.yaml: this is not a file"),
+        (pipe, "Pipes, - and <(...) are not supported"),
+        (lambda: "-", "Pipes, - and <(...) are not supported"),
+        (folder, "folder.yaml: this is not a file"),
         (loop, "loop.yaml: cannot read the recipe: "),
         (large, "larger than 200,000 bytes"),
         (binary, "binary.yaml: not a UTF-8 text file"),
         (laughs, "too large for a recipe; do its aliases multiply?"),
         (merged, "too large for a recipe; do its aliases multiply?"),
         (deep, "deep.yaml: not valid YAML: nested too deeply"),
-        (wide, "and 3951 more"),
+        (wide, "and 3,951 more"),
         (lambda: LONG, f"{LONG}: cannot read the recipe: File name too long"),
         (lambda: "no\x1b[31m\nsuch", "no\\x1b[31m\\nsuch: cannot read the recipe"),
     ],
@@ -119,7 +119,7 @@ def test_a_recipe_expands_neither_variables_nor_home(ftcli: Ftcli, recipe: str, 
     monkeypatch.setenv("FTCLI_TEST_SECRET", "hunter2")
     for text in ("$FTCLI_TEST_SECRET", "${FTCLI_TEST_SECRET}", "~/x", "{{ FTCLI_TEST_SECRET }}"):
         outcome = ftcli("train", recipe, f"data.root='{text}'", code=3)
-        assert f"{text}: there is no such folder" in outcome.err
+        assert f"{text}: no such folder" in outcome.err
         assert "hunter2" not in outcome.err
 
 
@@ -139,10 +139,10 @@ def test_a_recipe_expands_neither_variables_nor_home(ftcli: Ftcli, recipe: str, 
         (("--runs", "/proc/nope"), 1, "/proc/nope/a: cannot make the run directory: No such file"),
         ((f"data.root={LONG}",), 2, "the name is too long"),
         (("data.root=recipe.yaml",), 3, "this is a file, not a folder"),
-        (('data.root="a\\0b"',), 3, "there is no such folder"),
+        (('data.root="a\\0b"',), 3, "no such folder"),
         ((f"model.weights={LONG}",), 2, "the name is too long"),
-        (("model.weights=/dev/zero",), 2, "/dev/zero: there is no such file"),
-        (('model.weights="a\\0b"',), 2, "there is no such file"),
+        (("model.weights=/dev/zero",), 2, "/dev/zero: no such file"),
+        (('model.weights="a\\0b"',), 2, "no such file"),
     ],
     ids=str,
 )
@@ -214,7 +214,7 @@ def hidden_bomb() -> str:
     return "hidden.pth"
 
 
-OBJECTS = "not a weights file, or one with Python objects besides tensors, which ftcli does not run"
+OBJECTS = "not a weights file, or one with Python objects other than tensors, which ftcli does not run"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ OBJECTS = "not a weights file, or one with Python objects besides tensors, which
         (evil_legacy, OBJECTS),
         (evil_plain, OBJECTS),
         (evil_in_disguise, "not a safetensors file"),
-        (bomb, "is compressed, as torch never does"),
+        (bomb, "the file is compressed"),
         (hidden_bomb, "not a weights file (zip file version 9.9)"),
     ],
 )
@@ -258,14 +258,14 @@ FORGED_TENSORS: dict[str, tuple[torch.Tensor | None, str]] = {
         f"forged.safetensors: 1 of 52 tensors have another shape: {BIAS} (3,) instead of (2,)",
     ),
     "none": (None, f"forged.safetensors: 1 of 52 tensors are missing: {BIAS}"),
-    "integers": (torch.zeros(2, dtype=torch.int64), f"1 of 52 tensors are no floating-point numbers: {BIAS} int64"),
+    "integers": (torch.zeros(2, dtype=torch.int64), f"1 of 52 tensors are not floating-point numbers: {BIAS} int64"),
 }
 FORGED_WORDS: dict[str, tuple[dict[str, object], str]] = {
     "a model from elsewhere": (
         {"model": "timm/hf-hub:evil/model"},
-        "forged.safetensors: there is no model 'timm/hf-hub:",
+        "forged.safetensors: unknown model 'timm/hf-hub:",
     ),
-    "a folder as a model": ({"model": "timm/local-dir:."}, "forged.safetensors: there is no model 'timm/local-dir:.'"),
+    "a folder as a model": ({"model": "timm/local-dir:."}, "forged.safetensors: unknown model 'timm/local-dir:.'"),
     "an unknown key": ({"recipe": {"data": {"root": "x"}, "evil": 1}}, "forged.safetensors: evil: unknown key"),
 }
 

@@ -69,7 +69,7 @@ def test_a_plan_covers_every_group_in_every_phase() -> None:
     refused: Counter[str] = Counter()
 
     @given(strategy=STRATEGIES, groups=GROUPS, epochs=EPOCHS, patience=st.none() | st.integers(1, 9))
-    @cases(quick=300, stress=10_000)
+    @cases(quick=600, stress=10_000)
     def attempts(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None) -> None:
         knows_its_epochs = isinstance(strategy, Phases) or getattr(strategy, "solver", "sgd") == "lbfgs"
         total = None if knows_its_epochs else epochs

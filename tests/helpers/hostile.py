@@ -43,9 +43,12 @@ def _frames(kind: str) -> bytes:
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
-    "truncated.jpg": (lambda: encoded(noise(seed=5), "JPEG")[:400], "broken or cut short"),
-    "truncated.png": (lambda: encoded(noise(seed=5), "PNG")[:-300], "broken or cut short"),
-    "truncated.tif": (lambda: encoded(noise(seed=5), "TIFF", compression="tiff_lzw")[:-9], "this TIFF is broken, cut"),
+    "truncated.jpg": (lambda: encoded(noise(seed=5), "JPEG")[:400], "broken or truncated"),
+    "truncated.png": (lambda: encoded(noise(seed=5), "PNG")[:-300], "broken or truncated"),
+    "truncated.tif": (
+        lambda: encoded(noise(seed=5), "TIFF", compression="tiff_lzw")[:-9],
+        "this TIFF is broken, truncated",
+    ),
     "empty.jpg": (lambda: b"", "empty (0 bytes)"),
     "page.jpg": (lambda: b"<html>404 Not Found</html>", "not an image that ftcli can read"),
     "bomb.png": (_bomb, "178,956,970 pixels are refused as a decompression bomb"),

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from ftcli.commands.compare import compare_runs
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.report.html.compare import comparison_page
 from ftcli.report.html.run import run_page
 from ftcli.runs.read_run import read_run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.predictions import Predictions
 from ftcli.plan import Phase, Plan
 from ftcli.records import EpochRecord, Gate, ProbeRecord, RunSummary, StrengthTrial

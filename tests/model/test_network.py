@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from helpers.small_networks import small_networks
@@ -94,9 +92,7 @@ def test_auxiliary_heads_are_gone_and_the_input_transform_is_always_on(name):
 
 
 def test_an_outline_holds_no_data_and_has_the_groups_of_the_real_network():
-    started = time.perf_counter()
     outline = outline_network("resnet50", classes=CLASSES)
-    assert time.perf_counter() - started < 5
     assert all(tensor.is_meta for tensor in outline.module.state_dict().values())
     assert outline.groups == build_network("resnet50", "none", classes=CLASSES, seed=0).groups
 

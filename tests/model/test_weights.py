@@ -1,11 +1,10 @@
-"""Weights: downloads, files and checkpoints reach the network whole, or an error says what to do."""
+"""Weights: downloads, files and checkpoints are loaded completely, or an error says what to do."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -49,22 +48,25 @@ def saved(tensors: object, path: Path) -> str:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def nowhere(*_: object, **__: object) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
+    """Take the network away; return the hosts that are asked for, as they are."""
+    asked: list[object] = []
+
+    def nowhere(*host: object, **__: object) -> None:
+        asked.append(host)
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return asked
 
 
 @pytest.mark.parametrize("name", ["alexnet", "timm/test_resnet.r160_in1k", "timm/tf_efficientnet_lite0"])
-@pytest.mark.usefixtures("offline")
-def test_a_failed_download_says_quickly_and_quietly_what_to_do(name, capfd, caplog):
-    started = time.perf_counter()
+def test_a_failed_download_is_reported_without_retries_and_with_advice(name, offline, capfd, caplog):
     with pytest.raises(WeightsUnavailableError) as caught:
         build_network(name, "default", classes=CLASSES, seed=0)
-    assert time.perf_counter() - started < 10
+    assert 1 <= len(offline) <= 2, "no retries: the hub is asked once, and not again if it does not answer"
     text = str(caught.value)
     assert name in text
     assert "from https://download.pytorch.org/" in text or "from timm/" in text
@@ -234,7 +236,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 @pytest.mark.parametrize("content", [{}, [1, 2], {"state_dict": {}}, torch.zeros(3)])
 def test_a_file_without_named_tensors_is_refused(content, tmp_path):
-    with pytest.raises(ModelError, match="no tensors by name"):
+    with pytest.raises(ModelError, match="no named tensors"):
         build_network(NAME, saved(content, tmp_path / "w.pth"), classes=CLASSES, seed=0)
 
 
@@ -264,11 +266,11 @@ def test_a_checkpoint_keeps_its_image_size_unless_the_recipe_says_another(own):
 def test_integers_are_not_taken_for_weights():
     network = nn.Linear(2, 2)
     tensors = {"weight": torch.ones(2, 2, dtype=torch.int32), "bias": torch.ones(2, dtype=torch.float16)}
-    with pytest.raises(ModelError, match=r"1 of 2 tensors are no floating-point numbers: weight int32"):
+    with pytest.raises(ModelError, match=r"1 of 2 tensors are not floating-point numbers: weight int32"):
         load_exactly(network, tensors, origin="file")
 
 
-def test_a_file_that_ends_amid_a_pickled_number_is_no_weights_file(tmp_path):
+def test_a_file_that_ends_within_a_pickled_number_is_not_a_weights_file(tmp_path):
     (tmp_path / "cut.bin").write_bytes(b"\x80\x02X\x01\x00")
     with pytest.raises(ModelError, match="not a weights file"):
         read_weights(tmp_path / "cut.bin")

@@ -4,9 +4,9 @@ from typing import get_args
 import pytest
 from helpers.support import Ftcli
 
+from ftcli.metrics import COMPARABLE
 from ftcli.recipe.loading import load_recipe, recipe_text
 from ftcli.recipe.types import Condition, ExpectedName, parse_condition
-from ftcli.records import METRIC_NAMES
 
 
 def _recipe(text: str) -> Path:
@@ -16,8 +16,12 @@ def _recipe(text: str) -> Path:
 
 
 def test_every_metric_may_be_expected_of_any_images_of_val_and_of_test() -> None:
-    metrics = {*METRIC_NAMES, "worst_class_recall"}
+    metrics = {*COMPARABLE, "worst_class_recall"}
     assert set(get_args(ExpectedName)) == {f"{split}{name}" for split in ("", "val_", "test_") for name in metrics}
+
+
+def test_a_condition_may_be_below_zero() -> None:
+    assert parse_condition("> -.5") == Condition(">", -0.5)
 
 
 @pytest.mark.parametrize("text", [">= 0.9", ">=0.9", " >=  9e-1 ", ">= .9"])
@@ -28,8 +32,8 @@ def test_a_condition_is_a_sign_and_a_number(text: str) -> None:
 @pytest.mark.parametrize(
     ("expect", "words"),
     [
-        ('{val_acuracy: ">= 0.9"}', "expect.val_acuracy: is no metric (did you mean 'val_accuracy'?)"),
-        ('{beauty: ">= 0.9"}', "expect.beauty: is no metric; it must be 'accuracy'"),
+        ('{val_acuracy: ">= 0.9"}', "expect.val_acuracy: is not a metric (did you mean 'val_accuracy'?)"),
+        ('{beauty: ">= 0.9"}', "expect.beauty: is not a metric; it must be 'accuracy'"),
         ("{val_accuracy: 0.9}", 'must be a comparison, in quotes, such as ">= 0.9"'),
         ('{val_accuracy: "= 0.9"}', "must be a comparison with a number"),
         ('{val_accuracy: ">= 90"}', "can never hold; it goes from 0 to 1"),
@@ -50,14 +54,14 @@ def test_an_override_needs_no_quotes_that_the_shell_would_take_off() -> None:
     assert recipe.expect == {"val_accuracy": ">= 0.9", "val_ece": "<= 0.1"}
 
 
-def test_an_override_that_can_never_hold_is_blamed_itself(ftcli: Ftcli) -> None:
+def test_an_override_that_can_never_hold_is_named_itself(ftcli: Ftcli) -> None:
     recipe = _recipe('expect: {val_macro_f1: ">= 0.5"}')
     outcome = ftcli("plan", recipe, "expect.val_accuracy=>= 90", code=2)
     assert "override 'expect.val_accuracy=>= 90': expect.val_accuracy: '>= 90' can never hold" in outcome.err
     assert "recipe.yaml" not in outcome.err
 
 
-def test_every_condition_that_can_never_hold_is_told_at_its_own_line(ftcli: Ftcli) -> None:
+def test_every_condition_that_can_never_hold_is_reported_at_its_line(ftcli: Ftcli) -> None:
     outcome = ftcli("plan", _recipe('expect:\n  val_accuracy: ">= 90"\n  val_ece: "< 0"'), code=2)
     assert "recipe.yaml:3: expect.val_accuracy: '>= 90' can never hold" in outcome.err
     assert "recipe.yaml:4: expect.val_ece: '< 0' can never hold" in outcome.err

@@ -1,5 +1,6 @@
 import csv
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,15 @@ def test_the_file_names_its_columns_and_writes_names_not_numbers(tmp_path):
     hashed = "0" * 64
     assert (tmp_path / "val.csv").read_text() == HEADER + f"val/0.jpg,{hashed},ants,bees,0.25,0.75\n"
     assert [path.name for path in tmp_path.iterdir()] == ["val.csv"]
+
+
+def test_images_without_labels_have_empty_ones_in_the_file(tmp_path):
+    unlabelled = replace(_predictions([[0.25, 0.75], [0.5, 0.5]]), given_labels=None)
+    write_predictions(tmp_path / "all.csv", unlabelled)
+    assert (tmp_path / "all.csv").read_text().splitlines()[1] == f"val/0.jpg,{'0' * 64},,bees,0.25,0.75"
+    back = read_predictions(tmp_path / "all.csv")
+    assert back.given_labels is None
+    assert (back.paths, back.predicted.tolist()) == (unlabelled.paths, [1, 0])
 
 
 def test_single_precision_probabilities_come_back_exactly(tmp_path):
@@ -88,6 +98,7 @@ def test_numbers_as_class_names_stay_text(tmp_path):
         (HEADER + ROW.replace("0.25", "-0.25"), ":2", "not between 0 and 1"),
         (HEADER + ROW + ROW.replace("0.25", "0.24"), ":3", "sum to 0.99, not to 1"),
         (HEADER + ROW.replace(",ants,", ",wasps,"), ":2", "'wasps' is not one of the classes"),
+        (HEADER + ROW + ROW.replace(",ants,", ",,"), ":3", "'' is not one of the classes"),
         (HEADER + ROW.replace("ants,bees", "ants,ants"), ":2", "the predicted class is not the most probable one"),
         (HEADER + '"unclosed\n', ":2", "not valid CSV"),
     ],

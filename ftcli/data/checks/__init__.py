@@ -1,1 +1,1 @@
-"""What can be wrong with a dataset, one kind of finding per file."""
+"""The checks of `ftcli check` and of training; `table.py` lists them all."""

@@ -1,4 +1,4 @@
-"""Owns what a dataset holds: images of every class and split, and histograms of their sizes and kinds."""
+"""The contents of a dataset: images of every class and split, and histograms of their sizes and formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDES = (32, 64, 128, 256, 512, 1024, 2048)
 
 @dataclass(frozen=True)
 class Histograms:
-    """How many images have which shorter side ("32-63"), mode, format and EXIF orientation, and the usual size."""
+    """Images by shorter side ("32-63"), mode, format and EXIF orientation, and the median size."""
 
     shorter_side: dict[str, int]
     mode: dict[str, int]
@@ -36,7 +36,7 @@ class Histograms:
 class Contents:
     """Images of every class by split, the ratio of the largest class of train to the smallest, and histograms.
 
-    Histograms are of the images that can be decoded; None where none can. `val_fraction` is the share of train that
+    Histograms count the images that can be decoded; None if there are none. `val_fraction` is the share of train that
     became val; None where val has a folder.
     """
 
@@ -58,7 +58,7 @@ class Contents:
 
 
 def contents_of(dataset: Dataset, facts: Sequence[ImageFacts]) -> Contents:
-    """Count a dataset's images, and those with facts by what they are."""
+    """Count a dataset's images by class, and those with facts by size and format."""
     return Contents(
         splits={split: class_counts(dataset, split) for split in dataset.splits},
         imbalance=round(imbalance(dataset), 3),

@@ -1,9 +1,7 @@
-"""Owns exact copies: images of one content within a split, in several splits, or under several labels.
+"""Copies of images: the same content, or the same picture resized, re-encoded or mirrored in another split.
 
-Owns images of two splits whose pixels are alike: resized, re-encoded or mirrored copies.
-
-A perceptual hash of 256 bits (pHash: the signs of the low frequencies of 64 x 64 grey pixels) tells how far two images
-are apart. On ants and bees, unrelated photos differ in 90 bits or more, over all 78,606 pairs, and re-encoded, halved,
+A perceptual hash of 256 bits (pHash: the signs of the low frequencies of 64 x 64 grey pixels) measures how similar two
+images are. On ants and bees, unrelated photos differ in 90 bits or more, over all 78,606 pairs, and re-encoded, halved,
 grey, brightened or mirrored copies in 30 or less.
 """
 
@@ -17,13 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ftcli.data.checks.findings import Case, Finding, Level, counted
+from ftcli.data.checks.findings import Case, Finding, Level
 from ftcli.data.dataset import Dataset, Sample
+from ftcli.phrases import count
+
+BITS = 256
+LIMIT_BITS = 40
+"""Images whose hashes differ in more bits are not taken for copies."""
+
+LEAST_SIDE = 32
+"""Images with a shorter side below this, in pixels, hold too little detail for such a hash."""
+
+SIDE_FOR_HASH = 128
+"""The shorter side that an image should have when it is hashed; more changes nothing."""
+
+Fingerprint = NDArray[np.uint64]
+"""The hash of an image and of its mirror image, (2, 4)."""
+
+_PAIRS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
 class _Copies:
-    """The images of one content, by split."""
+    """The images with one content, by split."""
 
     samples: Mapping[str, tuple[Sample, ...]]
 
@@ -40,7 +54,7 @@ class _Copies:
 
 
 def duplicate_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> Iterator[Finding]:
-    """Find images of the same content, from the hashes by name; images without one are passed over."""
+    """Find images with the same content, from the hashes by name; images without one are skipped."""
     copies = _copies(dataset, sha256_of)
     yield from _conflicts(dataset, copies)
     for one, other in combinations(dataset.splits, 2):
@@ -51,7 +65,7 @@ def duplicate_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> Iterat
 def in_several_splits(dataset: Dataset, one: str, other: str) -> str:
     """Return what to do about images that two splits share."""
     if dataset.val_fraction is not None and {one, other} == {"train", "val"}:
-        return "Remove the copies, or name what belongs together with data.group_by: val was cut from the same folder."
+        return "Remove the copies, or keep related images together with data.group_by: val was cut from this folder."
     return f"Remove them from {one} or from {other}."
 
 
@@ -78,8 +92,8 @@ def _conflicts(dataset: Dataset, copies: list[_Copies]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "label-conflict",
-            f"{counted(len(cases), 'image has', 'images have')} more than one label.",
-            "Keep each under its true label alone.",
+            f"{count(len(cases), 'image has', 'images have')} more than one label.",
+            "Keep each under its true label only.",
             cases,
         )
 
@@ -87,12 +101,12 @@ def _conflicts(dataset: Dataset, copies: list[_Copies]) -> Iterator[Finding]:
 def _leak(dataset: Dataset, copies: list[_Copies], one: str, other: str) -> Iterator[Finding]:
     cases = tuple(Case(each.within(one, other)) for each in copies if {one, other} <= each.samples.keys())
     level: Level = "error" if one == "train" else "warning"
-    flattered = f"{other} looks better than it is" if one == "train" else f"{one} has seen {other}"
+    effect = f"which makes {other} look better than it is" if one == "train" else f"so {other} is not independent"
     if cases:
         yield Finding(
             level,
             "leak",
-            f"{counted(len(cases), 'image is', 'images are')} in {one} and in {other}, so that {flattered}.",
+            f"{count(len(cases), 'image is', 'images are')} in {one} and in {other}, {effect}.",
             in_several_splits(dataset, one, other),
             cases,
         )
@@ -102,7 +116,7 @@ def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
     cases = tuple(
         Case(each.within(split))
         for each in copies
-        if len(each.labels) == 1  # of several labels, which copy is to go is another question
+        if len(each.labels) == 1  # with several labels, it is not known which copy to remove
         for split, samples in each.samples.items()
         if len(samples) > 1
     )
@@ -110,26 +124,10 @@ def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "duplicate",
-            f"{counted(len(cases), 'image is', 'images are')} more than once in a split, and each copy counts.",
+            f"{count(len(cases), 'image is', 'images are')} more than once in a split, and each copy counts.",
             "Remove the copies.",
             cases,
         )
-
-
-BITS = 256
-LIMIT_BITS = 40
-"""Images whose hashes differ in more bits are not taken for copies."""
-
-LEAST_SIDE = 32
-"""Images with a shorter side below this, in pixels, have too little in them to be told apart by such a hash."""
-
-SIDE_FOR_HASH = 128
-"""The shorter side that an image should have when it is hashed; more changes nothing."""
-
-Fingerprint = NDArray[np.uint64]
-"""The hash of an image and of its mirror image, (2, 4)."""
-
-_PAIRS_AT_ONCE = 2**22
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
@@ -146,23 +144,44 @@ def near_duplicate_findings(
 ) -> Iterator[Finding]:
     """Find images of a later split that look like one of an earlier split and are not the same file.
 
-    Images without a fingerprint are passed over. A case names an image and the one most like it.
+    Images without a fingerprint are skipped. A case names an image and the one most like it.
     """
     for one, other in combinations(dataset.splits, 2):
-        cases = _alike(
-            {sample.name: fingerprints[sample.name] for sample in dataset.splits[one] if sample.name in fingerprints},
-            {sample.name: fingerprints[sample.name] for sample in dataset.splits[other] if sample.name in fingerprints},
-            sha256_of,
+        pool, wanted = (
+            {sample.name: fingerprints[sample.name] for sample in dataset.splits[split] if sample.name in fingerprints}
+            for split in (one, other)
         )
+        in_pool = {sha256_of[name] for name in pool}
+        cases = _nearest_cases(pool, {name: wanted[name] for name in wanted if sha256_of[name] not in in_pool})
         if cases:
             yield Finding(
                 "warning",
                 "near-duplicate",
-                f"{counted(len(cases), 'image', 'images')} of {other} may be in {one} as well: resized, re-encoded or "
-                "mirrored.",
+                f"{count(len(cases), 'image')} of {other} may be in {one} as well: resized, re-encoded or mirrored.",
                 f"Look at them. {in_several_splits(dataset, one, other)}",
                 cases,
             )
+
+
+def _nearest_cases(pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerprint]) -> tuple[Case, ...]:
+    """Return the wanted images that look like one of the pool, the most similar first."""
+    if not pool or not wanted:
+        return ()
+    names, pool_names = list(wanted), list(pool)
+    prints = np.stack([wanted[name] for name in names])  # (M, 2, 4): as it is, and mirrored
+    # The pool is compared as it is: mirroring the wanted image finds the mirrored copies already.
+    upright_pool = np.stack([pool[name][0] for name in pool_names])
+    bits, positions = nearest(prints[:, 0], upright_pool)
+    mirrored_bits, mirrored_positions = nearest(prints[:, 1], upright_pool)
+    cases = []
+    for row in np.argsort(np.minimum(bits, mirrored_bits), kind="stable"):
+        mirrored = bool(mirrored_bits[row] < bits[row])
+        apart = mirrored_bits[row] if mirrored else bits[row]
+        if apart > LIMIT_BITS:
+            break
+        source = pool_names[mirrored_positions[row] if mirrored else positions[row]]
+        cases.append(Case((source, names[row]), f"{'mirrored; ' if mirrored else ''}{apart} of {BITS} bits differ"))
+    return tuple(cases)
 
 
 def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -178,29 +197,3 @@ def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], 
         positions[start : start + rows] = closest
         distances[start : start + rows] = apart[np.arange(len(block)), closest]
     return distances, positions
-
-
-def _alike(
-    pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerprint], sha256_of: Mapping[str, str]
-) -> tuple[Case, ...]:
-    """Return the wanted images that look like one of the pool, the most alike first."""
-    if not pool or not wanted:
-        return ()
-    in_pool = {sha256_of[name] for name in pool}
-    names, pool_names = [name for name in wanted if sha256_of[name] not in in_pool], list(pool)
-    if not names:
-        return ()
-    hashes = np.stack([pool[name][0] for name in pool_names])
-    (bits, at), (mirrored_bits, mirrored_at) = (
-        nearest(np.stack([wanted[name][side] for name in names]), hashes) for side in (0, 1)
-    )
-    mirrored = mirrored_bits < bits
-    bits, at = np.where(mirrored, mirrored_bits, bits), np.where(mirrored, mirrored_at, at)
-    found = [row for row in np.argsort(bits, kind="stable") if bits[row] <= LIMIT_BITS]
-    return tuple(
-        Case(
-            (pool_names[at[row]], names[row]),
-            f"{'mirrored; ' if mirrored[row] else ''}{bits[row]} of {BITS} bits differ",
-        )
-        for row in found
-    )

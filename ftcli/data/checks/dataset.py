@@ -1,89 +1,89 @@
-"""Owns what can be said of a dataset from names and hashes alone: the checks that `train` makes as well.
-
-Owns how images are spread over the classes: imbalance, and classes too small to learn or to judge.
-
-Owns what is said of files that no class holds: images in the wrong place or format, and anything else.
-"""
+"""Checks of a dataset as a whole: layout, bad images, clusters, classes, balance, and files without a label."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ftcli.data.checks.copies import duplicate_findings
-from ftcli.data.checks.findings import Case, Finding, counted
+from ftcli.data.checks.findings import Case, Finding
 from ftcli.data.class_folders import IMAGE_EXTENSIONS, is_image
 from ftcli.data.dataset import VAL, Dataset
 from ftcli.data.decoding import CONVERT_HEIC
 from ftcli.data.inspection import SKIP_THEM, BadImage
-from ftcli.data.val_split import SplitGroup, groups_in_several_splits
+from ftcli.data.val_split import clusters_in_several_splits
+from ftcli.errors import DatasetError
+from ftcli.phrases import count
+
+NOTABLE_IMBALANCE = 5.0
+"""From this ratio of the largest class of train to the smallest on, accuracy says little about the small classes."""
+
+FEW_IMAGES = 10
+"""With fewer images of a class, one of them moves its recall by more than 10 points."""
+
+_OTHER_IMAGES = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".tga", ".ico", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw"}
+)
+"""Extensions of image files that are not read."""
+
+_HEIC = frozenset({".heic", ".heif"})
 
 
-def content_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Find copies, groups in several splits, alike and small classes and imbalance, from hashes of images by name."""
-    return (
-        *duplicate_findings(dataset, sha256_of),
-        *_leaking_groups(dataset),
-        *_alike_classes(dataset),
-        *balance_findings(dataset),
-    )
+def layout_findings(error: DatasetError | None, *, without_bad: bool = False) -> Iterator[Finding]:
+    """Report folders that cannot be read as a dataset, possibly only after its bad images are left out."""
+    if error is not None:
+        start = "Without the bad images: " if without_bad else ""
+        where = f"{error.where}: " if error.where else ""
+        yield Finding("error", "layout", f"{start}{where}{error.message}", error.hint or "")
 
 
-def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterable[Finding]:
-    """Find what is wrong with the images that cannot be used; a recipe that skips them makes it a warning."""
+def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterator[Finding]:
+    """Report the images that cannot be used: a warning where the recipe skips them."""
     if bad:
         advice = " ".join(dict.fromkeys(each.advice for each in bad))
         yield Finding(
             "warning" if skipped else "error",
             "bad-image",
-            f"{counted(len(bad), 'image', 'images')} cannot be used"
+            f"{count(len(bad), 'image')} cannot be used"
             + (", and the recipe skips them." if skipped else "; `ftcli train` will refuse them."),
             advice if skipped else f"{advice} {SKIP_THEM}",
             tuple(Case((each.path,), each.reason) for each in bad),
         )
 
 
-def _alike_classes(dataset: Dataset) -> Iterable[Finding]:
-    """Find classes whose names are one name in another spelling: a class whose images were sorted twice."""
-    alike: dict[str, list[str]] = {}
-    for name in dataset.classes:
-        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
-    cases = [Case((), " and ".join(map(ascii, names))) for names in alike.values() if len(names) > 1]
+def cluster_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Find clusters with images in several splits."""
+    cases = []
+    for cluster in clusters_in_several_splits(dataset.splits):
+        placed = [(name, split) for split, names in cluster.images.items() for name in names]
+        names, splits = zip(*placed, strict=True)
+        cases.append(Case(names, f"group {cluster.cluster}", splits=splits))
     if cases:
         yield Finding(
-            "warning",
-            "alike-classes",
-            f"{counted(len(cases), 'group of classes has names', 'groups of classes have names')} that differ only in "
-            "capitals or in how letters are encoded.",
-            "Put the images into one folder where they are of one class; some systems cannot tell such folders apart.",
+            "error",
+            "group-leak",
+            f"{count(len(cases), 'group of data.group_by is', 'groups of data.group_by are')} in several splits.",
+            "Move the images of each to one split; `ftcli train` will refuse them.",
             tuple(cases),
         )
 
 
-def _leaking_groups(dataset: Dataset) -> Iterable[Finding]:
-    groups = groups_in_several_splits(dataset.splits)
-    if groups:
+def class_name_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Find classes whose names differ only in case or Unicode form: perhaps one class, sorted twice."""
+    spellings: dict[str, list[str]] = {}
+    for name in dataset.classes:
+        spellings.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    cases = [Case((), " and ".join(map(ascii, names))) for names in spellings.values() if len(names) > 1]
+    if cases:
         yield Finding(
-            "error",
-            "group-leak",
-            f"{counted(len(groups), 'group of data.group_by is', 'groups of data.group_by are')} in several splits.",
-            "Move the images of each to one split; `ftcli train` will refuse them.",
-            tuple(map(_case_of_group, groups)),
+            "warning",
+            "alike-classes",
+            f"{count(len(cases), 'set of classes has names', 'sets of classes have names')} that differ only in "
+            "case or Unicode form.",
+            "If they are one class, put the images into one folder; some systems cannot keep such folders apart.",
+            tuple(cases),
         )
-
-
-def _case_of_group(group: SplitGroup) -> Case:
-    placed = [(name, split) for split, names in group.images.items() for name in names]
-    return Case(tuple(name for name, _ in placed), f"group {group.group}", splits=tuple(split for _, split in placed))
-
-
-NOTABLE_IMBALANCE = 5.0
-"""From this ratio of the largest class of train to the smallest on, accuracy hides how the small ones fare."""
-
-FEW_IMAGES = 10
-"""With fewer images of a class, one of them moves its recall by more than 10 points."""
 
 
 def class_counts(dataset: Dataset, split: str) -> dict[str, int]:
@@ -93,20 +93,31 @@ def class_counts(dataset: Dataset, split: str) -> dict[str, int]:
 
 
 def imbalance(dataset: Dataset) -> float:
-    """Return how many times as many images the largest class of train has as the smallest."""
+    """Return the size of the largest class of train divided by that of the smallest."""
     counts = class_counts(dataset, "train").values()
     return max(counts) / max(min(counts), 1)
 
 
-def balance_findings(dataset: Dataset) -> Iterator[Finding]:
-    """Find imbalance in train, and classes with few images in any split."""
-    if imbalance(dataset) >= NOTABLE_IMBALANCE:
-        yield Finding(
-            "warning",
-            "imbalance",
-            _imbalance_sentence(dataset),
-            "Judge by balanced accuracy and macro F1, and set monitor: val_macro_f1.",
+def imbalance_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Find a large difference between the classes of train."""
+    ratio = imbalance(dataset)
+    if ratio < NOTABLE_IMBALANCE:
+        return
+    counts = class_counts(dataset, "train")
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[least]:
+        message = (
+            f"Class {most} has {ratio:.1f} times as many images in train as class {least} "
+            f"({counts[most]:,} and {counts[least]:,})."
         )
+    else:
+        message = f"Class {least} has no usable image in train, and class {most} has {counts[most]:,}."
+    advice = "Judge by balanced accuracy and macro F1, and set monitor: val_macro_f1."
+    yield Finding("warning", "imbalance", message, advice)
+
+
+def small_class_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Find classes with few images in any split."""
     few = [
         (name, split, images)
         for split in dataset.splits
@@ -114,69 +125,50 @@ def balance_findings(dataset: Dataset) -> Iterator[Finding]:
         if images < FEW_IMAGES
     ]
     if few:
-        classes = counted(len({name for name, _, _ in few}), "class has", "classes have")
-        cut = dataset.val_fraction is not None and any(split == VAL for _, split, _ in few)
+        classes = count(len({name for name, _, _ in few}), "class has", "classes have")
+        # val_fraction adds to val only where val is cut from train: with a val folder, the key is an error.
+        can_cut_more = dataset.val_fraction is not None and any(split == VAL for _, split, _ in few)
         yield Finding(
             "warning",
             "small-class",
-            f"{classes} fewer than {FEW_IMAGES} images in a split: too few to learn from, or to tell how well it went.",
-            "Add images; or raise data.val_fraction, which gives val more of train." if cut else "Add images.",
+            f"{classes} fewer than {FEW_IMAGES} images in a split: too few to learn from, or to measure.",
+            "Add images; or raise data.val_fraction, to give val more of train." if can_cut_more else "Add images.",
             tuple(Case((), f"{name}: {images or 'none'} in {split}") for name, split, images in few),
         )
 
 
-def _imbalance_sentence(dataset: Dataset) -> str:
-    counts = class_counts(dataset, "train")
-    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    if not counts[least]:
-        return f"Class {least} has no image in train that can be used, and class {most} has {counts[most]:,}."
-    return (
-        f"Class {most} has {imbalance(dataset):.1f} times as many images in train as class {least} "
-        f"({counts[most]:,} and {counts[least]:,})."
-    )
-
-
-_OTHER_IMAGES = frozenset(
-    {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".tga", ".ico", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw"}
-)
-"""Extensions of images that do not count as such here."""
-
-
-_HEIC = frozenset({".heic", ".heif"})
-
-
-def stray_findings(dataset: Dataset) -> Iterator[Finding]:
+def unlabelled_findings(dataset: Dataset) -> Iterator[Finding]:
     """Find files and folders below the dataset's root that hold no labelled image."""
-    misplaced = [path for path in dataset.strays if is_image(path.name)]
-    unread = [path for path in dataset.strays if path.suffix.lower() in _OTHER_IMAGES]
-    others = [path for path in dataset.strays if path not in {*misplaced, *unread}]
+    misplaced = [path for path in dataset.unlabelled if is_image(path.name)]
+    unread = [path for path in dataset.unlabelled if path.suffix.lower() in _OTHER_IMAGES]
+    others = [path for path in dataset.unlabelled if path not in {*misplaced, *unread}]
     if misplaced:
         yield Finding(
             "warning",
             "no-label",
-            f"{counted(len(misplaced), 'image lies', 'images lie')} beside the class folders, and so without a label.",
+            f"{count(len(misplaced), 'image is', 'images are')} outside the class folders, and so without a label.",
             "Move them into class folders.",
-            _cases(dataset, misplaced),
+            _file_cases(dataset, misplaced),
         )
     if unread:
         heic = any(path.suffix.lower() in _HEIC for path in unread)
         yield Finding(
             "warning",
             "unread-format",
-            f"{counted(len(unread), 'file', 'files')} of an extension that is not read may be images.",
-            f"Convert what is wanted: images are {' '.join(sorted(IMAGE_EXTENSIONS))}."
+            f"{count(len(unread), 'file')} with an extension that ftcli does not read may be images.",
+            f"Convert those you need to one of {' '.join(sorted(IMAGE_EXTENSIONS))}."
             + (f" HEIC: {CONVERT_HEIC[0].lower()}{CONVERT_HEIC[1:]}" if heic else ""),
-            _cases(dataset, unread),
+            _file_cases(dataset, unread),
         )
     if others:
         yield Finding(
             "info",
             "stray",
-            f"{counted(len(others), 'file or folder is', 'files or folders are')} of no class, and left out.",
-            "Nothing need be done.",
-            _cases(dataset, others),
+            f"{count(len(others), 'file or folder', 'files or folders')} outside the classes, and not used.",
+            "No action needed.",
+            _file_cases(dataset, others),
         )
 
 
-def _cases(dataset: Dataset, paths: list[Path]) -> tuple[Case, ...]:
+def _file_cases(dataset: Dataset, paths: list[Path]) -> tuple[Case, ...]:
     return tuple(Case((path.relative_to(dataset.root).as_posix(),)) for path in paths)

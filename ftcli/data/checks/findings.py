@@ -1,7 +1,4 @@
-"""Owns findings: what a look at a dataset has brought to light, and what to do about it.
-
-Owns what a user hears, in a few sentences, of the findings in a dataset and of the images that were left out.
-"""
+"""Findings: what the checks report about a dataset, with every case of it and what to do."""
 
 from __future__ import annotations
 
@@ -10,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ftcli.data.inspection import BadImage
+from ftcli.phrases import count, listed
 
 Level = Literal["error", "warning", "info"]
 
 _ALIKE = {"near-duplicate", "look-alike"}
-_FILES = 4
+_FILES_SHOWN = 4
+_NOTICES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Case:
-    """One occurrence: the files that it is about, and what is to be said of them alone.
+    """One occurrence of a finding: its files, and a note about them.
 
-    Files of one case are the same image or alike, unless `splits` says in which split each of them is: then they are
-    what these splits hold of one group.
+    Files of one case are identical or alike. With `splits`, they are the images of one cluster instead, each with the
+    split that holds it.
     """
 
     files: tuple[str, ...]
@@ -35,7 +34,7 @@ class Case:
 
     @property
     def by_split(self) -> dict[str, list[str]]:
-        """The files of each split, where `splits` tells."""
+        """The files of each split, where `splits` names them."""
         found: dict[str, list[str]] = {}
         for name, split in zip(self.files, self.splits, strict=True):
             found.setdefault(split, []).append(name)
@@ -53,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in a sentence, what to do about it, and every case of it. Scripts know it by its `code`."""
+    """One problem, what to do about it, and every case of it. Scripts identify it by its `code`."""
 
     level: Level
     code: str
@@ -63,7 +62,7 @@ class Finding:
 
     @property
     def sign(self) -> str:
-        """What stands between the files of a case: they are the same, or alike."""
+        """The sign to print between the files of a case: `=` for identical files, `~` for similar ones."""
         return "~" if self.code in _ALIKE else "="
 
     def to_json(self) -> dict[str, Any]:
@@ -81,27 +80,16 @@ class Finding:
         """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         level = next((each for each in get_args(Level) if each == value["level"]), None)
         if level is None:
-            raise ValueError(f"{value['level']!r} is no level")
+            raise ValueError(f"unknown level {value['level']!r}")
         code, message, advice = (text(value[name]) for name in ("code", "message", "advice"))
         return cls(level, code, message, advice, tuple(map(Case.from_json, value["cases"])))
 
 
-def files_text(files: Sequence[str], *, sign: str = "=") -> str:
-    """Return the first files of a case, with the sign between them, and how many more there are."""
-    more = len(files) - _FILES
-    return f" {sign} ".join(files[:_FILES]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def text(value: object) -> str:
-    """Return a text that was read from JSON; names that are not UTF-8 stay as they are. Raises TypeError."""
+    """Return a text that was read from JSON, also if it is not UTF-8. Raises TypeError for anything else."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
-
-
-def counted(number: int, one: str, several: str) -> str:
-    """Return a number with its noun and verb: "1 image is", "2 images are"."""
-    return f"{number:,} {one if number == 1 else several}"
 
 
 def with_level(findings: Sequence[Finding], *levels: Level) -> tuple[Finding, ...]:
@@ -109,28 +97,30 @@ def with_level(findings: Sequence[Finding], *levels: Level) -> tuple[Finding, ..
     return tuple(finding for level in levels for finding in findings if finding.level == level)
 
 
-_SHOWN = 5
-_FINDINGS_SHOWN = 3
+def files_text(files: Sequence[str], *, sign: str = "=") -> str:
+    """Return the first files of a case with the sign between them, and how many more there are."""
+    more = len(files) - _FILES_SHOWN
+    return f" {sign} ".join(files[:_FILES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def skipped_notices(skipped: Sequence[BadImage]) -> tuple[str, ...]:
-    """Return a sentence on the images that were left out, or none."""
+    """Return one notice about the skipped images, or none."""
     if not skipped:
         return ()
-    named = "; ".join(f"{each.path}: {each.reason}" for each in skipped[:_SHOWN])
-    more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
-    are = "1 image that cannot be used is" if len(skipped) == 1 else f"{len(skipped)} images that cannot be used are"
-    return (f"{are} left out, as data.on_bad_image says ({named}{more})",)
+    reasons = listed(f"{each.path}: {each.reason}" for each in skipped)
+    are = count(len(skipped), "image that cannot be used is", "images that cannot be used are")
+    return (f"{are} left out, as data.on_bad_image says ({reasons})",)
 
 
 def finding_notices(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Return a sentence for each of the gravest findings. None of them stops a run: `ftcli check` is the gate."""
+    """Return a notice for each of the gravest findings. None of them stops a run; `ftcli check` exits with 3."""
     grave = with_level(findings, "error", "warning")
-    sentences = []
-    for finding in grave[:_FINDINGS_SHOWN]:
+    notices = []
+    for finding in grave[:_NOTICES_SHOWN]:
         first = next(iter(finding.cases), None)
         example = f" First: {files_text(first.files, sign=finding.sign) or first.note}." if first is not None else ""
-        sentences.append(f"{finding.message}{example} {finding.advice}")
-    if len(grave) > _FINDINGS_SHOWN:
-        sentences.append(f"{len(grave) - _FINDINGS_SHOWN} more findings; `ftcli check` lists them all")
-    return tuple(sentences)
+        notices.append(f"{finding.message}{example} {finding.advice}")
+    if len(grave) > _NOTICES_SHOWN:
+        more = count(len(grave) - _NOTICES_SHOWN, "more finding")
+        notices.append(f"{more}; `ftcli check` lists them all")
+    return tuple(notices)

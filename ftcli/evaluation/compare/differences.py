@@ -1,7 +1,4 @@
-"""Owns how much two runs differ on the same images: every metric and every class, with intervals.
-
-Owns flips: the images that exactly one of two runs has right.
-"""
+"""How two runs differ on the same images: every metric and class with intervals, and the images that flipped."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftcli.evaluation.compare.pairing import Paired
-from ftcli.evaluation.intervals import CONFIDENCE, at_least_as_wide, paired_difference, percentile
-from ftcli.evaluation.resampling import in_top5, metric_values, resampled_metrics
+from ftcli.evaluation.intervals import CONFIDENCE, paired_difference, percentile, widened
+from ftcli.evaluation.resampling import metric_values, resampled_metrics, shares_in_strata
 from ftcli.evaluation.significance import holm, sign_test
 from ftcli.records import Interval
 
@@ -46,25 +43,32 @@ class ClassDifference:
     adjusted: float
 
 
+@dataclass(frozen=True)
+class Flip:
+    """An image that exactly one run has right, with what each predicted and its probability."""
+
+    path: str
+    label: str
+    a_predicted: str
+    b_predicted: str
+    a_probability: float
+    b_probability: float
+
+
 def metric_differences(
     paired: Paired, *, confidence: float = CONFIDENCE, seed: int, resamples: int
 ) -> dict[str, Difference]:
     """Return each metric's difference; both runs are resampled with the same images.
 
-    Shares of images take the closed form that agrees with McNemar's test, and macro F1's interval is never
-    narrower than balanced accuracy's.
+    Shares of images have the closed form that agrees with McNemar's test.
     """
-    values = metric_values(paired.a), metric_values(paired.b)
-    drawn = resampled_metrics([paired.a, paired.b], seed=seed, resamples=resamples)
+    of_a, of_b = metric_values(paired.a), metric_values(paired.b)
+    drawn_a, drawn_b = resampled_metrics([paired.a, paired.b], seed=seed, resamples=resamples)
     gaps = {
-        name: percentile(values[1][name] - values[0][name], drawn[1][name] - drawn[0][name], confidence=confidence)
-        for name in values[0]
+        name: percentile(of_b[name] - of_a[name], drawn_b[name] - drawn_a[name], confidence=confidence) for name in of_a
     }
-    gaps |= _share_differences(paired, confidence=confidence)
-    gaps["macro_f1"] = at_least_as_wide(gaps["macro_f1"], gaps["balanced_accuracy"], bounds=(-1.0, 1.0))
-    return {
-        name: Difference(values[0][name], values[1][name], gap.value, gap.low, gap.high) for name, gap in gaps.items()
-    }
+    gaps = widened(gaps | _share_differences(paired, confidence=confidence), differences=True)
+    return {name: Difference(of_a[name], of_b[name], gap.value, gap.low, gap.high) for name, gap in gaps.items()}
 
 
 def accuracy_difference(paired: Paired, *, confidence: float) -> Interval:
@@ -74,13 +78,12 @@ def accuracy_difference(paired: Paired, *, confidence: float) -> Interval:
 
 def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
     """Return how the recall of each class that has images differs, in the order of the classes."""
-    gained, lost, images = _flips_by(paired.a.labels, (paired.a.correct, paired.b.correct))
+    gained, lost, images = _flips_by(paired.a.labels, paired.a.correct, paired.b.correct)
     right = np.bincount(paired.a.labels, weights=paired.a.correct)
     present = np.flatnonzero(images)
     p_values = sign_test(gained[present], lost[present]).tolist()
-    rows = zip(present.tolist(), p_values, holm(p_values), strict=True)
     differences = []
-    for label, p_value, adjusted in rows:
+    for label, p_value, adjusted in zip(present.tolist(), p_values, holm(p_values), strict=True):
         one = slice(label, label + 1)
         gap = paired_difference(gained[one], lost[one], images[one])
         recall = float(right[label] / images[label])
@@ -100,56 +103,37 @@ def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
     return tuple(differences)
 
 
-def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
-    """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
-    labels = paired.a.labels
-    everything = np.zeros_like(labels)
-    correct = paired.a.correct, paired.b.correct
-    shares = {"accuracy": (everything, correct), "balanced_accuracy": (labels, correct)}
-    if len(paired.a.classes) > 5:
-        shares["top5_accuracy"] = (everything, (in_top5(paired.a), in_top5(paired.b)))
-    differences = {}
-    for name, (strata, successes) in shares.items():
-        gained, lost, images = _flips_by(strata, successes)
-        present = images > 0
-        differences[name] = paired_difference(gained[present], lost[present], images[present], confidence=confidence)
-    return differences
-
-
-def _flips_by(
-    strata: NDArray[np.int64], successes: tuple[NDArray[np.bool_], NDArray[np.bool_]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each stratum of images (N,), the successes of B alone, of A alone, and the images."""
-    a, b = successes
-    gained, lost = (np.bincount(strata, weights=each).astype(np.int64) for each in (b & ~a, a & ~b))
-    return gained, lost, np.bincount(strata)
-
-
-@dataclass(frozen=True)
-class Flip:
-    """An image that exactly one run has right: what each predicted, and how probable it held that to be."""
-
-    path: str
-    label: str
-    a_predicted: str
-    b_predicted: str
-    a_probability: float
-    b_probability: float
-
-
 def flips_of(paired: Paired, chosen: NDArray[np.bool_]) -> tuple[Flip, ...]:
     """Return the chosen images (N,) as flips, ordered by path."""
     classes = paired.a.classes
     a_predicted, b_predicted = paired.a.predicted, paired.b.predicted
     flips = (
         Flip(
-            paired.a.paths[image],
-            classes[paired.a.labels[image]],
-            classes[a_predicted[image]],
-            classes[b_predicted[image]],
-            float(paired.a.probabilities[image, a_predicted[image]]),
-            float(paired.b.probabilities[image, b_predicted[image]]),
+            path=paired.a.paths[image],
+            label=classes[paired.a.labels[image]],
+            a_predicted=classes[a_predicted[image]],
+            b_predicted=classes[b_predicted[image]],
+            a_probability=float(paired.a.probabilities[image, a_predicted[image]]),
+            b_probability=float(paired.b.probabilities[image, b_predicted[image]]),
         )
         for image in np.flatnonzero(chosen)
     )
     return tuple(sorted(flips, key=lambda flip: flip.path))
+
+
+def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
+    """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
+    differences = {}
+    for name, share_of, strata in shares_in_strata(paired.a):
+        gained, lost, images = _flips_by(strata, share_of(paired.a), share_of(paired.b))
+        present = images > 0
+        differences[name] = paired_difference(gained[present], lost[present], images[present], confidence=confidence)
+    return differences
+
+
+def _flips_by(
+    strata: NDArray[np.int64], a: NDArray[np.bool_], b: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for each stratum of images (N,), the successes of B alone, of A alone, and the images."""
+    gained, lost = (np.bincount(strata, weights=each).astype(np.int64) for each in (b & ~a, a & ~b))
+    return gained, lost, np.bincount(strata)

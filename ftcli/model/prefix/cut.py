@@ -1,4 +1,16 @@
-"""Owns the cut: a network as a frozen prefix, a pure function of the images, and a suffix of live modules."""
+"""The cut: a network as a frozen prefix, a pure function of the images, and a suffix of live modules.
+
+A forward of three lines, in a phase that freezes `stem` and trains `block` and `head`:
+
+    a = stem(images)              frozen: nothing trainable comes before it
+    p = relu(a)                   frozen, too
+    logits = head(block(a) + p)   live
+
+The prefix is images -> (a, p): it runs once for each view, and its results may be stored. The suffix is
+(a, p) -> logits, and runs in every step. What crosses the cut are the frozen tensors that live lines read: a and p.
+Shapes such as a.shape[0] do not cross; the suffix takes them from the features it gets. If `stem` trains, every line is
+live, only the images would cross, and the network is not cut.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +36,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class NotCut:
-    """Why a network trains uncut, in one sentence without a full stop."""
+    """The reason why a network is not cut, without a full stop."""
 
     reason: str
 
@@ -33,8 +45,8 @@ class NotCut:
 class Cut:
     """A network cut where its frozen part ends; valid for one phase, since both sides use its live modules.
 
-    `reads` are the parameters and buffers that the prefix depends on, `description` is the same for equal prefixes and
-    for no others, and `row_shapes` are the shapes of what crosses, for one image.
+    `reads` are the parameters and buffers that the prefix depends on. `description` is equal for equal prefixes only.
+    `row_shapes` are the shapes of what crosses, for one image.
     """
 
     network: Network
@@ -51,12 +63,13 @@ class Cut:
         return features
 
     def suffix(self, features: Features) -> Tensor:
-        """Return logits (N, classes); the modules are in the modes, and collect the gradients, that they have."""
+        """Return logits (N, classes); modules keep their modes and collect gradients as usual."""
         logits: Tensor = self.live(*features)
         return logits
 
     def check(self, images: Tensor) -> NotCut | None:
-        """Compare with the whole network in eval mode, also on the first image alone; None means equal."""
+        """Compare with the whole network in eval mode; None means equal."""
+        # Also on the first image alone: a forward may treat a batch of one differently.
         for batch in (images, images[:1]):
             with evaluating(self.network) as module:
                 whole = module(batch)
@@ -72,15 +85,16 @@ class Cut:
 
 
 def cut_network(network: Network, lr: Mapping[str, float | None]) -> Cut | NotCut:
-    """Cut the network behind everything that depends on nothing trainable in a phase with these rates.
+    """Cut a network after everything that depends on nothing trainable in a phase with these rates.
 
-    The forward is traced and split by data flow; nothing is computed, and the network is left as it is.
+    The forward is traced and split by data flow. Nothing is computed, and the network is not changed.
     """
     if None not in lr.values():
         return NotCut("every group trains")
     try:
         twin = make_twin(network.module)
         graph = trace_phase(network, twin, lr)
+        # Shapes for two and for three images show which tensors have one row per image.
         values, others = (run_on_meta(twin, graph, images=n, image_size=network.spec.image_size) for n in (2, 3))
     except UntraceableError as error:
         return NotCut(f"the forward of {network.name} cannot be traced: {error}")
@@ -109,18 +123,18 @@ def deviation(values: Tensor, expected: Tensor) -> float:
 
 
 def _obstacle(split: Split, for_two: Mapping[fx.Node, Any], for_three: Mapping[fx.Node, Any]) -> str | None:
-    """Say why a network cannot be split so; the values are what the nodes yield for two and for three images."""
+    """Return why a network cannot be split so, from what its nodes yield for two and for three images."""
     if any(node.op == "placeholder" for node in split.crossing):
         return "the first layers train"
     if split.overwrites_frozen:
         return "the trainable part writes into what crosses the cut"
     if not all(for_two[node].shape[:1] == (2,) and for_three[node].shape[:1] == (3,) for node in split.crossing):
-        return "something crosses the cut that has no row for each image"
+        return "a tensor crosses the cut that does not have one row per image"
     return None
 
 
 def _tensor_names(module: nn.Module, graph: fx.Graph) -> Iterator[str]:
-    """Yield the names of the parameters and buffers that a graph reads, in the order of the module's own."""
+    """Yield the names of the parameters and buffers that a graph reads, in the module's order."""
     paths = [str(node.target) for node in graph.nodes if node.op in {"call_module", "get_attr"}]
     tensors = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
     for name, _ in tensors:
@@ -129,12 +143,13 @@ def _tensor_names(module: nn.Module, graph: fx.Graph) -> Iterator[str]:
 
 
 def _describe(network: Network, graph: fx.Graph) -> str:
-    """Write down a graph with the settings of its modules, stable between processes."""
+    """Describe a graph and the settings of its modules, equally in every process."""
     lines = [network.name, str(network.spec.image_size)]
     for node in graph.nodes:
         lines.append(f"{node.name} = {node.op} {_callee(node)} {node.args} {node.kwargs}")
         if node.op == "call_module":
             lines.append(repr(network.module.get_submodule(str(node.target))))
+    # The representation of some functions has their address, which differs between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
 
 

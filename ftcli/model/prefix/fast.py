@@ -1,4 +1,7 @@
-"""Owns the fast forward of a frozen prefix on a CPU: a copy with BatchNorm folded into convolutions, channels last."""
+"""The fast forward of a frozen prefix on a CPU: a copy with BatchNorm folded into convolutions, channels last.
+
+A change of the features needs a new engine.extraction.PREPROCESSING_VERSION.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ _CHECKED_IMAGES = 4
 class FastPrefix:
     """Computes what `cut.prefix` computes, in less time; built by `fast_prefix`.
 
-    `fallback` is a sentence without a full stop where the plain prefix has to do the work, else None.
+    `fallback` is the reason, without a full stop, why the plain prefix does the work; None where `quick` does.
     """
 
     def __init__(self, cut: Cut, quick: nn.Module) -> None:
         self.fallback: str | None = None
         self._cut = cut
-        self._quick = quick
+        self.quick = quick
         self._checked = False
 
     def __call__(self, images: Tensor) -> Features:
@@ -42,30 +45,30 @@ class FastPrefix:
         return self._cut.prefix(images) if self.fallback else self._run(images)
 
     def _run(self, images: Tensor) -> Features:
-        # Not inference_mode: it saves no time, and what it yields cannot be trained upon.
+        # Not inference_mode: it saves no time, and a suffix could not be trained on its tensors.
         with torch.no_grad():
-            features: Features = self._quick(images)
+            features: Features = self.quick(images)
         return features
 
     def _check(self, images: Tensor) -> str | None:
-        """Compare with the plain prefix at full precision; return why the fast one must not be used."""
+        """Compare with the plain prefix in full precision; return why the fast one must not be used."""
         with torch.autocast(images.device.type, enabled=False):
             plain = self._cut.prefix(images)
             try:
                 fast = self._run(images)
             except Exception as error:  # noqa: BLE001 - code of any model, rewritten; its plain form is there
                 return f"the fast forward fails with {type(error).__name__}"
-        for some, expected in zip(fast, plain, strict=True):
-            off = deviation(some, expected)
-            if not off <= TOLERANCE:  # NaN is off, too
+        for feature, expected in zip(fast, plain, strict=True):
+            off = deviation(feature, expected)
+            if not off <= TOLERANCE:  # true of NaN, too
                 return f"the fast forward deviates from the plain one by {off:.1e}"
         return None
 
 
 def fast_prefix(cut: Cut) -> FastPrefix:
-    """Copy the prefix of a cut as it is now, and make the copy fast; the network stays untouched.
+    """Copy the prefix of a cut as it is now, and make the copy fast; the network is not changed.
 
-    On the first call it is compared with the plain prefix. Away from the CPU nothing is folded.
+    On the first call it is compared with the plain prefix. On other devices than the CPU nothing is folded.
     """
     with evaluating(cut.network):
         quick: nn.Module = copy.deepcopy(cut.frozen)
@@ -75,9 +78,9 @@ def fast_prefix(cut: Cut) -> FastPrefix:
 
 
 def fold_batchnorms(module: nn.Module) -> nn.Module:
-    """Return `module`, which is in eval mode and may be changed, with each BatchNorm in the convolution before it.
+    """Fold each BatchNorm of a module in eval mode into the convolution before it; the module may be changed.
 
-    They are folded where nothing else uses what lies between them. What cannot be traced is folded piece by piece.
+    They are folded where nothing else reads the tensor between them. What cannot be traced is folded piece by piece.
     """
     if not any(isinstance(part, _BatchNorm) for child in module.children() for part in child.modules()):
         return module
@@ -112,12 +115,12 @@ def _fold(traced: fx.GraphModule) -> None:
 
 
 def _is_convolution(module: nn.Module) -> bool:
-    """Tell whether a module multiplies with its weight as it is; other subclasses may standardise it."""
+    """Return whether a module uses its weight unchanged; other subclasses may standardise it."""
     return type(module) is nn.Conv2d or type(module) is _timm_layers().Conv2dSame
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Tell whether a module is a plain BatchNorm with statistics, or timm's with an activation inside."""
+    """Return whether a module is a plain BatchNorm with statistics, or timm's with an activation inside."""
     plain = type(module) is nn.BatchNorm2d or type(module) is _timm_layers().BatchNormAct2d
     return plain and module.running_mean is not None
 

@@ -1,4 +1,4 @@
-"""Owns which side of the cut each step of a network's forward is on, and the graphs of the two sides."""
+"""Sorts the steps of a network's forward to the two sides of the cut, and makes a graph of each side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INERT = (
     "timm.layers.adaptive_avgmax_pool",
     "torchvision.ops.misc",
 )
-"""Where the modules without parameters are that do the same in every mode; two exceptions are below."""
+"""Modules without parameters that do the same in every mode are defined here; `_is_inert_type` has two exceptions."""
 
 _RANDOM = frozenset(
     {"bernoulli", "multinomial", "normal", "poisson", "rand", "randn", "randint", "randperm", "uniform"}
@@ -30,9 +30,9 @@ _RANDOM = frozenset(
 
 
 class Split:
-    """Sorts the nodes of a traced forward: live ones depend on something trainable, the others are frozen.
+    """The nodes of a traced forward, sorted: live ones depend on something trainable, the others are frozen.
 
-    `values` are what the nodes yield for some images.
+    `values` are what the nodes yield for some images. model/prefix/cut.py has a worked example.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Split:
 
     @cached_property
     def crossing(self) -> list[fx.Node]:
-        """The tensors that the suffix needs from the prefix, in order."""
+        """The tensors that the suffix reads from the prefix, in order."""
         needed = {node for user in self._in_suffix() for node in user.all_input_nodes}
         return [node for node in self._nodes if node in needed and self._crosses_if_needed(node)]
 
     @property
     def overwrites_frozen(self) -> bool:
-        """Whether something live is written into a frozen tensor by the traced forward itself."""
+        """Whether the traced forward writes something live into a frozen tensor."""
         return any(_writes(node) and node.all_input_nodes[0] not in self._live for node in self._live)
 
     def prefix(self) -> fx.Graph:
@@ -78,7 +78,7 @@ class Split:
         return graph
 
     def _in_suffix(self) -> list[fx.Node]:
-        """Return the live nodes, and the frozen ones to repeat for them: weights, shapes and what comes of these."""
+        """Return the live nodes, and frozen ones to repeat for them: weights, shapes, and what comes of these."""
         kept: set[fx.Node] = set()
         for node in reversed(self._nodes):
             if node in self._live or (not self._crosses_if_needed(node) and not kept.isdisjoint(node.users)):
@@ -90,7 +90,7 @@ class Split:
 
 
 def _moves(node: fx.Node, network: Network, lr: Mapping[str, float | None]) -> bool:
-    """Tell whether a node is trainable or random by itself."""
+    """Return whether a node is trainable or random by itself."""
     if node.op not in {"get_attr", "call_module"}:
         return _is_random(node)
     path = str(node.target)
@@ -101,7 +101,7 @@ def _moves(node: fx.Node, network: Network, lr: Mapping[str, float | None]) -> b
 
 
 def _is_inert(module: nn.Module) -> bool:
-    """Tell whether a module has no parameters and is the same pure function in every mode."""
+    """Return whether a module has no parameters and is the same pure function in every mode."""
     if [*module.parameters(), *module.buffers()]:
         return False
     return all(_is_inert_type(type(part)) for part in module.modules())
@@ -113,11 +113,11 @@ def _is_inert_type(kind: type[nn.Module]) -> bool:
 
 
 def _is_random(node: fx.Node) -> bool:
-    """Tell whether a function draws random numbers even where all modules are in eval mode."""
+    """Return whether a function draws random numbers even when all modules are in eval mode."""
     name = str(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")).rstrip("_")
     if "dropout" not in name:
         return name in _RANDOM
-    # (input, p, training): only F.dropout trains unless it is told not to.
+    # (input, p, training): of the functions, only F.dropout trains by default.
     training = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", name == "dropout")
     return training is True
 

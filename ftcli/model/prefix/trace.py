@@ -1,4 +1,4 @@
-"""Owns how a network's forward becomes a graph: a weightless twin is traced, the groups' modules staying whole."""
+"""Traces a network's forward to a graph: of a twin without weights, with the modules of the groups kept whole."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import torch
 from torch import Tensor, fx, nn
 
 from ftcli.model.network import Network
+from ftcli.phrases import first_line
 
 IMAGES = "images"
 """The name of the only input of every graph."""
 
+_MOST_CHARACTERS = 200
+"""How much of the error of a model's code is shown."""
+
 
 class UntraceableError(Exception):
-    """A forward that cannot become a graph; it never leaves the model package."""
+    """A forward that cannot become a graph; it is caught within the model package."""
 
 
 def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None]) -> fx.Graph:
-    """Trace a twin of `network`, in which a module's mode stays a question wherever it trains in the phase.
+    """Trace a twin of `network`; the modes of modules that train in the phase are read when the graph runs.
 
-    The twin's modes are spoilt. Raises UntraceableError.
+    The twin's modes are overwritten. Raises UntraceableError.
     """
     for path, module in twin.named_modules():
         module.training = _AskedMode(path) if mode_moves(network, lr, path) else False
@@ -31,29 +35,29 @@ def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None
 
 
 def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
-    """Trace `module` on one tensor; modules at the paths `leaves`, and torch's and timm's own layers, stay whole.
+    """Trace `module` on one tensor; modules at the paths `leaves`, and layers of torch and timm, are kept whole.
 
     Raises UntraceableError.
     """
     try:
         return _Tracer(leaves).trace(module)
     except Exception as error:
-        # Any code of any model runs here on stand-ins for tensors, and so anything may be raised.
-        raise UntraceableError(_first_line(error)) from error
+        # Any model's code runs here on stand-ins for tensors, so that anything may be raised.
+        raise UntraceableError(first_line(error)[:_MOST_CHARACTERS]) from error
 
 
 def make_twin(module: nn.Module) -> nn.Module:
-    """Copy a module with its parameters and buffers on the meta device; raise UntraceableError where it cannot be."""
+    """Copy a module with its parameters and buffers on the meta device. Raises UntraceableError."""
     tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
     memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
     try:
         return copy.deepcopy(module, memo)
     except (TypeError, RuntimeError, AttributeError) as error:
-        raise UntraceableError(_first_line(error)) from error
+        raise UntraceableError(first_line(error)[:_MOST_CHARACTERS]) from error
 
 
 def run_on_meta(twin: nn.Module, graph: fx.Graph, *, images: int, image_size: int) -> dict[fx.Node, Any]:
-    """Return what every node of a graph of the twin yields for so many images, without computing anything.
+    """Return what every node of a graph of the twin yields for so many images: shapes, without values.
 
     Raises UntraceableError.
     """
@@ -64,17 +68,17 @@ def run_on_meta(twin: nn.Module, graph: fx.Graph, *, images: int, image_size: in
         with torch.no_grad():
             recorder.run(torch.empty(images, 3, image_size, image_size, device="meta"))
     except Exception as error:
-        raise UntraceableError(_first_line(error)) from error  # as in `trace`
+        raise UntraceableError(first_line(error)[:_MOST_CHARACTERS]) from error  # as in `trace`
     return recorder.values
 
 
 def mode_moves(network: Network, lr: Mapping[str, float | None], path: str) -> bool:
-    """Tell whether the module at `path` is in train mode while the phase trains, as freezing.apply_phase has it."""
+    """Return whether freezing.apply_phase puts the module at `path` in train mode in a phase with these rates."""
     return all(lr[name] is not None for name in groups_at(network, path))
 
 
 def groups_at(network: Network, path: str) -> list[str]:
-    """Return the groups that lie in the module at `path`, or that it lies in."""
+    """Return the groups inside the module at `path`, or around it."""
     return [
         group.name
         for group in network.groups
@@ -83,12 +87,12 @@ def groups_at(network: Network, path: str) -> list[str]:
 
 
 def is_training(module: nn.Module) -> bool:
-    """Read the mode of a module at the time a graph runs."""
+    """Return the mode of a module; called while a graph runs."""
     return module.training
 
 
 class _AskedMode:
-    """Stands for `training` of a module while it is traced: it may be handed on, but not branched upon."""
+    """Stands in for a module's `training` while it is traced: it may be passed on, but not branched on."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -98,7 +102,7 @@ class _AskedMode:
 
 
 class _Tracer(fx.Tracer):
-    """Traces a module called with one tensor, whatever else its forward would take."""
+    """Traces a module called with one tensor; other arguments of its forward keep their defaults."""
 
     def __init__(self, leaves: Iterable[str]) -> None:
         modules, functions = _timm_leaves()
@@ -117,7 +121,7 @@ class _Tracer(fx.Tracer):
         is_module: bool,  # noqa: FBT001 - torch's signature
         concrete_args: Any = None,
     ) -> tuple[Callable[..., Any], list[Any]]:
-        # Other arguments keep their defaults: `mask is None` would be false of a stand-in.
+        # Not stand-ins for the other arguments, too: `mask is None` would be false.
         del is_module, concrete_args
         return root_fn, [self.root, self.create_proxy("placeholder", IMAGES, (), {})]
 
@@ -141,8 +145,8 @@ class _Recorder(fx.Interpreter):
 
 
 def _timm_leaves() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
-    """Return the modules and functions that timm registers as not to be traced into."""
-    from timm.models import _features_fx  # importing the models registers theirs
+    """Return the modules and functions that timm registers as leaves."""
+    from timm.models import _features_fx  # importing timm.models registers them
 
     registry: Any = _features_fx
     return tuple(registry.get_notrace_modules()), tuple(registry.get_notrace_functions())
@@ -151,7 +155,3 @@ def _timm_leaves() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any
 def _on_meta(tensor: Tensor) -> Tensor:
     moved = tensor.detach().to("meta")
     return nn.Parameter(moved, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.evaluation.compare.differences import Flip
-from ftcli.evaluation.compare.result import Contrast, Findings, RunPair
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.compare.evidence import Contrast
+from ftcli.evaluation.compare.result import Findings, RunPair
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
+from ftcli.metrics import METRICS
 from ftcli.phrases import count, duration
 from ftcli.records import Interval
 from ftcli.report.charts.diagrams import draw_differences
 from ftcli.report.charts.thumbnails import thumbnails
 from ftcli.report.format import (
-    NOT_DRAWN_TO_ONE_SCALE,
     VAL_CHOSE_THE_EPOCH,
     figure,
     gates_met,
@@ -121,7 +122,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     shares = [
         (metric_name(name), Interval(each.difference, each.low, each.high))
         for name, each in comparison.metrics.items()
-        if name not in NOT_DRAWN_TO_ONE_SCALE
+        if METRICS[name].drawn_with_accuracy
     ]
     drawn = chart(lambda width: draw_differences(shares, "B - A, in points", width), WHOLE)
     figures = (
@@ -206,7 +207,7 @@ def _heading(shown: Sequence[ShownRun], findings: Findings) -> tuple[str, str]:
 def _several(shown: Sequence[ShownRun], findings: Findings) -> list[Section]:
     baseline = findings.sides[0].name if findings.sides else "A"
     chosen = VAL_CHOSE_THE_EPOCH if any(any(pair.chose_epoch) for pair in findings.pairs) else ""
-    seeds = [seeds_section(group) for group in findings.groups if len(group.runs) > 1]
+    seeds = [seeds_section(group) for group in findings.replicates if len(group.runs) > 1]
     flips = Section(f"Flipped images, each run against A, {shown[0].name}", (_flip_counts(shown, findings.pairs),))
     return [
         Section("Figures", (_runs(shown), *prose(chosen, tone="hint"), *seeds), "figures"),
@@ -219,7 +220,10 @@ def _contrasts(findings: Findings, baseline: str) -> tuple[Any, ...]:
     contrasts = findings.contrasts
     measured = "Mean accuracy" if findings.sides else "Accuracy"
     names = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])[1:]
-    gaps = [(name, Interval(each.difference, each.low, each.high)) for name, each in zip(names, contrasts, strict=True)]
+    gaps = [
+        (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
+        for name, each in zip(names, contrasts, strict=True)
+    ]
     axis = "accuracy minus the baseline's, in points"
     drawn = chart(lambda width: draw_differences(gaps, axis, width), WHOLE)
     table = contrast_table(contrasts)
@@ -235,7 +239,7 @@ def _conclusion(contrast: Contrast) -> str:
     """Return what a contrast shows, adjusted for the number of them."""
     if contrast.adjusted >= SIGNIFICANCE:
         return "no difference shown"
-    return "better" if contrast.difference > 0 else "worse"
+    return "better" if contrast.gap.difference > 0 else "worse"
 
 
 def _flip_counts(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> Table:

@@ -11,15 +11,15 @@ import numpy as np
 
 from ftcli.data.checks.findings import Case, with_level
 from ftcli.evaluation.compare.result import change_text
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
+from ftcli.metrics import METRICS
 from ftcli.phrases import count, duration
 from ftcli.records import Interval
 from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
 from ftcli.report.charts.thumbnails import thumbnails
 from ftcli.report.format import (
-    NOT_DRAWN_TO_ONE_SCALE,
     VAL_CHOSE_THE_EPOCH,
     absent_text,
     case_text,
@@ -138,11 +138,11 @@ def _headline(run: RecordedRun, evaluation: Evaluation) -> Headline:
 
 def _metrics(evaluation: Evaluation) -> Table:
     """Return the metrics with a whisker for each share, on one axis."""
-    shares = [each for name, each in evaluation.metrics.items() if name not in NOT_DRAWN_TO_ONE_SCALE]
-    low = max(ticks(min(each.low for each in shares), 1.0, 5)[0], 0.0)
+    drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
+    start = ticks(min(each.low for each in drawn.values()), 1.0, 5)[0]
+    low = max(start, min(METRICS[name].bounds[0] for name in drawn))
     whiskers = [
-        ["" if name in NOT_DRAWN_TO_ONE_SCALE else markup(draw_whisker(each, low, 1.0))]
-        for name, each in evaluation.metrics.items()
+        [markup(draw_whisker(each, low, 1.0)) if name in drawn else ""] for name, each in evaluation.metrics.items()
     ]
     return metrics_table(evaluation.metrics).with_columns(
         3, texts(f"{100 * low:.0f} to 100 %", css="roomy soft"), whiskers

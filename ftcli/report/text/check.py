@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ftcli.data.checks.contents import Contents, Histograms
 from ftcli.data.checks.findings import Finding, with_level
-from ftcli.data.checks.look_alikes import MIN_POOL, Sight
+from ftcli.data.checks.look_alikes import MIN_POOL, Embeddings
 from ftcli.phrases import count
 from ftcli.report.sections import Facts, Findings, Prose, Section, Table, numbers, prose, texts
 
@@ -15,13 +15,15 @@ _CASES = 8
 _REPORTED_AS_FINDINGS = {"not-compared", "cache-unread"}
 
 
-def check_sections(contents: Contents | None, findings: Sequence[Finding], seen: Sight | None) -> list[Section]:
-    """Return what a dataset holds and what was found, the gravest first; `seen` are the features that were compared."""
+def check_sections(
+    contents: Contents | None, findings: Sequence[Finding], embeddings: Embeddings | None
+) -> list[Section]:
+    """Return what a dataset holds and what was found, the gravest first; `embeddings` were compared."""
     gravest_first = with_level(findings, "error", "warning", "info")
     return [
         Section("", () if contents is None else _contents(contents)),
         Section("", (Findings(gravest_first, _CASES, "--json"),) if findings else ()),
-        Section("", prose(_how(contents, findings, seen), _verdict(findings))),
+        Section("", prose(_how(contents, findings, embeddings), _verdict(findings))),
     ]
 
 
@@ -61,12 +63,12 @@ def _counts(values: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {images:,}" for name, images in values.items())
 
 
-def _how(contents: Contents | None, findings: Sequence[Finding], seen: Sight | None) -> str:
+def _how(contents: Contents | None, findings: Sequence[Finding], embeddings: Embeddings | None) -> str:
     """Return how the splits were compared; findings report where they could not be."""
-    if seen is not None:
-        images = count(len(seen.directions), "image")
+    if embeddings is not None:
+        images = count(len(embeddings.directions), "image")
         return (
-            f"Splits were compared by perceptual hash and by the cached features of {seen.model} ({images}); "
+            f"Splits were compared by perceptual hash and by the cached features of {embeddings.model} ({images}); "
             f"the search for look-alikes needs at least {MIN_POOL} images."
         )
     if contents is None or _REPORTED_AS_FINDINGS & {finding.code for finding in findings}:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ftcli.evaluation.compare.differences import ClassDifference, Flip
+from ftcli.evaluation.compare.evidence import Contrast
 from ftcli.evaluation.compare.pair import Comparison
-from ftcli.evaluation.compare.replicates import Spread
-from ftcli.evaluation.compare.result import Changes, Contrast, Findings, RunPair, SeedGroup
+from ftcli.evaluation.compare.replicates import Replicates, Spread
+from ftcli.evaluation.compare.result import Changes, Findings, RunPair
 from ftcli.evaluation.significance import p_text
 from ftcli.phrases import count
 from ftcli.report.format import (
@@ -44,7 +45,7 @@ def compare_sections(findings: Findings) -> list[Section]:
             a, b = pair.comparison.names
             found = Prose(verdict(pair.comparison))
             sections.append(Section(f"{b} (B) against {a} (A)", (found, *change_parts(pair))))
-    sections += [seeds_section(group) for group in findings.groups if len(group.runs) > 1]
+    sections += [seeds_section(group) for group in findings.replicates if len(group.runs) > 1]
     return [*sections, gates_section(findings.gates)]
 
 
@@ -183,7 +184,7 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
         (
             each.b_name,
             metric_name(each.metric),
-            *difference_cells(each.metric, each),
+            *difference_cells(each.metric, each.gap),
             Cell(p_figure(each.adjusted), each.adjusted),
         )
         for each in contrasts
@@ -198,13 +199,13 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
     return Table(columns, rows, "Runs or groups of seeds against the baseline")
 
 
-def side_text(group: SeedGroup) -> str:
+def side_text(group: Replicates) -> str:
     """Return the name of a side of a comparison, and whether its figures are means."""
     runs = len(group.runs)
     return f"{group.name}, the mean of {runs} seeds" if runs > 1 else group.name
 
 
-def seeds_section(group: SeedGroup) -> Section:
+def seeds_section(group: Replicates) -> Section:
     """Return several seeds of one recipe as one result."""
     title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(group.runs)}"
     return Section(title, (spread_table(group.metrics),))

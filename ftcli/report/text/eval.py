@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ftcli.evaluation.abstention import Abstention
 from ftcli.evaluation.compare.differences import Difference
-from ftcli.evaluation.compare.result import Contrast
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.temperature import Calibration
 from ftcli.phrases import count
 from ftcli.records import Gate, Interval
@@ -68,7 +67,7 @@ def differences_table(metrics: Mapping[str, Difference], a: str, b: str, gap: st
     return Table((*texts("metric"), *numbers(a, b, gap, "95 % interval")), rows, f"Metrics, {a} and {b}")
 
 
-def difference_cells(name: str, found: Difference | Contrast) -> tuple[Cell, ...]:
+def difference_cells(name: str, found: Difference) -> tuple[Cell, ...]:
     """Return a metric of two sides as cells of a table: A, B, B minus A and its 95 % interval."""
     return (
         Cell(figure(name, found.a), found.a),

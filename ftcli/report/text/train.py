@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from ftcli.evaluation.compare.replicates import Spread
-from ftcli.evaluation.metrics import Evaluation
+from ftcli.evaluation.evaluate import Evaluation
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH, absent_text, figure, plain, share

@@ -1,4 +1,4 @@
-"""Who stands out among the images of another split, and that nobody else does."""
+"""Images that are far nearer to one image of another split than to the next."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ftcli.data.checks import look_alikes
-from ftcli.data.checks.look_alikes import Sight, look_alike_findings, standing_out
+from ftcli.data.checks.look_alikes import Embeddings, look_alike_findings, standing_out
 from ftcli.data.dataset import Dataset, Sample
 
 CHANNELS = 64
@@ -31,10 +31,12 @@ def dataset_of(**names: list[str]) -> Dataset:
     return Dataset(Path(), ("a",), splits, (), None)
 
 
-def found(dataset: Dataset, seen: dict[str, np.ndarray], **options: set[tuple[str, str]]) -> list[tuple[str, ...]]:
+def found(
+    dataset: Dataset, directions: dict[str, np.ndarray], **options: set[tuple[str, str]]
+) -> list[tuple[str, ...]]:
     """Return the files of all cases; the hash of an image is its name up to the first dot."""
     sha256_of = {sample.name: sample.name.split(".")[0] for split in dataset.splits.values() for sample in split}
-    findings = look_alike_findings(dataset, Sight("net", seen), sha256_of, **options)
+    findings = look_alike_findings(dataset, Embeddings("net", directions), sha256_of, **options)
     return [case.files for finding in findings for case in finding.cases]
 
 
@@ -48,13 +50,13 @@ def test_the_ratio_is_that_of_the_distances_to_the_nearest_two(monkeypatch: pyte
         np.testing.assert_array_equal(nearest, (wanted @ pool.T).argmax(axis=1))
 
 
-def test_one_image_alone_and_two_that_are_the_same_let_nothing_stand_out() -> None:
+def test_nothing_stands_out_from_one_image_or_from_two_identical_ones() -> None:
     one = directions(1)
     assert standing_out(one, one)[1].tolist() == [1.0]
     assert standing_out(one, np.repeat(one, 2, axis=0))[1].tolist() == [1.0]
 
 
-def test_an_image_that_stands_out_is_told_with_its_source_and_no_other_is() -> None:
+def test_only_an_image_that_stands_out_is_reported_with_its_source() -> None:
     pool, others = directions(20, seed=3), directions(19, seed=4)
     seen = {f"t{number}": pool[number] for number in range(20)}
     seen |= {f"v{number}": others[number] for number in range(19)} | {"crop": near(pool[7], by=0.5)}
@@ -69,7 +71,7 @@ def test_frames_of_one_film_do_not_stand_out() -> None:
     assert found(dataset, frames) == []
 
 
-def test_the_same_content_is_neither_told_again_nor_in_the_way() -> None:
+def test_the_same_content_is_neither_reported_again_nor_in_the_way() -> None:
     """Copies in train would each be as near as the other; copies across splits are leaks already."""
     pool = directions(20)
     seen = {f"t{number}": pool[number] for number in range(20)} | {"crop": near(pool[0], by=0.3)}
@@ -77,15 +79,15 @@ def test_the_same_content_is_neither_told_again_nor_in_the_way() -> None:
     assert found(dataset_of(train=train, val=["t1.copy.jpg", "crop.jpg"]), seen) == [("t0.jpg", "crop.jpg")]
 
 
-@pytest.mark.parametrize(("images", "told"), [(20, [("t0.jpg", "crop.jpg")]), (19, [])])
-def test_few_images_let_nothing_stand_out(images: int, told: list[tuple[str, ...]]) -> None:
+@pytest.mark.parametrize(("images", "expected"), [(20, [("t0.jpg", "crop.jpg")]), (19, [])])
+def test_nothing_stands_out_among_few_images(images: int, expected: list[tuple[str, ...]]) -> None:
     pool = directions(images)
     seen = {f"t{number}": pool[number] for number in range(images)} | {"crop": near(pool[0], by=0.3)}
     train = [f"t{number}.jpg" for number in range(images)]
-    assert found(dataset_of(train=[*train, "t0.copy.jpg", "unseen.jpg"], val=["crop.jpg"]), seen) == told
+    assert found(dataset_of(train=[*train, "t0.copy.jpg", "unseen.jpg"], val=["crop.jpg"]), seen) == expected
 
 
-def test_images_that_no_network_has_seen_are_passed_over() -> None:
+def test_images_without_an_embedding_are_skipped() -> None:
     pool = directions(20)
     seen = {f"t{number}": pool[number] for number in range(20)}
     dataset = dataset_of(train=[f"t{number}.jpg" for number in range(21)], val=["crop.jpg"], test=[])

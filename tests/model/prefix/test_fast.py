@@ -52,7 +52,7 @@ def cut_at(network: Network, boundary: int) -> Cut:
 
 
 def norms(fast: FastPrefix) -> int:
-    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in fast._quick.modules())
+    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in fast.quick.modules())
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -83,26 +83,26 @@ def test_the_network_is_not_touched():
     assert all(torch.equal(after[name], value) for name, value in values.items())
 
 
-def test_fast_features_can_be_trained_upon():
+def test_a_suffix_can_be_trained_on_fast_features():
     network = built("resnet18")
     cut = cut_at(network, 4)
     cut.suffix(fast_prefix(cut)(images_for(network, 2))).sum().backward()
     assert network.module.get_parameter("layer4.0.conv1.weight").grad is not None
 
 
-def test_a_deviating_copy_gives_way_to_the_plain_prefix():
+def test_a_deviating_copy_is_replaced_by_the_plain_prefix():
     network = built("resnet18")
     cut = cut_at(network, 3)
     fast = fast_prefix(cut)
     with torch.no_grad():
-        next(fast._quick.parameters()).mul_(1.01)
+        next(fast.quick.parameters()).mul_(1.01)
     images = images_for(network, 2)
     assert torch.equal(fast(images)[0], cut.prefix(images.contiguous(memory_format=torch.channels_last))[0])
     assert fast.fallback is not None
     assert "deviates" in fast.fallback
 
 
-def test_a_failing_copy_gives_way_to_the_plain_prefix():
+def test_a_failing_copy_is_replaced_by_the_plain_prefix():
     network = built("resnet18")
     cut = cut_at(network, 3)
     fast = FastPrefix(cut, nn.Linear(2, 2))

@@ -93,9 +93,17 @@ def test_functional_dropout_of_a_trainable_part_follows_the_mode():
         assert torch.equal(made.suffix(features), made.suffix(features))
 
 
+def test_what_crosses_are_the_frozen_tensors_that_live_lines_read():
+    network = odd_network(lambda module, x: module.tail.scale(x) * x.shape[1] + torch.relu(x))
+    made = cut_network(network, body_frozen(network))
+    assert isinstance(made, Cut)
+    assert made.row_shapes == ((4,), (4,)), "x and relu(x), as in the worked example of cut.py"
+    assert made.check(images(3)) is None
+
+
 def test_what_has_no_row_for_each_image_does_not_cross():
     network = odd_network(lambda module, x: module.tail.scale(x.sum(0, keepdim=True)) + x)
-    assert reason(network) == "something crosses the cut that has no row for each image"
+    assert reason(network) == "a tensor crosses the cut that does not have one row per image"
 
 
 def test_a_deviating_cut_is_refused():

@@ -9,7 +9,7 @@ import pytest
 from helpers.pages import comparison_of, page_of
 
 from ftcli.commands.compare import compare_runs
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.records import Gate
 from ftcli.report.html.compare import comparison_page
 from ftcli.report.html.run import run_page

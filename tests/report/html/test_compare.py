@@ -2,7 +2,7 @@ import pytest
 from helpers.pages import Outline, comparison_of
 
 from ftcli.commands.compare import compare_runs
-from ftcli.evaluation.metrics import evaluate
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.records import Gate
 from ftcli.report.html.compare import comparison_page
 from ftcli.runs.read_run import read_run

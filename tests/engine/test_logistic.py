@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from ftcli.engine.probe import ENOUGH_WORSE, STRENGTHS, Examples, fit_head, make_folds
+from ftcli.engine.logistic import ENOUGH_WORSE, STRENGTHS, Examples, fit_head, make_folds
 from ftcli.errors import DatasetError
 from ftcli.records import ProbeRecord
 
@@ -39,7 +39,7 @@ def objective_at(data: Examples, weights: NDArray, bias: NDArray, strength: floa
 
 @pytest.mark.parametrize("counts", [(12, 15), (12, 9, 20)], ids=["two classes", "three classes"])
 @pytest.mark.parametrize("biased", [True, False], ids=["bias", "no bias"])
-def test_the_solution_is_the_least_of_its_objective(counts: tuple[int, ...], *, biased: bool) -> None:
+def test_the_solution_minimises_its_objective(counts: tuple[int, ...], *, biased: bool) -> None:
     data = examples(*counts)
     weights, bias, record = fit(data, biased=biased)
     assert weights.shape == (len(counts), INPUTS)
@@ -110,9 +110,9 @@ def test_the_folds_hold_every_image_out_once_and_spread_the_classes() -> None:
 
 def test_copies_of_one_image_are_never_on_both_sides_of_a_fold() -> None:
     data = examples(20, 20)
-    copied = replace(data, contents=np.arange(40) // 4)
+    copied = replace(data, clusters=np.arange(40) // 4)
     for fitted, held in make_folds(copied, seed=0):
-        assert not set(copied.contents[fitted]) & set(copied.contents[held])
+        assert not set(copied.clusters[fitted]) & set(copied.clusters[held])
 
 
 def test_the_folds_depend_on_the_seed_alone() -> None:
@@ -144,7 +144,7 @@ def test_a_class_with_one_image_is_fitted_but_cannot_be_scored() -> None:
 
 def test_few_images_make_fewer_folds_and_too_few_an_error() -> None:
     assert fit(examples(3, 2))[2].folds == 3
-    for too_few in (examples(1, 1), replace(examples(4, 4), contents=np.array([0, 0, 0, 0, 1, 1, 1, 1]))):
+    for too_few in (examples(1, 1), replace(examples(4, 4), clusters=np.array([0, 0, 0, 0, 1, 1, 1, 1]))):
         with pytest.raises(DatasetError, match="too few to hold any out"):
             make_folds(too_few, seed=0)
 
@@ -155,9 +155,9 @@ def test_fitting_twice_gives_the_same_bits() -> None:
     assert np.array_equal(a_bias, b_bias)
 
 
-def test_every_fit_is_heard_of() -> None:
-    heard: list[tuple[int, int]] = []
-    fit_head(examples(10, 10), biased=True, seed=0, on_fit=lambda done, fits: heard.append((done, fits)))
-    assert [done for done, _ in heard[:-1]] == list(range(1, len(heard)))
-    assert {fits for _, fits in heard} == {len(STRENGTHS) * 5 + 1}
-    assert heard[-1] == (len(STRENGTHS) * 5 + 1,) * 2
+def test_every_fit_is_reported() -> None:
+    reported: list[tuple[int, int]] = []
+    fit_head(examples(10, 10), biased=True, seed=0, on_fit=lambda done, fits: reported.append((done, fits)))
+    assert [done for done, _ in reported[:-1]] == list(range(1, len(reported)))
+    assert {fits for _, fits in reported} == {len(STRENGTHS) * 5 + 1}
+    assert reported[-1] == (len(STRENGTHS) * 5 + 1,) * 2

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn_metrics
 
-from ftcli.evaluation.calibration import calibration_gaps
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.intervals import mean_of_shares, wilson
-from ftcli.evaluation.metrics import evaluate, quick_metrics
-from ftcli.evaluation.resampling import metric_values, resampled_metrics
+from ftcli.evaluation.resampling import metric_values
 
 
 @pytest.mark.parametrize(("right", "low", "high"), [(142, 0.876, 0.959), (146, 0.909, 0.978)])
@@ -15,66 +13,6 @@ def test_accuracy_of_the_ants_and_bees_tutorial_has_the_published_wilson_interva
     accuracy = evaluate(scored(labels, predicted)).metrics["accuracy"]
     assert accuracy.value == right / 153
     assert (round(accuracy.low, 3), round(accuracy.high, 3)) == (low, high)
-
-
-@pytest.mark.parametrize("classes", [2, 4, 12])
-def test_values_are_those_of_scikit_learn(drawn, classes):
-    predictions = drawn(400, classes, seed=1)
-    labels, predicted = predictions.labels, predictions.predicted
-    values = metric_values(predictions)
-    assert values["accuracy"] == sklearn_metrics.accuracy_score(labels, predicted)
-    assert values["balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, predicted))
-    assert values["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"))
-    assert values["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, predictions.probabilities))
-    assert ("top5_accuracy" in values) == (classes > 5)
-    if classes > 5:
-        top5 = sklearn_metrics.top_k_accuracy_score(labels, predictions.probabilities, k=5)
-        assert values["top5_accuracy"] == pytest.approx(top5)
-
-
-def test_quick_metrics_agree_with_the_full_ones(drawn):
-    predictions = drawn(300, 7, seed=2)
-    quick = quick_metrics(predictions.labels, predictions.probabilities.astype(np.float32))
-    values = metric_values(predictions)
-    assert quick["accuracy"] == values["accuracy"]
-    assert quick["macro_f1"] == pytest.approx(values["macro_f1"])
-    assert quick["loss"] == pytest.approx(values["log_loss"], rel=1e-5)
-
-
-def test_resampled_metrics_use_the_same_formulas_as_the_values(drawn):
-    # With one image per class every stratified resample is the original.
-    everything = drawn(2000, 8, seed=3)
-    rows = [int(np.flatnonzero(everything.labels == label)[0]) for label in range(8)]
-    one_each = type(everything)(
-        everything.classes,
-        tuple(everything.paths[row] for row in rows),
-        tuple(everything.sha256[row] for row in rows),
-        everything.labels[rows],
-        everything.probabilities[rows],
-    )
-    (resampled,) = resampled_metrics([one_each], seed=0, resamples=5)
-    values = metric_values(one_each)
-    assert resampled.keys() == values.keys()
-    for name, value in values.items():
-        assert resampled[name] == pytest.approx(np.full(5, value)), name
-
-
-def test_ece_is_the_gap_between_confidence_and_accuracy(scored):
-    labels, predicted = [0] * 10, [0] * 6 + [1] * 4
-    assert metric_values(scored(labels, predicted, confidence=0.9))["ece"] == pytest.approx(0.3)
-
-
-def test_a_confidence_on_a_bin_edge_belongs_to_the_bin_below(scored):
-    bins, _ = calibration_gaps(scored([0, 0], [0, 0], ("a", "b", "c"), confidence=0.6))
-    assert bins.tolist() == [8, 8]
-    bins, _ = calibration_gaps(scored([0], [0], confidence=1.0))
-    assert bins.tolist() == [14]
-
-
-def test_log_loss_of_a_certain_mistake_is_large_but_finite(scored):
-    assert metric_values(scored([0, 1], [1, 1], confidence=1.0))["log_loss"] == pytest.approx(
-        -np.log(np.finfo(float).eps) / 2
-    )
 
 
 def test_a_class_without_images_has_no_recall_and_does_not_count_in_averages(scored):
@@ -109,7 +47,7 @@ def test_the_same_seed_gives_the_same_intervals_and_another_seed_others(drawn):
     assert first["log_loss"] != other["log_loss"]
 
 
-def test_a_run_without_errors_is_not_given_certainty(scored):
+def test_the_interval_of_a_run_without_errors_has_a_width(scored):
     metrics = evaluate(scored([0, 1] * 20, [0, 1] * 20)).metrics
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert metrics[name].high == 1.0
@@ -132,12 +70,12 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(drawn, metric):
     assert held >= (82 if metric == "log_loss" else 88)
 
 
-def test_the_ece_of_a_calibrated_model_is_not_told_from_zero(drawn):
+def test_the_ece_of_a_calibrated_model_may_be_zero(drawn):
     lows = [evaluate(drawn(150, 3, seed=seed), resamples=200).metrics["ece"].low for seed in range(40)]
     assert sum(low == 0 for low in lows) >= 35
 
 
-def test_the_ece_of_an_overconfident_model_is_told_from_zero(drawn):
+def test_the_ece_of_an_overconfident_model_is_above_zero(drawn):
     lows = [evaluate(drawn(600, 3, seed=seed, sharpness=6), resamples=200).metrics["ece"].low for seed in range(10)]
     assert all(low > 0 for low in lows)
 

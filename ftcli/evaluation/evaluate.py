@@ -1,4 +1,4 @@
-"""Owns the metrics of one set of predictions, with their 95 % intervals, and the cheap ones of each epoch."""
+"""The evaluation of predictions: every metric with its 95 % interval, classes, confusions and calibration."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftcli.evaluation.calibration import CalibrationBin, calibrated_ece, calibration_bins
-from ftcli.evaluation.intervals import at_least_as_wide, mean_of_shares, percentile, wilson
+from ftcli.evaluation.intervals import mean_of_shares, percentile, widened, wilson
 from ftcli.evaluation.predictions import Predictions
-from ftcli.evaluation.resampling import EPSILON, in_top5, metric_values, resampled_metrics
+from ftcli.evaluation.resampling import confusion_of, metric_values, resampled_metrics, shares_in_strata
 from ftcli.records import SCHEMA, Interval, Metrics, metrics_to_json
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fared. None is undefined: recall and F1 without images, precision without predictions.
+    """The figures of one class. None is undefined: recall and F1 without images, precision without predictions.
 
-    `roc_auc` and `average_precision`, against all other classes, are for `with_ranking` to fill in.
+    `roc_auc` and `average_precision`, against all other classes, are filled in by `with_ranking`.
     """
 
     name: str
@@ -31,7 +31,7 @@ class ClassMetrics:
     average_precision: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain figures, the ends of an interval beside its value."""
+        """Return plain figures, each interval's ends after its value."""
         value: dict[str, Any] = {"name": self.name, "images": self.images}
         for name, interval in (("precision", self.precision), ("recall", self.recall)):
             value[name] = interval and interval.value
@@ -42,7 +42,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of one class that were taken for another, and their share of the class's images."""
+    """Images of one class that were predicted as another, and their share of the class's images."""
 
     true: str
     predicted: str
@@ -52,7 +52,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What predictions are worth. `confusion` (C, C) counts images: true classes by predicted."""
+    """Every figure of some predictions. `confusion` (C, C) counts images: true classes by predicted."""
 
     images: int
     classes: tuple[str, ...]
@@ -95,62 +95,34 @@ class Evaluation:
 def evaluate(predictions: Predictions, *, seed: int = 0, resamples: int = 1000) -> Evaluation:
     """Return all metrics of predictions with their intervals, per class and as a confusion matrix.
 
-    Shares of images have Wilson intervals, balanced accuracy the combination of its classes' ones; the others
-    come from a stratified bootstrap of so many resamples. Macro F1's is never narrower than balanced
-    accuracy's, because a bootstrap cannot see errors that did not occur, and that of an ECE which a perfectly
-    calibrated model could show by chance starts at zero.
+    Shares of images have Wilson intervals, balanced accuracy the combination of its classes' ones; the others come from
+    a stratified bootstrap of so many resamples. The interval of an ECE that a perfectly calibrated model could show by
+    chance starts at zero. Raises DatasetError for images without labels.
     """
-    assert len(predictions) > 0, "there is nothing to evaluate"
-    confusion = _confusion(predictions.labels, predictions.predicted, len(predictions.classes))
+    assert len(predictions) > 0, "no image was scored"
+    confusion = confusion_of(predictions.labels, predictions.predicted, len(predictions.classes))
     return Evaluation(
         images=len(predictions),
         classes=predictions.classes,
-        metrics=_intervals(predictions, confusion, seed=seed, resamples=resamples),
+        metrics=_intervals(predictions, seed=seed, resamples=resamples),
         per_class=_per_class(predictions.classes, confusion),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         calibration=calibration_bins(predictions),
     )
 
 
-def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
-    """Return accuracy, loss and macro F1 of labels (N,) and probabilities (N, C), for each epoch.
-
-    The same definitions as `metric_values`, in numpy alone; loss is its log_loss, in nats.
-    """
-    predicted = probabilities.argmax(axis=1)
-    confusion = _confusion(labels, predicted, probabilities.shape[1])
-    images, hits = confusion.sum(axis=1), confusion.diagonal()
-    present = images > 0
-    f1 = 2 * hits[present] / (images + confusion.sum(axis=0))[present]
-    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    loss = abs(np.log(np.clip(likelihood, EPSILON, 1.0)).mean())  # not negated: that of certain answers is 0, not -0
-    return {"accuracy": float(hits.sum() / len(labels)), "loss": float(loss), "macro_f1": float(f1.mean())}
-
-
-def _intervals(
-    predictions: Predictions, confusion: NDArray[np.int64], *, seed: int, resamples: int
-) -> dict[str, Interval]:
+def _intervals(predictions: Predictions, *, seed: int, resamples: int) -> dict[str, Interval]:
     """Return every metric with the interval that suits it."""
     values = metric_values(predictions)
     (resampled,) = resampled_metrics([predictions], seed=seed, resamples=resamples)
     metrics = {name: percentile(value, resampled[name]) for name, value in values.items()}
-    metrics["accuracy"] = wilson(int(predictions.correct.sum()), len(predictions))
-    if "top5_accuracy" in metrics:
-        metrics["top5_accuracy"] = wilson(int(in_top5(predictions).sum()), len(predictions))
-    images = confusion.sum(axis=1)
-    present = images > 0
-    balanced = mean_of_shares(confusion.diagonal()[present], images[present])
-    metrics["balanced_accuracy"] = balanced
-    metrics["macro_f1"] = at_least_as_wide(metrics["macro_f1"], balanced, bounds=(0.0, 1.0))
+    for name, share_of, strata in shares_in_strata(predictions):
+        images, successes = np.bincount(strata), np.bincount(strata[share_of(predictions)], minlength=strata.max() + 1)
+        metrics[name] = mean_of_shares(successes[images > 0], images[images > 0])
     by_chance = percentile(0.0, calibrated_ece(predictions, seed=seed, resamples=resamples)).high
     if values["ece"] <= by_chance:
         metrics["ece"] = replace(metrics["ece"], low=0.0)
-    return metrics
-
-
-def _confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Return how many images of each true class (rows) were predicted as each class (columns), (C, C)."""
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    return widened(metrics)
 
 
 def _per_class(classes: tuple[str, ...], confusion: NDArray[np.int64]) -> tuple[ClassMetrics, ...]:
