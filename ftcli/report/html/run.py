@@ -139,8 +139,8 @@ def _headline(run: RecordedRun, evaluation: Evaluation) -> Headline:
 def _metrics(evaluation: Evaluation) -> Table:
     """Return the metrics with a whisker for each share, on one axis."""
     drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
-    axis = ticks(min(each.low for each in drawn.values()), 1.0, 5)
-    low = max(axis[0], min(METRICS[name].bounds[0] for name in drawn))
+    start = ticks(min(each.low for each in drawn.values()), 1.0, 5)[0]
+    low = max(start, min(METRICS[name].bounds[0] for name in drawn))
     whiskers = [
         [markup(draw_whisker(each, low, 1.0)) if name in drawn else ""] for name, each in evaluation.metrics.items()
     ]

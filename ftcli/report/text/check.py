@@ -18,7 +18,7 @@ _REPORTED_AS_FINDINGS = {"not-compared", "cache-unread"}
 def check_sections(
     contents: Contents | None, findings: Sequence[Finding], embeddings: Embeddings | None
 ) -> list[Section]:
-    """Return what a dataset holds and what was found, the gravest first, and what was compared how."""
+    """Return what a dataset holds and what was found, the gravest first; `embeddings` were compared."""
     gravest_first = with_level(findings, "error", "warning", "info")
     return [
         Section("", () if contents is None else _contents(contents)),

@@ -159,5 +159,5 @@ def test_names_that_are_not_utf8_are_shown_as_escapes(make_run):
 
 def test_classes_without_images_are_named(make_run):
     text = Outline(page_of(make_run(classes=("a", "b", "<i>c"), images=2, wrong=0))).text
-    assert "No scored image is of <i>c: macro F1 and balanced accuracy are means over the other 2 classes." in text
+    assert "No scored image is of <i>c: balanced accuracy and macro F1 are means over the other 2 classes." in text
     assert "No scored image" not in Outline(page_of(make_run("whole"))).text

@@ -92,4 +92,4 @@ def test_a_run_that_was_scored_without_a_class_says_so():
     plan = Plan("gradual", ("head",), (Phase("head", 1, {"head": 0.1}, None),))
     summary = RunSummary(1, 1, "val_accuracy", {}, 2, 1.0, 1.0)
     text = as_text(run_sections(summary, evaluation, plan, []))
-    assert "No scored image is of wasps: macro F1 and balanced accuracy" in text
+    assert "No scored image is of wasps: balanced accuracy and macro F1" in text
