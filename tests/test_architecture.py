@@ -71,6 +71,18 @@ def test_parts_that_must_start_fast_do_not_import_torch(part: str) -> None:
             assert not {name for name in imports_of(path) if name.split(".")[0] in {"torch", "torchvision", "timm"}}
 
 
+LIGHT = {"builtin", "class_folders", "dataset", "decoding", "inspection", "val_split", "workers"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.parent.name == "checks" or (path.parent.name == "data" and path.stem in LIGHT)],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_reading_and_checking_images_does_not_import_torch(path: Path) -> None:
+    assert not {name for name in imports_of(path) if name.split(".")[0] in {"torch", "torchvision", "timm"}}
+
+
 WORDS = sorted(typer.main.get_command(app).commands)
 
 

@@ -25,7 +25,7 @@ def digits_folder(data_dir: Path) -> Path:
     data_dir.mkdir(parents=True, exist_ok=True)
     unfinished = data_dir / f".{DIGITS}-{uuid.uuid4().hex}"
     try:
-        _write_digits(unfinished)
+        write_digits(unfinished)
         unfinished.rename(folder)
     except OSError:
         # Another process was faster: a rename never replaces a folder that holds files.
@@ -36,7 +36,8 @@ def digits_folder(data_dir: Path) -> Path:
     return folder
 
 
-def _write_digits(folder: Path) -> None:
+def write_digits(folder: Path) -> None:
+    """Write the digits as PNG files in class folders, split by split."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

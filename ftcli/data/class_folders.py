@@ -24,7 +24,7 @@ _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 _CLASSES_SHOWN = 10
 
-_REPEATS_LIMIT = 10_000
+REPEATS_LIMIT = 10_000
 """A folder may be reached this often through links. Ten folders that link to each other give ten million paths."""
 
 
@@ -229,7 +229,7 @@ def walk(folder: Path) -> Tree:
         if identity in above:
             continue
         repeats += identity in seen
-        if repeats > _REPEATS_LIMIT:
+        if repeats > REPEATS_LIMIT:
             raise DatasetError(
                 "links lead to the same folders again and again",
                 where=os.fspath(folder),

@@ -83,10 +83,6 @@ class _Unit:
         """Whether it is small: a stem by name, or at most one weight matrix or convolution kernel."""
         return _is_stem(self.name) or sum(map(_has_weight, self.module.modules())) <= 1
 
-    def holds(self, name: str) -> bool:
-        """Return whether a qualified name is that of this module, or lies in it."""
-        return _lies_in(name, self.name)
-
 
 def group_network(network: nn.Module, head: str) -> tuple[Group, ...]:
     """Return the groups of `network`, whose new layer is the module `head`, from the input to the head."""
@@ -203,7 +199,7 @@ def _count_stem(units: Sequence[_Unit]) -> int:
 def _owner(name: str, units: Sequence[_Unit]) -> _Unit:
     """Return the unit that a tensor lies in; a bare tensor belongs to the first unit of the module that holds it."""
     for unit in units:
-        if unit.holds(name):
+        if _lies_in(name, unit.name):
             return unit
     parent = name.rpartition(".")[0]
     return next(unit for unit in units if _lies_in(unit.name, parent))

@@ -216,7 +216,7 @@ def test_every_key_without_effect_has_its_refusal() -> None:
 @pytest.mark.parametrize(("key", "value"), GIVEN.items(), ids=GIVEN)
 def test_keys_without_effect_are_refused(ftcli: Ftcli, recipe: Path, key: str, value: str) -> None:
     err = ftcli("train", recipe, f"{key}={value}", code=2).err
-    assert f"override '{key}={value}': {key}: would " in err
+    assert f"override '{key}={value}': {key}: " in err
     assert "lbfgs" in err
 
 

@@ -37,7 +37,7 @@ def test_a_killed_writer_leaves_no_dataset_behind(tmp_path, monkeypatch):
         (folder / "train").mkdir(parents=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builtin, "_write_digits", write_half)
+    monkeypatch.setattr(builtin, "write_digits", write_half)
     with pytest.raises(KeyboardInterrupt):
         digits_folder(tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []

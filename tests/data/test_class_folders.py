@@ -20,7 +20,7 @@ def folders_that_link_to_each_other(root, count):
 
 
 def test_links_that_multiply_are_an_error_and_not_followed_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(scanning, "_REPEATS_LIMIT", 500)  # instead of ten thousand, which take some seconds
+    monkeypatch.setattr(scanning, "REPEATS_LIMIT", 500)  # instead of ten thousand, which take some seconds
     folder = folders_that_link_to_each_other(tmp_path, 12)
     with pytest.raises(DatasetError, match="links lead to the same folders again and again") as caught:
         walk(folder)

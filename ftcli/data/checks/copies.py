@@ -32,7 +32,8 @@ SIDE_FOR_HASH = 128
 Fingerprint = NDArray[np.uint64]
 """The hash of an image and of its mirror image, (2, 4)."""
 
-_PAIRS_AT_ONCE = 2**22
+PAIRS_AT_ONCE = 2**22
+"""Pairs that are compared in one step, so that memory does not grow with the dataset."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _nearest_cases(pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerp
 def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return for each of the wanted hashes (M, 4) the fewest bits to one of the pool (N, 4), and its position (M,)."""
     distances, positions = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
-    rows = max(_PAIRS_AT_ONCE // len(pool), 1)
+    rows = max(PAIRS_AT_ONCE // len(pool), 1)
     for start in range(0, len(wanted), rows):
         block = wanted[start : start + rows]
         apart = np.zeros((len(block), len(pool)), np.uint16)

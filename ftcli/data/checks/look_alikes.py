@@ -30,7 +30,8 @@ MIN_POOL = 20
 Directions = NDArray[np.float32]
 """Unit vectors (N, C), or one (C,)."""
 
-_PAIRS_AT_ONCE = 2**24
+PAIRS_AT_ONCE = 2**24
+"""Pairs that are compared in one step, so that memory does not grow with the dataset."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def standing_out(wanted: Directions, pool: Directions) -> tuple[NDArray[np.int64
     nearest, ratios = np.zeros(len(wanted), np.int64), np.ones(len(wanted))
     if len(pool) < 2:
         return nearest, ratios
-    rows = max(_PAIRS_AT_ONCE // len(pool), 1)
+    rows = max(PAIRS_AT_ONCE // len(pool), 1)
     for start in range(0, len(wanted), rows):
         # Half the squared distance of two unit vectors is one minus their product.
         apart = 1 - (wanted[start : start + rows] @ pool.T).astype(np.float64)

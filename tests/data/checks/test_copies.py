@@ -79,7 +79,7 @@ def test_the_nearest_is_found_in_blocks_as_at_once(monkeypatch):
     random = np.random.default_rng(0)
     wanted, pool = (random.integers(0, 2**63, (n, 4)).astype(np.uint64) for n in (50, 30))
     whole = nearest(wanted, pool)
-    monkeypatch.setattr("ftcli.data.checks.copies._PAIRS_AT_ONCE", 64)
+    monkeypatch.setattr("ftcli.data.checks.copies.PAIRS_AT_ONCE", 64)
     for a, b in zip(whole, nearest(wanted, pool), strict=True):
         assert (a == b).all()
     expected = [min(int(np.bitwise_count(one ^ other).sum()) for other in pool) for one in wanted]

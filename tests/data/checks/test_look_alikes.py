@@ -44,7 +44,7 @@ def test_the_ratio_is_that_of_the_distances_to_the_nearest_two(monkeypatch: pyte
     wanted, pool = directions(40, seed=1), directions(30, seed=2)
     distances = np.sort(np.linalg.norm(wanted[:, None].astype(np.float64) - pool[None], axis=2), axis=1)
     for pairs_at_once in (2**24, 90):
-        monkeypatch.setattr(look_alikes, "_PAIRS_AT_ONCE", pairs_at_once)
+        monkeypatch.setattr(look_alikes, "PAIRS_AT_ONCE", pairs_at_once)
         nearest, ratios = standing_out(wanted, pool)
         np.testing.assert_allclose(ratios, distances[:, 0] / distances[:, 1], rtol=1e-5)
         np.testing.assert_array_equal(nearest, (wanted @ pool.T).argmax(axis=1))

@@ -1,6 +1,7 @@
 """The table of checks names every finding that the code can report, and no other."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -46,3 +47,9 @@ def test_training_runs_the_checks_of_names_and_hashes() -> None:
     in_training = {finding.code for finding in content_findings(dataset, hashes)}
     assert in_training == {"leak", "small-class"}
     assert {finding.code for finding in all_findings(Evidence(dataset, hashes))} == {*in_training, "stray"}
+
+
+def test_the_page_on_checks_lists_every_finding_with_its_gravest_level() -> None:
+    page = (PACKAGE.parent / "docs/checking-data.md").read_text()
+    listed = {code: level for level, code in re.findall(r"^\| (\w+) \| `([a-z-]+)` \|", page, re.MULTILINE)}
+    assert listed == {code: levels[0] for check in CHECKS for code, levels in check.levels.items()}
