@@ -68,7 +68,7 @@ class CheckOptions:
 def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> CheckResult:
     """Check every image of a folder, or of the dataset that a recipe names.
 
-    Raises DatasetError where there is no folder, and UsageError for options that a recipe or a val folder contradicts.
+    Raises DatasetError for a missing folder, and UsageError for options that a recipe or a val folder contradicts.
     """
     recipe = _recipe(source, options)
     if recipe.data.root != DIGITS and not is_folder(recipe.data.root):

@@ -222,7 +222,7 @@ class TrainingRun:
         self._stop_if_signalled()  # one that came after the last batch; other seeds may follow
 
     def _is_over(self, index: int) -> bool:
-        """Tell whether a later phase has begun, or this one has exhausted its patience."""
+        """Return whether a later phase has begun, or this one has exhausted its patience."""
         watch, patience = self.watch(), self.prepared.plan.phases[index].patience
         return watch.phase_index > index or (watch.phase_index == index and watch.is_over(patience))
 
