@@ -62,10 +62,10 @@ def test_skipped_images_are_named_and_counted_everywhere(ftcli: Ftcli, recipe: P
     assert {name: split["images"] for name, split in dataset["splits"].items()} == {"train": 16, "val": 11}
     assert summary["skipped_images"] == 3
     page = Path("runs/a/report.html").read_text()
-    assert "3 images that cannot be used are left out" in page
+    assert "3 unusable images are skipped" in page
     assert page.count("train/red/000.png: ") == 1, "not in the notices, too"
     assert summary["images"] == len(read_predictions(Path("runs/a/predictions/val.csv"))) == 11
-    assert "warning: 3 images that cannot be used are left out" in outcome.err
+    assert "warning: 3 images that cannot be used are skipped" in outcome.err
     assert any("3 images that cannot be used" in notice for notice in summary["notices"])
 
 
@@ -117,7 +117,7 @@ def test_plan_forecasts_from_the_images_that_will_be_used(ftcli: Ftcli, recipe: 
     for path in sorted((damaged / "train/blue").iterdir())[:5]:
         path.write_bytes(b"")
     notices = ftcli("plan", recipe, "--json").json["notices"]
-    assert any("7 images that cannot be used are left out" in notice for notice in notices)
+    assert any("7 images that cannot be used are skipped" in notice for notice in notices)
 
 
 def test_a_cluster_in_train_and_val_is_an_error_of_plan_and_train(ftcli: Ftcli, recipe: Path, tmp_path: Path) -> None:

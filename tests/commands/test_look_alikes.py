@@ -58,8 +58,8 @@ def test_crops_of_photos_are_found_once_a_run_has_left_features(ftcli: Ftcli, ph
         "findings": [],
     }
     text = " ".join(ftcli("check", photos).out.split())
-    assert "warning [look-alike]: 6 images of val may show what an image of train shows" in text
-    assert "compared by perceptual hash and by what efficientnet_lite0 sees" in text
+    assert "warning [look-alike]: 6 images of val may show the same scene as an image of train" in text
+    assert "compared by perceptual hash and by the cached features of efficientnet_lite0" in text
 
 
 def test_a_copy_that_the_hash_finds_is_reported_once(ftcli: Ftcli, photos: Path) -> None:

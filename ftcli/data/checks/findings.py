@@ -109,7 +109,7 @@ def skipped_notices(skipped: Sequence[BadImage]) -> tuple[str, ...]:
         return ()
     reasons = listed(f"{each.path}: {each.reason}" for each in skipped)
     are = count(len(skipped), "image that cannot be used is", "images that cannot be used are")
-    return (f"{are} left out, as data.on_bad_image says ({reasons})",)
+    return (f"{are} skipped, as data.on_bad_image says ({reasons})",)
 
 
 def finding_notices(findings: Sequence[Finding]) -> tuple[str, ...]:
