@@ -91,7 +91,7 @@ def test_eval_scores_what_can_be_read_and_says_what_it_skipped(ftcli: Ftcli, rec
     outcome = ftcli("eval", "runs/a", "--json", "--predictions", "p.csv")
     assert outcome.json["images"] == 11
     assert [image["path"] for image in outcome.json["skipped"]] == ["val/blue/001.png"]
-    assert "1 image that cannot be used is left out" in outcome.err
+    assert "1 image that cannot be used is skipped" in outcome.err
     assert "val/blue/001.png" not in read_predictions(Path("p.csv")).paths
     elsewhere = ftcli("eval", "runs/a", "--data", damaged / "train", "--json")
     assert (elsewhere.json["images"], len(elsewhere.json["skipped"])) == (16, 2)
