@@ -60,17 +60,14 @@ class Room:
         used = f", and {size(held)} of them are in use" if held else ""
         return f"{size(bytes_needed)} do not fit into the cache, which may hold {size(allowed)} ({why}){used}"
 
-    def trim(self) -> None:
-        """Remove unused collections, the least recently used first, until the cache is within its limit."""
-        self._evict(0)
-
     def make(self, bytes_needed: int) -> None:
         """Remove unused collections until so many more bytes fit. Raises CacheError when they do not."""
         if reason := self.shortage(bytes_needed):
             raise CacheError(reason, where=str(self.directory))
-        self._evict(bytes_needed)
+        self.evict(bytes_needed)
 
-    def _evict(self, bytes_needed: int) -> None:
+    def evict(self, bytes_needed: int = 0) -> None:
+        """Remove unused collections, the least recently used first, until so many more bytes are within the limit."""
         uses = self._uses()
         surplus = sum(use.size_bytes for use in uses) + bytes_needed - self._allowed(uses)
         for use in sorted(uses, key=lambda use: use.last_use):

@@ -45,7 +45,7 @@ class FeatureStore:
             lease = Lease(path)
             try:
                 _describe(path, description, lease.temporary())
-                self._room.trim()
+                self._room.evict()
             except BaseException:
                 lease.release()
                 raise

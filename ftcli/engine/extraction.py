@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal
 
@@ -88,7 +88,7 @@ def describe(cut: Cut, transform: Transform, *, dtype: torch.dtype, compute: Com
         "shapes": [list(shape) for shape in cut.row_shapes],
         "prefix": hashlib.sha256(cut.description.encode()).hexdigest(),
         "weights": weights.hexdigest(),
-        "input": cut.network.spec.to_json(),
+        "input": asdict(cut.network.spec),
         "transform": transform.name,
         "dtype": str(dtype).removeprefix("torch."),
         "device": compute.device.type,

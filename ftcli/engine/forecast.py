@@ -17,7 +17,7 @@ from ftcli.data.workers import available_cores
 from ftcli.engine.device import Compute
 from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, row_bytes
 from ftcli.engine.inference import to_input
-from ftcli.engine.solvers import SOLVERS, Timed, check_phase, epochs_shown
+from ftcli.engine.solvers import SOLVERS, Timed, epochs_shown
 from ftcli.model.freezing import apply_phase, evaluating
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut, NotCut, cut_network
@@ -60,7 +60,7 @@ def forecast_phases(
     known: set[tuple[str, int | None]] = set()
     forecasts, first_epoch = [], 1
     for phase in plan.phases:
-        check_phase(network, phase, rows=stopwatch.train_images * settings.different_views)
+        SOLVERS[phase.solver].check(network, phase, stopwatch.train_images * settings.different_views)
         forecasts.append(_forecast(stopwatch, phase, first_epoch, known))
         first_epoch += phase.epochs
     return tuple(forecasts)
@@ -71,7 +71,8 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     settings, solver = stopwatch.settings, SOLVERS[phase.solver]
     train, val = stopwatch.train_images, stopwatch.val_images
     off = settings.cache == "off"
-    cut = _cut(stopwatch.network, phase, off=off and not solver.needs_cut)
+    whole = not phase.frozen or (off and not solver.needs_cut)
+    cut = NotCut("cache: off") if whole else cut_network(stopwatch.network, phase.lr)
     if not isinstance(cut, Cut):
         seconds = phase.epochs * (train * stopwatch.whole_step(phase) + val * stopwatch.whole_score())
         return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason=cut.reason if phase.frozen else None)
@@ -97,12 +98,6 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
         seconds=(new_train + new_val + each_epoch) * per_view + solving,
         reason=reason,
     )
-
-
-def _cut(network: Network, phase: Phase, *, off: bool) -> Cut | NotCut:
-    if off or not phase.frozen:
-        return NotCut("cache: off")
-    return cut_network(network, phase.lr)
 
 
 class _Stopwatch:

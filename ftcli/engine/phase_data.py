@@ -44,14 +44,14 @@ Forward = Callable[[AnyBatch], Tensor]
 class PhaseData:
     """The batches of one phase, and the way from a batch to logits.
 
-    `train` yields the batches of an epoch in its order, `val` every val image once, in order. Of a network that is
-    cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the training
-    features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once; images of
-    one of the `clusters` are held out together.
+    `train_batches` yields those of an epoch in its order, `val_batches` every val image once, in order. Of a network
+    that is cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the
+    training features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once;
+    images of one of the `clusters` are held out together.
     """
 
-    train: Callable[[int], Iterable[AnyBatch]]
-    val: Callable[[], Iterable[AnyBatch]]
+    train_batches: Callable[[int], Iterable[AnyBatch]]
+    val_batches: Callable[[], Iterable[AnyBatch]]
     labels: Tensor
     val_labels: Tensor
     forward: Forward
@@ -103,8 +103,8 @@ class DataOpener:
         assert self._val.labels is not None, "val images have labels"
         cut, views = self._cut(phase, must_cut=must_cut), self._views(phase)
         whole = PhaseData(
-            train=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
-            val=self._val_loader.in_order,
+            train_batches=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
+            val_batches=self._val_loader.in_order,
             labels=self._train.labels,
             val_labels=self._val.labels,
             forward=self._whole,
@@ -156,14 +156,14 @@ class DataOpener:
 
         def train_batches(epoch: int) -> Iterable[AnyBatch]:
             if stored is None:
-                return whole.train(epoch)
+                return whole.train_batches(epoch)
             order = training_order(len(self._train), seed=self.settings.seed, epoch=epoch)
             view = shown.index(epoch % whole.views)
             return _stored_batches(stored, order, self.settings.batch_size, views=len(shown), view=view)
 
         def val_batches() -> Iterable[AnyBatch]:
             if val_stored is None:
-                return whole.val()
+                return whole.val_batches()
             return _stored_batches(val_stored, range(len(self._val)), self.settings.batch_size, views=1, view=0)
 
         def features(batch: AnyBatch) -> Features:
@@ -174,8 +174,8 @@ class DataOpener:
 
         return replace(
             whole,
-            train=train_batches,
-            val=val_batches,
+            train_batches=train_batches,
+            val_batches=val_batches,
             forward=lambda batch: cut.suffix(features(batch)),
             val_forward=lambda batch: cut.suffix(val_features(batch)),
             cached=stored is not None,

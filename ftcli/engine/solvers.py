@@ -73,11 +73,6 @@ def epochs_shown(phase: Phase, *, first_epoch: int, views: int) -> range:
     return range(views) if SOLVERS[phase.solver].needs_cut else range(first_epoch, first_epoch + phase.epochs)
 
 
-def check_phase(network: Network, phase: Phase, *, rows: int) -> None:
-    """Raise FtcliError where a phase cannot be solved with `rows` views of training images."""
-    SOLVERS[phase.solver].check(network, phase, rows)
-
-
 def run_phase(
     network: Network, phase: Phase, opener: DataOpener, *, start: Start, settings: TrainSettings
 ) -> Iterator[Epoch]:

@@ -135,13 +135,7 @@ def _summands(predictions: Predictions) -> Any:
     bins, gaps = calibration_gaps(predictions)
     losses = log_losses(predictions.labels, predictions.normalized)
     ones, first = np.ones(images), 2 + ECE_BINS
-    rows = [
-        np.zeros(images),
-        ones,
-        2 + bins,
-        first + predictions.labels,
-        first + classes + predictions.predicted,
-    ]
+    rows = [np.zeros(images), ones, 2 + bins, first + predictions.labels, first + classes + predictions.predicted]
     values = [losses, predictions.in_top5, gaps, predictions.correct, ones]
     shape = (first + 2 * classes, images)
     columns = np.tile(np.arange(images), len(rows))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +38,6 @@ class Calibration:
     unbounded: bool
     metrics: Mapping[str, Difference]
     bins: tuple[CalibrationBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the calibration as plain data."""
-        return asdict(self)
 
 
 def calibrate(fitted: Predictions, scored: Predictions, *, source: str, trained_on: bool = False) -> Calibration:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +43,9 @@ class CheckpointInfo:
     epoch: int
     val: Mapping[str, float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the metadata."""
-        return {
-            "model": self.model,
-            "classes": list(self.classes),
-            "spec": self.spec.to_json(),
-            "recipe": dict(self.recipe),
-            "epoch": self.epoch,
-            "val": dict(self.val),
-        }
-
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CheckpointInfo:
-        """Read what `to_json` wrote. Raises ValueError for anything else."""
+        """Read a description's fields. Raises ValueError for anything else."""
         rest = checked(_Rest, {key: value[key] for key in value if key != "classes"})
         spec = InputSpec.from_json(rest.spec)
         return cls(rest.model, _classes(value.get("classes")), spec, rest.recipe, rest.epoch, rest.val)
@@ -92,7 +81,7 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], info: CheckpointInfo) -> None:
     """Write a checkpoint whole or not at all. Raises RunError."""
-    save_tensors(path, state_dict, info.to_json())
+    save_tensors(path, state_dict, asdict(info))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

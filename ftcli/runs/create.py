@@ -28,9 +28,8 @@ from filelock import FileLock, Timeout
 
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.phrases import resume_hint
-from ftcli.runs.directory import RunDirectory
+from ftcli.runs.directory import Directory, RunDirectory
 from ftcli.runs.files import cannot_write, sync_directory, write_json, write_text
-from ftcli.runs.lock import Lockable
 
 
 def check_free(run: RunDirectory, *, overwrite: bool) -> None:
@@ -114,7 +113,7 @@ def exists_already(path: Path) -> RunDirectoryError:
     return RunDirectoryError("already exists", where=str(path), hint=hint)
 
 
-def check_made(run: Lockable, made: int) -> None:
+def check_made(run: Directory, made: int) -> None:
     """Raise RunDirectoryError if another process has replaced the directory that `create` made."""
     if not run.path.is_dir() or run.path.stat().st_ino != made:
         raise RunDirectoryError(

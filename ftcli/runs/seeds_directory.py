@@ -12,33 +12,18 @@ from ftcli.errors import RunDirectoryError
 from ftcli.phrases import resume_hint
 from ftcli.records import SCHEMA
 from ftcli.runs.create import check_parents, exists_already, make_whole, put_back, write_files
-from ftcli.runs.directory import SEEDS_SUMMARY, RunDirectory
-from ftcli.runs.files import damaged, read_json, write_json, write_text
+from ftcli.runs.directory import SEEDS_SUMMARY, Directory, FileOf, RunDirectory
+from ftcli.runs.files import damaged, read_json, write_json
 from ftcli.runs.lock import exclusive
 
 _NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 
 
-@dataclass(frozen=True)
-class SeedsDirectory:
+class SeedsDirectory(Directory):
     """The runs of several seeds and their common files, whether or not they exist yet."""
 
-    path: Path
-
-    @property
-    def recipe(self) -> Path:
-        """The recipe of all runs, and the seeds."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def summary(self) -> Path:
-        """The seeds, and every metric's mean and spread over the finished runs."""
-        return self.path / SEEDS_SUMMARY
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that trains these runs one after the other."""
-        return self.path / ".lock"
+    recipe = FileOf("recipe.yaml")  # the recipe of all runs, and the seeds
+    summary = FileOf(SEEDS_SUMMARY)  # the seeds, and every metric's mean and spread over the finished runs
 
     def run(self, seed: int) -> RunDirectory:
         """Return the run of a seed."""
@@ -59,18 +44,14 @@ class SeedsDirectory:
         """Return whether a path is the run of this seed, not an unrelated run in the same folder."""
         return holds_seeds(self.path) and path == self.run(seed).path and seed in self.seeds()
 
-    def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] | None = None) -> None:
+    def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] = _NOTHING) -> None:
         """Write seeds.json, by default without results."""
-        write_json(self.summary, self.summary_json(seeds, found or _NOTHING))
+        write_json(self.summary, self.summary_json(seeds, found))
 
-    def summary_json(self, seeds: Sequence[int], found: Mapping[str, Any]) -> dict[str, Any]:
+    def summary_json(self, seeds: Sequence[int], found: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
         """Return the contents of seeds.json."""
         runs = [self.run(seed).path.name for seed in seeds]
         return {"schema": SCHEMA, "seeds": list(seeds), "runs": runs, **found}
-
-    def write_recipe(self, text: str) -> None:
-        """Write recipe.yaml."""
-        write_text(self.recipe, text)
 
 
 def holds_seeds(path: Path) -> bool:
@@ -122,7 +103,7 @@ def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *
     With `overwrite`, replace an old one unless a run in it is being trained. Raises RunDirectoryError or RunError.
     """
     check_seeds_free(directory, overwrite=overwrite)
-    files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds, _NOTHING)}
+    files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds)}
     with ExitStack() as held:
         if directory.path.exists():
             held.enter_context(exclusive(directory))

@@ -1,5 +1,6 @@
 import math
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,9 @@ def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
         ({"epoch": "3"}, "epoch: .*integer"),
         ({"recipe": []}, "recipe: .*object"),
         ({"val": {"loss": "x"}}, "val.loss: .*number"),
-        ({"spec": {**SPEC.to_json(), "image_size": 10**9}}, "1000000000 pixels"),
-        ({"spec": {**SPEC.to_json(), "std": [1, 0, 1]}}, "std:"),
-        ({"spec": {**SPEC.to_json(), "interpolation": "lanczos"}}, "interpolation: "),
+        ({"spec": {**asdict(SPEC), "image_size": 10**9}}, "1000000000 pixels"),
+        ({"spec": {**asdict(SPEC), "std": [1, 0, 1]}}, "std:"),
+        ({"spec": {**asdict(SPEC), "interpolation": "lanczos"}}, "interpolation: "),
     ],
 )
 def test_an_invalid_description_is_refused(file: Path, changes: dict[str, Any], part: str) -> None:
@@ -101,7 +102,7 @@ def test_an_invalid_description_is_refused(file: Path, changes: dict[str, Any], 
 
 def test_an_infinite_epoch_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        CheckpointInfo.from_json({**INFO.to_json(), "epoch": math.inf})
+        CheckpointInfo.from_json({**asdict(INFO), "epoch": math.inf})
 
 
 def test_a_description_of_other_weights_is_refused(file: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ftcli.evaluation.compare.differences import Difference, metric_differences
 from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.intervals import CONFIDENCE
-from ftcli.evaluation.significance import better_p_value, holm, worse_p_value
+from ftcli.evaluation.significance import holm, worse_p_value
 
 RESAMPLES = 1000
 SWAPS = 1999
@@ -66,11 +66,11 @@ class PairEvidence:
 
     def better(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much better."""
-        return better_p_value(self.paired, metric, seed=self.seed, resamples=SWAPS)
+        return worse_p_value(self.paired.reversed(), metric, seed=self.seed, resamples=SWAPS)
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(Difference):
     """One metric of a run, or of replicates, (b) against that of the baseline (a).
 
     `p_value` is two-sided, `adjusted` the same adjusted for the number of contrasts (Holm).
@@ -79,14 +79,12 @@ class Contrast:
     a_name: str
     b_name: str
     metric: str
-    gap: Difference
     p_value: float
     adjusted: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the contrast as plain data."""
-        names = {"a_name": self.a_name, "b_name": self.b_name, "metric": self.metric}
-        return {**names, **asdict(self.gap), "p_value": self.p_value, "adjusted": self.adjusted}
+        """Return the contrast as plain data, the names first."""
+        return {"a_name": self.a_name, "b_name": self.b_name, "metric": self.metric, **asdict(self)}
 
 
 def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[Contrast, ...]:
@@ -96,5 +94,6 @@ def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[
         # Two-sided: twice the smaller tail.
         p_values = [min(1.0, 2 * min(each.worse(metric), each.better(metric))) for each in evidence]
         for each, p_value, adjusted in zip(evidence, p_values, holm(p_values), strict=True):
-            contrasts.append(Contrast(*each.names, metric, each.difference(metric), p_value, adjusted))
+            (a, b), figures = each.names, asdict(each.difference(metric))
+            contrasts.append(Contrast(**figures, a_name=a, b_name=b, metric=metric, p_value=p_value, adjusted=adjusted))
     return tuple(contrasts)
