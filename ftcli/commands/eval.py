@@ -81,7 +81,7 @@ class EvalResult:
             "checkpoint": str(self.checkpoint),
             "source": self.source,
             "unfinished": [] if self.unfinished is None else [str(self.unfinished)],
-            "seen": self.seen.to_json(),
+            "seen": {"trained_on": self.seen.trained_on, "chose_epoch": self.seen.chose_epoch},
             "skipped": [each.to_json() for each in self.skipped],
             "temperature": self.calibration and asdict(self.calibration),
             "abstention": self.abstention and asdict(self.abstention),

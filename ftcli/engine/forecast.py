@@ -74,7 +74,8 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     whole = not phase.frozen or (off and not solver.needs_cut)
     cut = NotCut("cache: off") if whole else cut_network(stopwatch.network, phase.lr)
     if not isinstance(cut, Cut):
-        seconds = phase.epochs * (train * stopwatch.whole_step(phase) + val * stopwatch.whole_score())
+        step, score = stopwatch.whole(phase)
+        seconds = phase.epochs * (train * step + val * score)
         return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason=cut.reason if phase.frozen else None)
     per_view, step, score = stopwatch.cut(phase, cut)
     timed = Timed(train, val, step, score)
@@ -116,15 +117,12 @@ class _Stopwatch:
         images, self._load_val = _decoded(evaluation_transform(network.spec), chosen)
         self._input = to_input(images, network, compute)
 
-    def whole_step(self, phase: Phase) -> float:
-        """Return the time to decode an image and train the whole network on it."""
+    def whole(self, phase: Phase) -> tuple[float, float]:
+        """Return the time to decode an image and train the whole network on it, and to decode and score one."""
         apply_phase(self.network, phase.lr)
-        return self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
-
-    def whole_score(self) -> float:
-        """Return the time to decode an image and score it with the whole network."""
+        step = self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
         with evaluating(self.network):
-            return self._load_val + self._timed(lambda: self.network.module(self._input))
+            return step, self._load_val + self._timed(lambda: self.network.module(self._input))
 
     def cut(self, phase: Phase, cut: Cut) -> tuple[float, float, float]:
         """Return the time to decode a view and pass it through the prefix, to train on its features, to score them."""

@@ -160,7 +160,8 @@ def _held_out(examples: Examples, fold: Fold, model: LogisticRegression, strengt
     scaled = Scaled.of(rows, np.searchsorted(classes, labels), biased=model.fit_intercept)
     linear = scaled.for_features(scaled.fit(model, strength))
     rows, labels = examples.rows(_known(examples.labels, fold))
-    return linear.log_likelihood(rows, np.searchsorted(classes, labels))
+    likelihood: Precise = _log_softmax(rows @ linear.weights.T + linear.bias)
+    return likelihood[np.arange(len(labels)), np.searchsorted(classes, labels)]
 
 
 def _known(labels: NDArray[np.int64], fold: Fold) -> NDArray[np.int64]:
@@ -176,12 +177,6 @@ class Linear:
 
     weights: Precise
     bias: Precise
-
-    def log_likelihood(self, rows: Floats, labels: NDArray[np.int64]) -> Precise:
-        """Return the log of each row's probability of its label (n,)."""
-        log_probabilities = _log_softmax(rows @ self.weights.T + self.bias)
-        likelihood: Precise = log_probabilities[np.arange(len(labels)), labels]
-        return likelihood
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,9 @@ class CheckpointInfo:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CheckpointInfo:
         """Read a description's fields. Raises ValueError for anything else."""
-        rest = checked(_Rest, {key: value[key] for key in value if key != "classes"})
-        spec = InputSpec.from_json(rest.spec)
-        return cls(rest.model, _classes(value.get("classes")), spec, rest.recipe, rest.epoch, rest.val)
-
-
-@dataclass(frozen=True)
-class _Rest:
-    """A description without the classes, whose names need not be the valid UTF-8 that pydantic requires."""
-
-    model: str
-    spec: dict[str, Any]
-    recipe: dict[str, Any]
-    epoch: int
-    val: dict[str, float]
+        # The names of classes need not be the valid UTF-8 that pydantic requires.
+        rest = checked(cls, {**value, "classes": []})
+        return replace(rest, classes=_classes(value.get("classes")), spec=InputSpec.from_json(value["spec"]))
 
 
 def _classes(names: object) -> tuple[str, ...]:

@@ -32,17 +32,18 @@ from ftcli.runs.directory import Directory, RunDirectory
 from ftcli.runs.files import cannot_write, sync_directory, write_json, write_text
 
 
-def check_free(run: RunDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError if a run may not be made here; a run that was being replaced is restored first."""
-    put_back(run.path)
-    check_parents(run.path)
-    if not run.path.exists() and not run.path.is_symlink():
+def check_free(made: Directory, *, overwrite: bool) -> None:
+    """Raise RunDirectoryError if it may not be made here; one that was being replaced is restored first."""
+    path = made.path
+    put_back(path)
+    check_parents(path)
+    if not path.exists() and not path.is_symlink():
         return
     if not overwrite:
-        raise exists_already(run.path)
-    if run.path.is_symlink() or not run.recipe.is_file() or not run.plan.is_file():
-        what = "is a link" if run.path.is_symlink() else "is not a run directory"
-        raise RunDirectoryError(f"{what}, so it is not overwritten", where=str(run.path), hint="Choose another --name.")
+        raise exists_already(path)
+    if path.is_symlink() or not made.has_its_marks():
+        what = "is a link" if path.is_symlink() else f"is not {made.kind}"
+        raise RunDirectoryError(f"{what}, so it is not overwritten", where=str(path), hint="Choose another --name.")
 
 
 def check_parents(path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ftcli.errors import RunDirectoryError
 from ftcli.phrases import resume_hint
@@ -62,11 +62,19 @@ class Directory:
 
     path: Path
     lock = FileOf(".lock")  # locked by the process that trains here
+    kind: ClassVar[str]
+    marks: ClassVar[tuple[str, ...]]  # the files by which the kind is recognised
+
+    def has_its_marks(self) -> bool:
+        """Return whether a directory of this kind exists."""
+        return all((self.path / name).is_file() for name in self.marks)
 
 
 class RunDirectory(Directory):
     """The files of one run, whether or not they exist yet."""
 
+    kind = "a run directory"
+    marks = ("recipe.yaml", "plan.json")
     recipe = FileOf("recipe.yaml")  # the resolved one
     plan = FileOf("plan.json")  # the phases and groups
     dataset = FileOf("dataset.json")  # classes, counts and content hash of every split

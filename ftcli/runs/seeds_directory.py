@@ -11,7 +11,7 @@ from typing import Any
 from ftcli.errors import RunDirectoryError
 from ftcli.phrases import resume_hint
 from ftcli.records import SCHEMA
-from ftcli.runs.create import check_parents, exists_already, make_whole, put_back, write_files
+from ftcli.runs.create import check_free, make_whole, write_files
 from ftcli.runs.directory import SEEDS_SUMMARY, Directory, FileOf, RunDirectory
 from ftcli.runs.files import damaged, read_json, write_json
 from ftcli.runs.lock import exclusive
@@ -22,6 +22,8 @@ _NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 class SeedsDirectory(Directory):
     """The runs of several seeds and their common files, whether or not they exist yet."""
 
+    kind = "the directory of several seeds"
+    marks = (SEEDS_SUMMARY,)
     recipe = FileOf("recipe.yaml")  # the recipe of all runs, and the seeds
     summary = FileOf(SEEDS_SUMMARY)  # the seeds, and every metric's mean and spread over the finished runs
 
@@ -56,7 +58,7 @@ class SeedsDirectory(Directory):
 
 def holds_seeds(path: Path) -> bool:
     """Return whether a directory holds the runs of several seeds."""
-    return SeedsDirectory(path).summary.is_file()
+    return SeedsDirectory(path).has_its_marks()
 
 
 @dataclass(frozen=True)
@@ -81,28 +83,12 @@ def runs_at(path: Path) -> RunsAt:
     return RunsAt(path, there, tuple(run.path for run in runs if run.path not in there))
 
 
-def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError if no directory can be made here; first restore one that was being replaced."""
-    put_back(directory.path)
-    check_parents(directory.path)
-    if not directory.path.exists() and not directory.path.is_symlink():
-        return
-    if not overwrite:
-        raise exists_already(directory.path)
-    if directory.path.is_symlink() or not holds_seeds(directory.path):
-        raise RunDirectoryError(
-            "exists and does not hold the runs of several seeds, so it is not overwritten",
-            where=str(directory.path),
-            hint="Choose another --name.",
-        )
-
-
 def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> int:
     """Make the directory with its first files; return its inode for `check_made`.
 
     With `overwrite`, replace an old one unless a run in it is being trained. Raises RunDirectoryError or RunError.
     """
-    check_seeds_free(directory, overwrite=overwrite)
+    check_free(directory, overwrite=overwrite)
     files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds)}
     with ExitStack() as held:
         if directory.path.exists():

@@ -16,7 +16,14 @@ from ftcli.errors import CheckpointError, FtcliError, ModelError, RunDirectoryEr
 from ftcli.evaluation.predictions import Predictions
 from ftcli.model.weights import read_weights
 from ftcli.records import EpochRecord, InputSpec, ProbeRecord, StrengthTrial
-from ftcli.runs.checkpoint import Checkpoint, CheckpointInfo, is_checkpoint, load_checkpoint, save_checkpoint
+from ftcli.runs.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    is_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.files import read_json
 from ftcli.runs.predictions_file import read_predictions, write_predictions
@@ -73,9 +80,8 @@ def test_an_invented_description_is_refused_or_valid(folder: Path, monkeypatch, 
     if isinstance(value["spec"], dict):
         value["spec"] |= {key: given for key, given in changes.items() if key in asdict(SPEC)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointInfo, "to_json", lambda _: value)
         patch.setattr(json, "dumps", lambda given, **_: _DUMPS(given))
-        save_checkpoint(folder / "made_up.safetensors", TENSORS, INFO)
+        save_tensors(folder / "made_up.safetensors", TENSORS, value)
     read = attempt(lambda: load_checkpoint(folder / "made_up.safetensors"))
     if isinstance(read, Checkpoint):
         assert isinstance(read.info.model, str)

@@ -67,13 +67,8 @@ def metric_differences(
     gaps = {
         name: percentile(of_b[name] - of_a[name], drawn_b[name] - drawn_a[name], confidence=confidence) for name in of_a
     }
-    gaps = widened(gaps | _share_differences(paired, confidence=confidence), differences=True)
+    gaps = widened(gaps | share_differences(paired, confidence=confidence), differences=True)
     return {name: Difference(of_a[name], of_b[name], gap.value, gap.low, gap.high) for name, gap in gaps.items()}
-
-
-def accuracy_difference(paired: Paired, *, confidence: float) -> Interval:
-    """Return how much more accurate B is than A."""
-    return _share_differences(paired, confidence=confidence)["accuracy"]
 
 
 def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
@@ -111,7 +106,7 @@ def flips_of(paired: Paired, chosen: NDArray[np.bool_]) -> tuple[Flip, ...]:
     return tuple(sorted(flips, key=lambda flip: flip.path))
 
 
-def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
+def share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
     """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
     differences = {}
     for name, share_of, strata in shares_in_strata(paired.a):

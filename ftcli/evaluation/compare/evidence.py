@@ -5,36 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from ftcli.evaluation.compare.differences import Difference, metric_differences
 from ftcli.evaluation.compare.pairing import Paired
+from ftcli.evaluation.compare.replicates import ReplicatesEvidence
 from ftcli.evaluation.intervals import CONFIDENCE
 from ftcli.evaluation.significance import holm, worse_p_value
 
 RESAMPLES = 1000
 SWAPS = 1999
-
-
-class Evidence(Protocol):
-    """What the same images show of B against A, two runs or two sets of replicates."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """The names of A and B."""
-
-    @property
-    def how(self) -> str:
-        """What was counted, such as `150 images`."""
-
-    def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
-        """Return the metric of both and B minus A with its interval. Raises KeyError for a metric that they lack."""
-
-    def worse(self, metric: str) -> float:
-        """Return the one-sided p-value of B doing so much worse."""
-
-    def better(self, metric: str) -> float:
-        """Return the one-sided p-value of B doing so much better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +35,7 @@ class PairEvidence:
         return metric_differences(self.paired, seed=self.seed, resamples=RESAMPLES)
 
     def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
-        """Return the metric of both runs and B minus A with its interval."""
+        """Return the metric of both runs and B minus A with its interval. Raises KeyError for one that they lack."""
         if confidence == CONFIDENCE:
             return self._differences[metric]
         return metric_differences(self.paired, confidence=confidence, seed=self.seed, resamples=RESAMPLES)[metric]
@@ -67,6 +47,10 @@ class PairEvidence:
     def better(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much better."""
         return worse_p_value(self.paired.reversed(), metric, seed=self.seed, resamples=SWAPS)
+
+
+Evidence = PairEvidence | ReplicatesEvidence
+"""What the same images show of B against A, two runs or two sets of replicates."""
 
 
 @dataclass(frozen=True)

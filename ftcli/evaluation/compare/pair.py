@@ -13,10 +13,10 @@ from ftcli.evaluation.compare.differences import (
     ClassDifference,
     Difference,
     Flip,
-    accuracy_difference,
     class_differences,
     flips_of,
     metric_differences,
+    share_differences,
 )
 from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.significance import SIGNIFICANCE, sign_test
@@ -101,7 +101,7 @@ class Comparison:
 def compare_paired(paired: Paired, *, names: tuple[str, str], seed: int = 0, resamples: int = 1000) -> Comparison:
     """Compare two runs whose images have been matched."""
     a, b = paired.a.correct, paired.b.correct
-    ninety = accuracy_difference(paired, confidence=1 - 2 * SIGNIFICANCE)
+    ninety = share_differences(paired, confidence=1 - 2 * SIGNIFICANCE)["accuracy"]
     return Comparison(
         names=names,
         images=len(paired.a),
