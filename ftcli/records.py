@@ -157,7 +157,7 @@ class RunSummary:
 
 
 class Progress(Protocol):
-    """What a command reports while it works: to a terminal, to a log, or to nobody."""
+    """What a command reports while it works: to a terminal, to a log, or nowhere."""
 
     def notice(self, text: str) -> None:
         """Warn the user."""

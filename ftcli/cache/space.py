@@ -82,8 +82,14 @@ class Room:
         return min(self.limit_bytes, int(DISK_SHARE * (free_bytes(self.directory) + held)))
 
     def _uses(self) -> list[_Use]:
-        paths = [path for path in self.directory.iterdir() if _COLLECTION.fullmatch(path.name) and path.is_dir()]
-        return [_use_of(path) for path in paths]
+        uses = []
+        for path in self.directory.iterdir():
+            if _COLLECTION.fullmatch(path.name) and path.is_dir():
+                live, description = sweep(path), path / DESCRIPTION
+                # A collection without a description was left by a process that died right after making it.
+                last_use = description.stat().st_mtime if description.exists() else 0.0
+                uses.append(_Use(path, collection_bytes(path), last_use, live))
+        return uses
 
 
 def free_bytes(directory: Path) -> int:
@@ -99,14 +105,6 @@ def collection_bytes(collection: Path) -> int:
             with suppress(FileNotFoundError):  # a lease that has just ended
                 total += entry.stat(follow_symlinks=False).st_size
     return total
-
-
-def _use_of(path: Path) -> _Use:
-    live = sweep(path)
-    description = path / DESCRIPTION
-    # A collection without a description was left by a process that died right after making it.
-    last_use = description.stat().st_mtime if description.exists() else 0.0
-    return _Use(path, collection_bytes(path), last_use, live)
 
 
 @contextmanager

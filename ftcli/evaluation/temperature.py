@@ -27,7 +27,7 @@ class Calibration:
     `folds` is 0 where no scored image was used in the fit. Otherwise the figures are cross-fitted: the temperature
     of each image comes from the folds without it, and `temperature` is the one of all images, for use on others.
     `trained_on` says that the network was trained on the images of the fit, `unbounded` that it is right on all of
-    them, so that there is no best temperature. `bins` are those of the calibrated predictions.
+    them, so that no temperature is best. `bins` are those of the calibrated predictions.
     """
 
     temperature: float

@@ -87,12 +87,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(what, where=str(path), hint=_HINT)
     if path.is_dir():
         RunDirectory(path).check_unchanged(f"{file.parent.name}/{file.name}")
-    loaded = load_tensors(file)
+    description, tensors = load_tensors(file)
     try:
-        info = CheckpointInfo.from_json(loaded.description)
+        info = CheckpointInfo.from_json(description)
     except (ValueError, RecursionError) as error:
         raise damaged_description(file, error) from error
-    return Checkpoint(file, info, loaded.tensors)
+    return Checkpoint(file, info, tensors)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -106,14 +106,6 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, eq=False)
-class TensorFile:
-    """Tensors by name, and their description."""
-
-    description: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write tensors whole or not at all; equal tensors give equal bytes. Raises RunError."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -122,8 +114,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping
     write_bytes(path, _with_sorted_metadata(content))
 
 
-def load_tensors(path: Path) -> TensorFile:
-    """Read what `save_tensors` wrote, without running code from it.
+def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the description and the tensors that `save_tensors` wrote, without running code from the file.
 
     Raises CheckpointError for a file that is damaged, not from ftcli or of another version.
     """
@@ -137,7 +129,7 @@ def load_tensors(path: Path) -> TensorFile:
     if metadata.get(_CHECKSUM) != _checksum(metadata[_KEY], tensors):
         hint = "Restore the file from a copy, or train the run again."
         raise CheckpointError("is damaged or was edited: checksum mismatch", where=str(path), hint=hint)
-    return TensorFile(description, tensors)
+    return description, tensors
 
 
 def damaged_description(path: Path, error: Exception) -> CheckpointError:

@@ -101,7 +101,7 @@ def _plan(run: RunDirectory) -> tuple[Plan, dict[str, int]]:
 
 
 def _records(run: RunDirectory, plan: Plan) -> tuple[EpochRecord, ...]:
-    """Return the epochs. Raises RunDirectoryError if there are none, or if they do not fit the plan."""
+    """Return the epochs. Raises RunDirectoryError without any, or if they do not fit the plan."""
     records = tuple(run.records())
     if not records:
         raise damaged(run.metrics, "has no finished epoch")

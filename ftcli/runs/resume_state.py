@@ -60,14 +60,13 @@ def load_state(run: RunDirectory, epoch: int) -> ResumeState:
     path = run.resume(epoch)
     if not path.is_file():
         raise CheckpointError(f"is missing, but last.safetensors has epoch {epoch}", where=str(path), hint=_HINT)
-    loaded = load_tensors(path)
+    written, tensors = load_tensors(path)
     try:
-        description = checked(_Description, loaded.description)
+        description = checked(_Description, written)
     except (ValueError, RecursionError) as error:
         raise damaged_description(path, error) from error
     if description.record.epoch != epoch:
         raise CheckpointError(f"has epoch {description.record.epoch}", where=str(path), hint=_HINT)
-    tensors = loaded.tensors
     probabilities = tensors.get(_PROBABILITIES)
     return ResumeState(
         description.record,

@@ -11,7 +11,7 @@ from typing import Any
 from ftcli.errors import RunDirectoryError
 from ftcli.phrases import resume_hint
 from ftcli.records import SCHEMA
-from ftcli.runs.create import check_free, make_whole, write_files
+from ftcli.runs.create import check_free, make_whole
 from ftcli.runs.directory import SEEDS_SUMMARY, Directory, FileOf, RunDirectory
 from ftcli.runs.files import damaged, read_json, write_json
 from ftcli.runs.lock import exclusive
@@ -95,4 +95,4 @@ def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *
             held.enter_context(exclusive(directory))
             for run in directory.runs():
                 held.enter_context(exclusive(run))
-        return make_whole(directory.path, lambda staging: write_files(staging, files), overwrite=overwrite)
+        return make_whole(directory.path, files, overwrite=overwrite)

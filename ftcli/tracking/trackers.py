@@ -66,7 +66,7 @@ class Trackers:
             self._each(lambda tracker: tracker.stop(failed=failed))
 
     def begin(self, recipe: Mapping[str, Any], records: Sequence[EpochRecord]) -> None:
-        """Log that training starts or resumes after `records`, each of which is logged once."""
+        """Log that training starts or resumes after `records`; log each of these once."""
         self._each(lambda tracker: tracker.begin(recipe, records))
 
     def epoch(self, record: EpochRecord) -> None:

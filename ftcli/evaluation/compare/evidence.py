@@ -23,7 +23,6 @@ class PairEvidence:
 
     names: tuple[str, str]
     paired: Paired
-    seed: int = 0
 
     @property
     def how(self) -> str:
@@ -32,21 +31,21 @@ class PairEvidence:
 
     @cached_property
     def _differences(self) -> dict[str, Difference]:
-        return metric_differences(self.paired, seed=self.seed, resamples=RESAMPLES)
+        return metric_differences(self.paired, seed=0, resamples=RESAMPLES)
 
     def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
         """Return the metric of both runs and B minus A with its interval. Raises KeyError for one that they lack."""
         if confidence == CONFIDENCE:
             return self._differences[metric]
-        return metric_differences(self.paired, confidence=confidence, seed=self.seed, resamples=RESAMPLES)[metric]
+        return metric_differences(self.paired, confidence=confidence, seed=0, resamples=RESAMPLES)[metric]
 
     def worse(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much worse."""
-        return worse_p_value(self.paired, metric, seed=self.seed, resamples=SWAPS)
+        return worse_p_value(self.paired, metric, seed=0, resamples=SWAPS)
 
     def better(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much better."""
-        return worse_p_value(self.paired.reversed(), metric, seed=self.seed, resamples=SWAPS)
+        return worse_p_value(self.paired.reversed(), metric, seed=0, resamples=SWAPS)
 
 
 Evidence = PairEvidence | ReplicatesEvidence
