@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -41,15 +41,11 @@ class InputSpec:
     def resized(self, image_size: int) -> InputSpec:
         """Return the same spec at another image size, keeping the ratio of resize to crop."""
         resize_size = round(image_size * self.resize_size / self.image_size)
-        return InputSpec(image_size, resize_size, self.interpolation, self.mean, self.std, self.squash)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a dictionary for JSON."""
-        return asdict(self)
+        return replace(self, image_size=image_size, resize_size=resize_size)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> InputSpec:
-        """Read what `to_json` wrote. Raises ValueError for anything else."""
+        """Read a spec's fields. Raises ValueError for anything else."""
         spec = checked(cls, value)
         if not (0 < spec.image_size <= _LARGEST_SIDE and 0 < spec.resize_size <= _LARGEST_SIDE):
             raise ValueError(f"images of {spec.image_size} pixels, resized to {spec.resize_size}")
@@ -66,17 +62,8 @@ class Interval:
     low: float
     high: float
 
-    def to_json(self) -> dict[str, float]:
-        """Return {"value", "low", "high"}."""
-        return asdict(self)
-
 
 Metrics = Mapping[str, Interval]
-
-
-def metrics_to_json(metrics: Metrics) -> dict[str, dict[str, float]]:
-    """Return the METRICS shape: name to value, low and high."""
-    return {name: interval.to_json() for name, interval in metrics.items()}
 
 
 @dataclass(frozen=True)
@@ -143,10 +130,6 @@ class Gate:
     sentence: str
     p_value: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the gate as plain data."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -163,23 +146,18 @@ class RunSummary:
     images: int
     seconds: float
     images_per_second: float
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()
     skipped_images: int = 0
     gates: tuple[Gate, ...] = ()
     unchecked: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return summary.json."""
-        return {"schema": SCHEMA, **asdict(self), "metrics": metrics_to_json(self.metrics)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> RunSummary:
-        """Read what `to_json` wrote. Raises ValueError for anything else."""
-        return checked(cls, value)
+        return {"schema": SCHEMA, **asdict(self)}
 
 
 class Progress(Protocol):
-    """What a command reports while it works: to a terminal, to a log, or to nobody."""
+    """What a command reports while it works: to a terminal, to a log, or nowhere."""
 
     def notice(self, text: str) -> None:
         """Warn the user."""

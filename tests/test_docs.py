@@ -2,18 +2,19 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers.comparing import compare_predictions
 from helpers.support import predictions_with
 
 from ftcli.commands.eval import EvalResult
 from ftcli.data.class_folders import IMAGE_EXTENSIONS
 from ftcli.data.decoding import MAXIMUM_PIXELS
 from ftcli.evaluation.abstention import abstention
-from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.result import Findings, RunPair
 from ftcli.evaluation.evaluate import evaluate
 from ftcli.evaluation.predictions import Seen
@@ -82,7 +83,7 @@ def test_every_key_of_the_json_of_eval_and_compare_is_documented() -> None:
     evaluation = evaluate(a, resamples=10)
     calibration = calibrate(a, a, source="val")
     result = EvalResult(Path("a"), "val", Seen(9, 0, 9), evaluation=evaluation, calibration=calibration)
-    for value in (findings.to_json(), result.to_json(), abstention(a, target=0.9).to_json()):
+    for value in (findings.to_json(), result.to_json(), asdict(abstention(a, target=0.9))):
         for key in keys_of({**value, "metrics": {}}):
             assert f'"{key}"' in page, key
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ftcli.cache.key import CacheError, reported
+from ftcli.cache.key import DESCRIPTION, CacheError, reported
 from ftcli.cache.shard import (
     PATTERN,
     DamagedShardError,
@@ -56,12 +55,12 @@ class Collection:
     files of shards that are damaged or cannot be read; they are never used.
     """
 
-    def __init__(self, path: Path, *, room: Room, lease: Lease, on_close: Callable[[Path], None]) -> None:
+    def __init__(self, path: Path, *, room: Room, lease: Lease, is_use: bool) -> None:
         self.path = path
         self.rejected: set[str] = set()
         self._room = room
         self._lease = lease
-        self._on_close = on_close
+        self._is_use = is_use
         self._shards: dict[str, Shard] = {}
 
     def missing(self, names: Sequence[str]) -> list[int]:
@@ -80,7 +79,7 @@ class Collection:
         with locked(self._room.directory), reported("write", self.path):
             self._refresh()
             signature = signature_of(tensors)
-            if any(shard.signature != signature for shard in self._shards.values()):
+            if any(signature_of(shard.tensors) != signature for shard in self._shards.values()):
                 raise CacheError("the stored features have other shapes or another dtype", where=str(self.path))
             new = np.flatnonzero(find(keys_of(names), self._keys()) < 0).tolist()
             if not new:
@@ -115,13 +114,15 @@ class Collection:
 
     def close(self) -> None:
         """Allow the removal of the collection; features that are open stay readable."""
-        self._on_close(self.path)
+        if self._is_use:
+            with suppress(OSError):  # the directory was deleted
+                os.utime(self.path / DESCRIPTION)
         self._lease.release()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _keys(self) -> Keys:
@@ -190,7 +191,7 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self.flush()
         elif not isinstance(error, CacheError):

@@ -50,11 +50,6 @@ class Shard:
     keys: Keys
     tensors: tuple[Tensor, ...]
 
-    @property
-    def signature(self) -> Signature:
-        """What every entry looks like."""
-        return signature_of(self.tensors)
-
 
 def signature_of(tensors: Sequence[Tensor]) -> Signature:
     """Return what the entries of tensors (n, ...) look like."""

@@ -60,17 +60,14 @@ class Room:
         used = f", and {size(held)} of them are in use" if held else ""
         return f"{size(bytes_needed)} do not fit into the cache, which may hold {size(allowed)} ({why}){used}"
 
-    def trim(self) -> None:
-        """Remove unused collections, the least recently used first, until the cache is within its limit."""
-        self._evict(0)
-
     def make(self, bytes_needed: int) -> None:
         """Remove unused collections until so many more bytes fit. Raises CacheError when they do not."""
         if reason := self.shortage(bytes_needed):
             raise CacheError(reason, where=str(self.directory))
-        self._evict(bytes_needed)
+        self.evict(bytes_needed)
 
-    def _evict(self, bytes_needed: int) -> None:
+    def evict(self, bytes_needed: int = 0) -> None:
+        """Remove unused collections, the least recently used first, until so many more bytes are within the limit."""
         uses = self._uses()
         surplus = sum(use.size_bytes for use in uses) + bytes_needed - self._allowed(uses)
         for use in sorted(uses, key=lambda use: use.last_use):
@@ -85,8 +82,14 @@ class Room:
         return min(self.limit_bytes, int(DISK_SHARE * (free_bytes(self.directory) + held)))
 
     def _uses(self) -> list[_Use]:
-        paths = [path for path in self.directory.iterdir() if _COLLECTION.fullmatch(path.name) and path.is_dir()]
-        return [_use_of(path) for path in paths]
+        uses = []
+        for path in self.directory.iterdir():
+            if _COLLECTION.fullmatch(path.name) and path.is_dir():
+                live, description = sweep(path), path / DESCRIPTION
+                # A collection without a description was left by a process that died right after making it.
+                last_use = description.stat().st_mtime if description.exists() else 0.0
+                uses.append(_Use(path, collection_bytes(path), last_use, live))
+        return uses
 
 
 def free_bytes(directory: Path) -> int:
@@ -102,14 +105,6 @@ def collection_bytes(collection: Path) -> int:
             with suppress(FileNotFoundError):  # a lease that has just ended
                 total += entry.stat(follow_symlinks=False).st_size
     return total
-
-
-def _use_of(path: Path) -> _Use:
-    live = sweep(path)
-    description = path / DESCRIPTION
-    # A collection without a description was left by a process that died right after making it.
-    last_use = description.stat().st_mtime if description.exists() else 0.0
-    return _Use(path, collection_bytes(path), last_use, live)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,11 +44,11 @@ class FeatureStore:
             lease = Lease(path)
             try:
                 _describe(path, description, lease.temporary())
-                self._room.trim()
+                self._room.evict()
             except BaseException:
                 lease.release()
                 raise
-        return Collection(path, room=self._room, lease=lease, on_close=_used_now)
+        return Collection(path, room=self._room, lease=lease, is_use=True)
 
     def look_into(self, description: Mapping[str, Any]) -> Collection | None:
         """Open the collection of a description for reading; None where there is none.
@@ -62,7 +61,7 @@ class FeatureStore:
             return None
         with self._ready():
             lease = Lease(path) if path.is_dir() else None
-        return None if lease is None else Collection(path, room=self._room, lease=lease, on_close=lambda _path: None)
+        return None if lease is None else Collection(path, room=self._room, lease=lease, is_use=False)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -71,11 +70,6 @@ class FeatureStore:
             self.directory.mkdir(parents=True, exist_ok=True)
             with locked(self.directory):
                 yield
-
-
-def _used_now(collection: Path) -> None:
-    with suppress(OSError):  # the directory was deleted
-        os.utime(collection / DESCRIPTION)
 
 
 def _describe(path: Path, description: Mapping[str, Any], temporary: Path) -> None:

@@ -58,7 +58,9 @@ def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     if rules.rules and pending:
         raise _too_early(pending)
     baseline, *others = read
-    paired = [_paired(baseline, other) for other in others]
+    paired = [
+        pair_by_content(baseline.predictions, other.predictions, names=(baseline.name, other.name)) for other in others
+    ]
     replicates = _replicates(read, given)
     evidence = _evidence(read, paired, replicates)
     gates = judge(rules, evidence)
@@ -112,10 +114,6 @@ def _too_early(pending: Sequence[Pending]) -> ComparisonError:
         f"{', '.join(runs)} {has} not finished; gates need finished runs",
         hint="\n".join([f"Finish {it} first:", *commands]),
     )
-
-
-def _paired(a: _Run, b: _Run) -> Paired:
-    return pair_by_content(a.predictions, b.predictions, names=(a.name, b.name))
 
 
 def _pair(a: _Run, b: _Run, paired: Paired) -> RunPair:

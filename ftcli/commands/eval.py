@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.outputs import check_output, make_folder
 from ftcli.commands.prepare import directory_where_began, inspect_dataset, open_recipe_dataset, readable_samples
 from ftcli.data.checks.findings import skipped_notices
-from ftcli.data.dataset import (
-    SPLIT_FOLDERS,
-    TRAIN,
-    VAL,
-    VAL_FOLDERS,
-    Sample,
-    open_scored_folder,
-)
+from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, VAL, VAL_FOLDERS, Sample, open_scored_folder
 from ftcli.data.inspection import BadImage, ImageFacts
 from ftcli.errors import DatasetError, RunDirectoryError
 from ftcli.evaluation.abstention import Abstention, abstention
@@ -88,11 +81,11 @@ class EvalResult:
             "checkpoint": str(self.checkpoint),
             "source": self.source,
             "unfinished": [] if self.unfinished is None else [str(self.unfinished)],
-            "seen": self.seen.to_json(),
+            "seen": {"trained_on": self.seen.trained_on, "chose_epoch": self.seen.chose_epoch},
             "skipped": [each.to_json() for each in self.skipped],
-            "temperature": self.calibration and self.calibration.to_json(),
-            "abstention": self.abstention and self.abstention.to_json(),
-            "gates": [gate.to_json() for gate in self.gates],
+            "temperature": self.calibration and asdict(self.calibration),
+            "abstention": self.abstention and asdict(self.abstention),
+            "gates": [asdict(gate) for gate in self.gates],
             "unchecked": list(self.unchecked),
         }
 
@@ -161,11 +154,7 @@ def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scori
     info = checkpoint.info
     compute = pick_compute(scoring.device or recipe.device, recipe.precision)
     network = restore_network(
-        info.model,
-        classes=info.classes,
-        spec=info.spec,
-        state_dict=checkpoint.state_dict,
-        origin=str(checkpoint.path),
+        info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict, origin=str(checkpoint.path)
     )
     compute.place(network.module)
     scorer = Scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)

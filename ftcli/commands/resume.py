@@ -172,7 +172,7 @@ def _raise_for_all(directory: SeedsDirectory, overrides: Sequence[str]) -> Recip
                 prepared = prepare(of_seed, began=directory_where_began(run))
                 check_history(prepared.plan, own, past.records)
         directory.write_summary(directory.seeds())
-        directory.write_recipe(recipe_text(raised))
+        write_text(directory.recipe, recipe_text(raised))
     return raised
 
 

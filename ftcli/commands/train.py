@@ -16,7 +16,7 @@ from ftcli.recipe.loading import load_recipe, naming_places, recipe_from
 from ftcli.records import Progress
 from ftcli.runs.create import check_free
 from ftcli.runs.directory import RunDirectory, default_name
-from ftcli.runs.seeds_directory import SeedsDirectory, check_seeds_free
+from ftcli.runs.seeds_directory import SeedsDirectory
 from ftcli.tracking.trackers import check_installed
 
 
@@ -49,10 +49,8 @@ def train(
     """
     recipe = _load(source, overrides, seeds)
     directory = RunDirectory(target.path(recipe, source))
-    if recipe.seeds is None:
-        check_free(directory, overwrite=target.overwrite)
-    else:
-        check_seeds_free(SeedsDirectory(directory.path), overwrite=target.overwrite)
+    made = directory if recipe.seeds is None else SeedsDirectory(directory.path)
+    check_free(made, overwrite=target.overwrite)
     with naming_places(source, overrides):
         prepared = prepare(recipe)
         refuse_among_images(directory.path, prepared.dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,7 @@ from ftcli.phrases import count, resume_hint
 from ftcli.plan import Plan
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import recipe_text
-from ftcli.records import SCHEMA, EpochRecord, Gate, Progress, RunSummary, metrics_to_json
+from ftcli.records import SCHEMA, EpochRecord, Gate, Progress, RunSummary
 from ftcli.runs.create import check_made, create
 from ftcli.runs.directory import FORMAT_VERSION, RunDirectory
 from ftcli.runs.files import duplicate
@@ -82,9 +82,9 @@ class TrainResult:
             "finished": self.finished,
             "best_epoch": None if summary is None else summary.best_epoch,
             "epochs": 0 if summary is None else summary.epochs,
-            "metrics": {} if summary is None else metrics_to_json(summary.metrics),
+            "metrics": {} if summary is None else asdict(summary)["metrics"],
             "seconds": None if summary is None else summary.seconds,
-            "gates": [gate.to_json() for gate in self.gates],
+            "gates": [asdict(gate) for gate in self.gates],
             "unchecked": list(self.unchecked),
         }
 
@@ -283,11 +283,11 @@ class TrainingRun:
     def _make_opener(self) -> DataOpener:
         from ftcli.data.loader import Images
         from ftcli.engine.phase_data import DataOpener
-        from ftcli.engine.solvers import check_phase
+        from ftcli.engine.solvers import SOLVERS
 
         prepared, settings = self.prepared, data_settings(self.recipe)
         for phase in prepared.plan.phases:
-            check_phase(self.network, phase, rows=len(prepared.facts["train"]) * settings.different_views)
+            SOLVERS[phase.solver].check(self.network, phase, len(prepared.facts["train"]) * settings.different_views)
         images = {
             split: Images.labelled(prepared.dataset.splits[split], [fact.sha256 for fact in of_split])
             for split, of_split in prepared.facts.items()

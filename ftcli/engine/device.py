@@ -59,9 +59,7 @@ def _pick_device(name: str) -> torch.device:
     if not available.get(name, False):
         there = [kind for kind, is_there in available.items() if is_there]
         raise UsageError(
-            f"{name} is not available on this machine",
-            where="device",
-            hint=f"Available: auto, {', '.join(there)}.",
+            f"{name} is not available on this machine", where="device", hint=f"Available: auto, {', '.join(there)}."
         )
     return torch.device(name)
 

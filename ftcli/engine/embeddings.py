@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ftcli.cache.collection import StoredFeatures
 from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
 from ftcli.data.checks.look_alikes import Embeddings
@@ -66,16 +65,13 @@ def _seen(sha256s: Sequence[str], descriptions: Sequence[Mapping[str, Any]]) -> 
             stored = np.delete(np.arange(len(names)), collection.missing(names))
             if len(stored):
                 features = collection.open([names[position] for position in stored])
-                _add(sums, features, torch.from_numpy(stored // views))
+                owners = torch.from_numpy(stored // views)
+                # The direction of each view is added to the sum (C,) of its image.
+                for start in range(0, len(features), _ROWS_AT_ONCE):
+                    chosen = np.arange(start, min(start + _ROWS_AT_ONCE, len(features)))
+                    (rows,) = features.rows(chosen)
+                    sums.index_add_(0, owners[chosen], nn.functional.normalize(rows.float().flatten(1)))
     lengths = sums.norm(dim=1)
     known = ((lengths > 0) & lengths.isfinite()).nonzero().flatten()
     directions = (sums[known] / lengths[known, None]).numpy()
     return Embeddings(descriptions[0]["model"], dict(zip((sha256s[row] for row in known), directions, strict=True)))
-
-
-def _add(sums: Tensor, features: StoredFeatures, owners: Tensor) -> None:
-    """Add the direction of each view to the sum (N, C) of its image, by the images' numbers `owners`."""
-    for start in range(0, len(features), _ROWS_AT_ONCE):
-        end = min(start + _ROWS_AT_ONCE, len(features))
-        (rows,) = features.rows(np.arange(start, end))
-        sums.index_add_(0, owners[start:end], nn.functional.normalize(rows.float().flatten(1)))

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal
 
@@ -40,6 +40,9 @@ VAL_STORED_DTYPE = torch.float32
 
 EXTRACTION_BATCH = 32
 """Views pass the prefix in blocks of exactly this many: the last digits of features depend on the number."""
+
+OnRows = Callable[[int, int], None]
+"""Called with (views done, views to do), first with 0."""
 
 _LIBRARIES = ("torch", "torchvision", "timm", "pillow")
 
@@ -88,7 +91,7 @@ def describe(cut: Cut, transform: Transform, *, dtype: torch.dtype, compute: Com
         "shapes": [list(shape) for shape in cut.row_shapes],
         "prefix": hashlib.sha256(cut.description.encode()).hexdigest(),
         "weights": weights.hexdigest(),
-        "input": cut.network.spec.to_json(),
+        "input": asdict(cut.network.spec),
         "transform": transform.name,
         "dtype": str(dtype).removeprefix("torch."),
         "device": compute.device.type,
@@ -123,34 +126,25 @@ def blocks(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
         yield torch.cat([rest, copies]), len(rest)
 
 
+@dataclass(eq=False)
 class Extraction:
     """Computes the features of train or of val in one phase, or reads them from the cache.
 
     `dtype` is how they are rounded, whether or not they are stored; it becomes float32 where float16 does not do.
     """
 
-    def __init__(
-        self, cut: Cut, prefix: FastPrefix, transform: Transform, compute: Compute, dtype: torch.dtype
-    ) -> None:
-        self.dtype = dtype
-        self._cut = cut
-        self._prefix = prefix
-        self._transform = transform
-        self._compute = compute
+    cut: Cut
+    prefix: FastPrefix
+    transform: Transform
+    compute: Compute
+    dtype: torch.dtype
 
     def stored(
-        self,
-        images: Images,
-        views: Sequence[int],
-        *,
-        workers: int,
-        opened: ExitStack,
-        on_rows: Callable[[int, int], None],
+        self, images: Images, views: Sequence[int], *, workers: int, opened: ExitStack, on_rows: OnRows
     ) -> StoredFeatures:
         """Return stored features, having computed the missing ones: row `i * len(views) + v` is view v of image i.
 
-        Their collection is open until `opened` is closed. `on_rows` is called with (views done, views to do), first
-        with 0. Raises CacheError where the cache cannot hold them.
+        Their collection is open until `opened` is closed. Raises CacheError where the cache cannot hold them.
         """
         names = [view_name(sha256, view) for sha256 in images.sha256s for view in views]
         try:
@@ -179,22 +173,22 @@ class Extraction:
 
     def to_device(self, features: Features) -> Features:
         """Return features as the suffix takes them: on the device, widened, maps channels-last."""
-        ready = [widen(feature.to(self._compute.device, non_blocking=True)) for feature in features]
+        ready = [widen(feature.to(self.compute.device, non_blocking=True)) for feature in features]
         return tuple(each.contiguous(memory_format=torch.channels_last) if each.ndim == 4 else each for each in ready)
 
     def _compute_features(self, images: Tensor, dtype: torch.dtype) -> Features:
         """Return what crosses the cut, rounded, in the memory of the CPU. Raises HalfPrecisionError."""
-        with self._compute.autocast():
-            features = self._prefix(to_input(images, self._cut.network, self._compute))
+        with self.compute.autocast():
+            features = self.prefix(to_input(images, self.cut.network, self.compute))
             return tuple(narrow(feature, dtype).cpu() for feature in features)
 
     def _collection(self, names: Sequence[str], opened: ExitStack) -> Collection:
         """Open the collection of these features. Raises CacheError where the missing ones would not fit."""
         store = FeatureStore(cache_directory())
-        description = describe(self._cut, self._transform, dtype=self.dtype, compute=self._compute)
+        description = describe(self.cut, self.transform, dtype=self.dtype, compute=self.compute)
         collection = opened.enter_context(store.collection(description))
         missing = len(collection.missing(names))
-        shortage = store.would_fit(missing * row_bytes(self._cut, self.dtype)) if missing else None
+        shortage = store.would_fit(missing * row_bytes(self.cut, self.dtype)) if missing else None
         if shortage is not None:
             raise CacheError(shortage)
         return collection
@@ -207,7 +201,7 @@ class Extraction:
         views: Sequence[int],
         *,
         workers: int,
-        on_rows: Callable[[int, int], None],
+        on_rows: OnRows,
     ) -> None:
         """Compute and store what is missing; each image is decoded once for all its missing views."""
         missing = collection.missing(names)
@@ -221,7 +215,7 @@ class Extraction:
         batches = load_views(
             images,
             [(image, tuple(of_image)) for image, of_image in seeds.items()],
-            transform=self._transform,
+            transform=self.transform,
             batch_size=EXTRACTION_BATCH,
             workers=workers,
         )

@@ -17,7 +17,7 @@ from ftcli.data.workers import available_cores
 from ftcli.engine.device import Compute
 from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, row_bytes
 from ftcli.engine.inference import to_input
-from ftcli.engine.solvers import SOLVERS, Timed, check_phase, epochs_shown
+from ftcli.engine.solvers import SOLVERS, Timed, epochs_shown
 from ftcli.model.freezing import apply_phase, evaluating
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut, NotCut, cut_network
@@ -60,7 +60,7 @@ def forecast_phases(
     known: set[tuple[str, int | None]] = set()
     forecasts, first_epoch = [], 1
     for phase in plan.phases:
-        check_phase(network, phase, rows=stopwatch.train_images * settings.different_views)
+        SOLVERS[phase.solver].check(network, phase, stopwatch.train_images * settings.different_views)
         forecasts.append(_forecast(stopwatch, phase, first_epoch, known))
         first_epoch += phase.epochs
     return tuple(forecasts)
@@ -71,9 +71,11 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     settings, solver = stopwatch.settings, SOLVERS[phase.solver]
     train, val = stopwatch.train_images, stopwatch.val_images
     off = settings.cache == "off"
-    cut = _cut(stopwatch.network, phase, off=off and not solver.needs_cut)
+    whole = not phase.frozen or (off and not solver.needs_cut)
+    cut = NotCut("cache: off") if whole else cut_network(stopwatch.network, phase.lr)
     if not isinstance(cut, Cut):
-        seconds = phase.epochs * (train * stopwatch.whole_step(phase) + val * stopwatch.whole_score())
+        step, score = stopwatch.whole(phase)
+        seconds = phase.epochs * (train * step + val * score)
         return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason=cut.reason if phase.frozen else None)
     per_view, step, score = stopwatch.cut(phase, cut)
     timed = Timed(train, val, step, score)
@@ -99,12 +101,6 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     )
 
 
-def _cut(network: Network, phase: Phase, *, off: bool) -> Cut | NotCut:
-    if off or not phase.frozen:
-        return NotCut("cache: off")
-    return cut_network(network, phase.lr)
-
-
 class _Stopwatch:
     """Measures, in seconds per image, what phases are made of: the minimum of two runs, after one to warm up."""
 
@@ -121,15 +117,12 @@ class _Stopwatch:
         images, self._load_val = _decoded(evaluation_transform(network.spec), chosen)
         self._input = to_input(images, network, compute)
 
-    def whole_step(self, phase: Phase) -> float:
-        """Return the time to decode an image and train the whole network on it."""
+    def whole(self, phase: Phase) -> tuple[float, float]:
+        """Return the time to decode an image and train the whole network on it, and to decode and score one."""
         apply_phase(self.network, phase.lr)
-        return self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
-
-    def whole_score(self) -> float:
-        """Return the time to decode an image and score it with the whole network."""
+        step = self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
         with evaluating(self.network):
-            return self._load_val + self._timed(lambda: self.network.module(self._input))
+            return step, self._load_val + self._timed(lambda: self.network.module(self._input))
 
     def cut(self, phase: Phase, cut: Cut) -> tuple[float, float, float]:
         """Return the time to decode a view and pass it through the prefix, to train on its features, to score them."""

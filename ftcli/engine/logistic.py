@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +77,13 @@ def fit_head(
     whether the head has a bias. `on_fit` is called with (fits done, fits to do at most). Raises DatasetError where
     there are too few images to hold any out.
     """
+    from threadpoolctl import threadpool_limits
+
     folds = make_folds(examples, seed=seed)
     fits = len(STRENGTHS) * len(folds) + 1
-    with one_blas_thread():
+    # Threads that wait for one another after every short product took 40 times as long on a busy machine, and their
+    # number changes the sums.
+    with threadpool_limits(1, user_api="blas"):
         trials = _search(examples, folds, biased=biased, on_fit=lambda done: on_fit(done, fits))
         # min takes the first, and so the strongest, of equal ones.
         strength = min(trials, key=lambda trial: trial.log_loss).strength
@@ -160,7 +163,8 @@ def _held_out(examples: Examples, fold: Fold, model: LogisticRegression, strengt
     scaled = Scaled.of(rows, np.searchsorted(classes, labels), biased=model.fit_intercept)
     linear = scaled.for_features(scaled.fit(model, strength))
     rows, labels = examples.rows(_known(examples.labels, fold))
-    return linear.log_likelihood(rows, np.searchsorted(classes, labels))
+    likelihood: Precise = _log_softmax(rows @ linear.weights.T + linear.bias)
+    return likelihood[np.arange(len(labels)), np.searchsorted(classes, labels)]
 
 
 def _known(labels: NDArray[np.int64], fold: Fold) -> NDArray[np.int64]:
@@ -176,12 +180,6 @@ class Linear:
 
     weights: Precise
     bias: Precise
-
-    def log_likelihood(self, rows: Floats, labels: NDArray[np.int64]) -> Precise:
-        """Return the log of each row's probability of its label (n,)."""
-        log_probabilities = _log_softmax(rows @ self.weights.T + self.bias)
-        likelihood: Precise = log_probabilities[np.arange(len(labels)), labels]
-        return likelihood
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,22 +239,12 @@ def make_model(tolerance: float, *, biased: bool) -> LogisticRegression:
     return LogisticRegression(tol=tolerance, max_iter=MAX_ITERATIONS, fit_intercept=biased, warm_start=True)
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Return the context in which numpy multiplies matrices on one thread.
-
-    Threads that wait for one another after every short product took 40 times as long on a busy machine, and their
-    number changes the sums.
-    """
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
-
-
 def fitting_seconds(rows: int, *, inputs: int, classes: int) -> float:
     """Estimate the time to fit a head to so many rows of features on this machine."""
+    from threadpoolctl import threadpool_limits
+
     features, weights = np.ones((_TIMED_ROWS, inputs), np.float32), np.ones((classes, inputs), np.float32)
-    with one_blas_thread():
+    with threadpool_limits(1, user_api="blas"):
         started = time.perf_counter()
         slopes = np.exp(features @ weights.T * 1e-6)
         slopes.T @ features

@@ -17,13 +17,7 @@ from torch import Tensor, nn
 
 from ftcli.engine.device import Compute
 from ftcli.engine.inference import score_batches
-from ftcli.engine.optimizers import (
-    make_optimizer,
-    optimizer_tensors,
-    rate_factor,
-    restore_optimizer,
-    set_rates,
-)
+from ftcli.engine.optimizers import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
 from ftcli.engine.phase_data import PhaseData
 from ftcli.errors import NonFiniteLossError
 from ftcli.evaluation.resampling import quick_metrics
@@ -111,23 +105,18 @@ def train_phase(
 
 def score_val(network: Network, data: PhaseData, compute: Compute) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Return the probabilities (N, classes) of the val images, and their metrics."""
-    probabilities = np.concatenate(list(score_batches(network, data.val(), data.val_forward, compute)))
+    probabilities = np.concatenate(list(score_batches(network, data.val_batches(), data.val_forward, compute)))
     return probabilities, quick_metrics(data.val_labels.numpy(), probabilities)
 
 
 def _train_epoch(
-    phase: Phase,
-    data: PhaseData,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    offset: int,
-    settings: TrainSettings,
+    phase: Phase, data: PhaseData, optimizer: torch.optim.Optimizer, epoch: int, offset: int, settings: TrainSettings
 ) -> tuple[float, float]:
     """Take the steps of one epoch, `offset` epochs into the phase; return mean loss and accuracy over its images."""
     loss_sum, correct, images = 0.0, 0, 0
     steps = data.steps_per_epoch
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
-    for number, batch in enumerate(data.train(epoch)):
+    for number, batch in enumerate(data.train_batches(epoch)):
         step = offset * steps + number
         set_rates(optimizer, rate_factor(settings.schedule, step=step, steps_per_epoch=steps, epochs=phase.epochs))
         labels = data.labels[batch.indices].to(settings.compute.device, non_blocking=True)

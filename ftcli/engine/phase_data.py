@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -17,7 +16,7 @@ from ftcli.cache.key import CacheError
 from ftcli.data.loader import Batch, Images, Loader, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, Transform, Views, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction
+from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction, OnRows
 from ftcli.engine.inference import to_input
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut, Features, NotCut, cut_network
@@ -44,14 +43,14 @@ Forward = Callable[[AnyBatch], Tensor]
 class PhaseData:
     """The batches of one phase, and the way from a batch to logits.
 
-    `train` yields the batches of an epoch in its order, `val` every val image once, in order. Of a network that is
-    cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the training
-    features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once; images of
-    one of the `clusters` are held out together.
+    `train_batches` yields those of an epoch in its order, `val_batches` every val image once, in order. Of a network
+    that is cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the
+    training features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once;
+    images of one of the `clusters` are held out together.
     """
 
-    train: Callable[[int], Iterable[AnyBatch]]
-    val: Callable[[], Iterable[AnyBatch]]
+    train_batches: Callable[[int], Iterable[AnyBatch]]
+    val_batches: Callable[[], Iterable[AnyBatch]]
     labels: Tensor
     val_labels: Tensor
     forward: Forward
@@ -67,8 +66,7 @@ class PhaseData:
 class DataOpener:
     """Opens the data of each phase of one run; a context that ends its workers and closes its cache.
 
-    `notice` is called once with each reason why something is not cached, `on_rows` with (views done, views to do) while
-    features are computed.
+    `notice` is called once with each reason why something is not cached, `on_rows` while features are computed.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class DataOpener:
         compute: Compute,
         *,
         notice: Callable[[str], None],
-        on_rows: Callable[[int, int], None],
+        on_rows: OnRows,
     ) -> None:
         self.settings = settings
         self._network = network
@@ -101,10 +99,11 @@ class DataOpener:
         """
         assert self._train.labels is not None, "training images have labels"
         assert self._val.labels is not None, "val images have labels"
-        cut, views = self._cut(phase, must_cut=must_cut), self._views(phase)
+        cut, fixed = self._cut(phase, must_cut=must_cut), self.settings.views
+        views: Views = FixedViews(fixed) if fixed != "fresh" and phase.frozen else FreshViews(self.settings.seed)
         whole = PhaseData(
-            train=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
-            val=self._val_loader.in_order,
+            train_batches=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
+            val_batches=self._val_loader.in_order,
             labels=self._train.labels,
             val_labels=self._val.labels,
             forward=self._whole,
@@ -119,14 +118,8 @@ class DataOpener:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._open.close()
-
-    def _views(self, phase: Phase) -> Views:
-        views = self.settings.views
-        return FixedViews(views) if views != "fresh" and phase.frozen else FreshViews(self.settings.seed)
 
     def _cut(self, phase: Phase, *, must_cut: bool) -> Cut | NotCut:
         """Return the cut of a phase, having checked that it gives the logits of the whole network on two images."""
@@ -156,14 +149,14 @@ class DataOpener:
 
         def train_batches(epoch: int) -> Iterable[AnyBatch]:
             if stored is None:
-                return whole.train(epoch)
+                return whole.train_batches(epoch)
             order = training_order(len(self._train), seed=self.settings.seed, epoch=epoch)
             view = shown.index(epoch % whole.views)
             return _stored_batches(stored, order, self.settings.batch_size, views=len(shown), view=view)
 
         def val_batches() -> Iterable[AnyBatch]:
             if val_stored is None:
-                return whole.val()
+                return whole.val_batches()
             return _stored_batches(val_stored, range(len(self._val)), self.settings.batch_size, views=1, view=0)
 
         def features(batch: AnyBatch) -> Features:
@@ -174,8 +167,8 @@ class DataOpener:
 
         return replace(
             whole,
-            train=train_batches,
-            val=val_batches,
+            train_batches=train_batches,
+            val_batches=val_batches,
             forward=lambda batch: cut.suffix(features(batch)),
             val_forward=lambda batch: cut.suffix(val_features(batch)),
             cached=stored is not None,

@@ -127,7 +127,7 @@ def _gather(data: PhaseData, cut: Cut, phase: Phase, compute: Compute) -> Exampl
     (shape,) = cut.row_shapes
     features = np.empty((len(data.labels), data.views, math.prod(shape)), dtype=np.float32)
     for view in range(data.views):  # epoch v shows view v of every image, in an order of its own
-        for batch in data.train(view):
+        for batch in data.train_batches(view):
             with torch.no_grad(), compute.autocast():
                 (rows,) = data.features(batch)
             features[batch.indices.numpy(), view] = rows.flatten(1).float().cpu().numpy()

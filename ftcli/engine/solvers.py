@@ -8,24 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from ftcli.engine.logistic import fitting_seconds
 from ftcli.engine.loop import Epoch, Start, TrainSettings, train_phase
-from ftcli.engine.phase_data import DataOpener, PhaseData
+from ftcli.engine.phase_data import DataOpener
 from ftcli.engine.probe import check_probe, fit_phase
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut
 from ftcli.plan import Phase
-
-
-class Solve(Protocol):
-    """Trains a phase, or what is left of it, and yields its epochs."""
-
-    def __call__(
-        self, network: Network, phase: Phase, data: PhaseData, *, start: Start, settings: TrainSettings
-    ) -> Iterator[Epoch]:
-        """Yield each finished epoch."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +32,13 @@ class Timed:
 class Solver:
     """A way to solve a phase.
 
-    `needs_cut` asks for features even where none are stored, and shows every fixed view at once instead of one per
-    epoch. `check` raises FtcliError, before anything is computed, where a phase cannot be solved so with that many
-    views of training images. `seconds` estimates the time to solve it once its features are there.
+    `solve` trains it, or what is left of it, and yields its epochs; it is called as `train_phase` is. `needs_cut` asks
+    for features even where none are stored, and shows every fixed view at once instead of one per epoch. `check` raises
+    FtcliError, before anything is computed, where a phase cannot be solved so with that many views of training images.
+    `seconds` estimates the time to solve it once its features are there.
     """
 
-    solve: Solve
+    solve: Callable[..., Iterator[Epoch]]
     needs_cut: bool
     check: Callable[[Network, Phase, int], object]
     seconds: Callable[[Phase, Cut, Timed, int], float]
@@ -71,11 +62,6 @@ SOLVERS: Mapping[str, Solver] = {
 def epochs_shown(phase: Phase, *, first_epoch: int, views: int) -> range:
     """Return the epochs whose views a phase learns from."""
     return range(views) if SOLVERS[phase.solver].needs_cut else range(first_epoch, first_epoch + phase.epochs)
-
-
-def check_phase(network: Network, phase: Phase, *, rows: int) -> None:
-    """Raise FtcliError where a phase cannot be solved with `rows` views of training images."""
-    SOLVERS[phase.solver].check(network, phase, rows)
 
 
 def run_phase(

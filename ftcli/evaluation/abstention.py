@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,10 +36,6 @@ class Abstention:
     suggestion: RiskPoint | None
     aurc: float
     curve: tuple[RiskPoint, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the abstention as plain data."""
-        return asdict(self)
 
 
 def abstention(predictions: Predictions, *, target: float) -> Abstention:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from ftcli.records import Interval
 
 ECE_BINS = 15
 
-_CHUNK_CELLS = 1 << 21  # confidences held at once: 16 MB
+_CHUNK_CELLS = 1 << 21  # numbers held at once: 16 MB
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,15 @@ def calibrated_ece(predictions: Predictions, *, seed: int, resamples: int) -> ND
     by_bin = np.argsort(bins, kind="stable")
     confidence = confidence[by_bin]
     starts = np.flatnonzero(np.diff(bins[by_bin], prepend=-1))
-    chunk = max(1, _CHUNK_CELLS // images)
     eces = []
-    for first in range(0, resamples, chunk):
-        rows = min(chunk, resamples - first)
+    for rows in chunks(images, resamples):
         gaps = confidence - (generator.random((rows, images)) < confidence)
         eces.append(np.abs(np.add.reduceat(gaps, starts, axis=1)).sum(axis=1) / images)
     return np.concatenate(eces)
+
+
+def chunks(images: int, resamples: int) -> Iterator[int]:
+    """Yield how many resamples of so many images to draw at a time, until all are drawn."""
+    chunk = max(1, _CHUNK_CELLS // images)
+    for first in range(0, resamples, chunk):
+        yield min(chunk, resamples - first)

@@ -12,7 +12,7 @@ from ftcli.evaluation.calibration import CalibrationBin, calibrated_ece, calibra
 from ftcli.evaluation.intervals import mean_of_shares, percentile, widened, wilson
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.resampling import confusion_of, metric_values, resampled_metrics, shares_in_strata
-from ftcli.records import SCHEMA, Interval, Metrics, metrics_to_json
+from ftcli.records import SCHEMA, Interval, Metrics
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Evaluation:
             "schema": SCHEMA,
             "images": self.images,
             "classes": list(self.classes),
-            "metrics": metrics_to_json(self.metrics),
+            "metrics": {name: asdict(interval) for name, interval in self.metrics.items()},
             "per_class": [row.to_json() for row in self.per_class],
             "confusion": [list(row) for row in self.confusion],
             "most_confused": [asdict(pair) for pair in self.most_confused],

@@ -116,9 +116,9 @@ def judge(rules: Rules, evidence: Sequence[Evidence]) -> tuple[Gate, ...]:
     for rule in rules.rules:
         if rule.kind == "worse":
             adjusted = holm([each.worse(metric) for metric, each in tests])
-            gates += [_worse(rule, rules.alpha, p, *test) for p, test in zip(adjusted, tests, strict=True)]
+            gates += [_significant(rule, rules.alpha, p, *test) for p, test in zip(adjusted, tests, strict=True)]
         elif rule.kind == "not-better":
-            gates += [_not_better(rule, rules.alpha, *test) for test in tests]
+            gates += [_significant(rule, rules.alpha, each.better(metric), metric, each) for metric, each in tests]
         elif rule.kind == "drop":
             gates += [_drop(rule, *test) for test in tests]
         else:
@@ -138,17 +138,11 @@ def _check_metrics(rules: Rules, evidence: Sequence[Evidence]) -> None:
                 raise UsageError(message, where="--metric", hint=hint) from error
 
 
-def _worse(rule: Rule, alpha: float, p_value: float, metric: str, evidence: Evidence) -> Gate:
-    holds = p_value >= alpha
-    how = "is not significantly worse than" if holds else "is significantly worse than"
-    why = f"one-sided {p_text(p_value)}, level {alpha:g}"
-    return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why), p_value)
-
-
-def _not_better(rule: Rule, alpha: float, metric: str, evidence: Evidence) -> Gate:
-    p_value = evidence.better(metric)
-    holds = p_value < alpha
-    how = "is significantly better than" if holds else "is not significantly better than"
+def _significant(rule: Rule, alpha: float, p_value: float, metric: str, evidence: Evidence) -> Gate:
+    way = "worse" if rule.kind == "worse" else "better"
+    rejects = p_value < alpha
+    holds = rejects != (way == "worse")
+    how = f"{'is' if rejects else 'is not'} significantly {way} than"
     why = f"one-sided {p_text(p_value)}, level {alpha:g}"
     return Gate(str(rule), metric, evidence.names[1], holds, _reason(metric, evidence, how, why), p_value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,10 +124,6 @@ class Seen:
     images: int
     trained_on: int | None
     chose_epoch: int | None
-
-    def to_json(self) -> dict[str, int | None]:
-        """Return the counts as plain data."""
-        return {name: count for name, count in asdict(self).items() if name != "images"}
 
 
 def count_among(known: Collection[str] | None, sha256: Sequence[str]) -> int | None:

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftcli.evaluation.calibration import ECE_BINS, calibration_gaps
+from ftcli.evaluation.calibration import ECE_BINS, calibration_gaps, chunks
 from ftcli.evaluation.predictions import Predictions
 from ftcli.metrics import COMPARABLE, METRICS, MONITORS, Metric, Sums
 
 EPSILON = float(np.finfo(np.float64).eps)
 """The smallest probability that the log loss sees, as in scikit-learn."""
-
-_CHUNK_CELLS = 1 << 21  # weights held at once: 16 MB
 
 
 def log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -69,8 +67,8 @@ def resampled_metrics(
     labels = runs[0].labels
     assert all(np.array_equal(run.labels, labels) for run in runs), "runs are paired by image"
     summands = sparse.vstack([_summands(run) for run in runs], format="csr")
-    chunks = [summands @ weights for weights in weights_of(labels, seed=seed, resamples=resamples)]
-    drawn = np.split(np.hstack(chunks), len(runs))
+    sums = [summands @ weights for weights in weights_of(labels, seed=seed, resamples=resamples)]
+    drawn = np.split(np.hstack(sums), len(runs))
     return tuple(_metrics_of(_sums(each, runs[0])) for each in drawn)
 
 
@@ -83,12 +81,9 @@ def swapped_metrics(a: Predictions, b: Predictions, *, seed: int, resamples: int
     of_a, of_b = _summands(a), _summands(b)
     gap, whole = (of_b - of_a).tocsr(), np.ones((len(a), 1))
     generator = np.random.default_rng(seed)
-    rows = max(1, _CHUNK_CELLS // len(a))
-    chunks = []
-    for first in range(0, resamples, rows):
-        swapped = generator.integers(0, 2, (len(a), min(rows, resamples - first))).astype(np.float64)
-        chunks.append(gap @ swapped)
-    moved = np.hstack(chunks)
+    moved = np.hstack(
+        [gap @ generator.integers(0, 2, (len(a), rows)).astype(np.float64) for rows in chunks(len(a), resamples)]
+    )
     after_a = _metrics_of(_sums(of_a @ whole + moved, a))
     after_b = _metrics_of(_sums(of_b @ whole - moved, a))
     return {name: after_b[name] - after_a[name] for name in after_a}
@@ -115,9 +110,7 @@ def weights_of(labels: NDArray[np.int64], *, seed: int, resamples: int) -> Itera
     sizes = np.repeat(counts, counts)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     images = len(labels)
-    chunk = max(1, _CHUNK_CELLS // images)
-    for first in range(0, resamples, chunk):
-        rows = min(chunk, resamples - first)
+    for rows in chunks(images, resamples):
         drawn = (generator.random((rows, images)) * sizes).astype(np.int64) + starts
         cells = by_class[drawn] + images * np.arange(rows)[:, None]
         drawn_counts = np.bincount(cells.ravel(), minlength=rows * images).reshape(rows, images)
@@ -135,13 +128,7 @@ def _summands(predictions: Predictions) -> Any:
     bins, gaps = calibration_gaps(predictions)
     losses = log_losses(predictions.labels, predictions.normalized)
     ones, first = np.ones(images), 2 + ECE_BINS
-    rows = [
-        np.zeros(images),
-        ones,
-        2 + bins,
-        first + predictions.labels,
-        first + classes + predictions.predicted,
-    ]
+    rows = [np.zeros(images), ones, 2 + bins, first + predictions.labels, first + classes + predictions.predicted]
     values = [losses, predictions.in_top5, gaps, predictions.correct, ones]
     shape = (first + 2 * classes, images)
     columns = np.tile(np.arange(images), len(rows))

@@ -52,11 +52,6 @@ def worse_p_value(paired: Paired, metric: str, *, seed: int, resamples: int) -> 
     return float((1 + (swapped <= observed + 1e-12).sum()) / (1 + resamples))
 
 
-def better_p_value(paired: Paired, metric: str, *, seed: int, resamples: int) -> float:
-    """Return the one-sided p-value of B doing so much better than A, were the runs of one kind."""
-    return worse_p_value(paired.reversed(), metric, seed=seed, resamples=resamples)
-
-
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return p-values adjusted for their number (Holm 1979, www.jstor.org/stable/4615733).
 

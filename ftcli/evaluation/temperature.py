@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ class Calibration:
     `folds` is 0 where no scored image was used in the fit. Otherwise the figures are cross-fitted: the temperature
     of each image comes from the folds without it, and `temperature` is the one of all images, for use on others.
     `trained_on` says that the network was trained on the images of the fit, `unbounded` that it is right on all of
-    them, so that there is no best temperature. `bins` are those of the calibrated predictions.
+    them, so that no temperature is best. `bins` are those of the calibrated predictions.
     """
 
     temperature: float
@@ -39,10 +38,6 @@ class Calibration:
     unbounded: bool
     metrics: Mapping[str, Difference]
     bins: tuple[CalibrationBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the calibration as plain data."""
-        return asdict(self)
 
 
 def calibrate(fitted: Predictions, scored: Predictions, *, source: str, trained_on: bool = False) -> Calibration:

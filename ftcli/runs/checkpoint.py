@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,34 +43,12 @@ class CheckpointInfo:
     epoch: int
     val: Mapping[str, float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the metadata."""
-        return {
-            "model": self.model,
-            "classes": list(self.classes),
-            "spec": self.spec.to_json(),
-            "recipe": dict(self.recipe),
-            "epoch": self.epoch,
-            "val": dict(self.val),
-        }
-
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CheckpointInfo:
-        """Read what `to_json` wrote. Raises ValueError for anything else."""
-        rest = checked(_Rest, {key: value[key] for key in value if key != "classes"})
-        spec = InputSpec.from_json(rest.spec)
-        return cls(rest.model, _classes(value.get("classes")), spec, rest.recipe, rest.epoch, rest.val)
-
-
-@dataclass(frozen=True)
-class _Rest:
-    """A description without the classes, whose names need not be the valid UTF-8 that pydantic requires."""
-
-    model: str
-    spec: dict[str, Any]
-    recipe: dict[str, Any]
-    epoch: int
-    val: dict[str, float]
+        """Read a description's fields. Raises ValueError for anything else."""
+        # The names of classes need not be the valid UTF-8 that pydantic requires.
+        rest = checked(cls, {**value, "classes": []})
+        return replace(rest, classes=_classes(value.get("classes")), spec=InputSpec.from_json(value["spec"]))
 
 
 def _classes(names: object) -> tuple[str, ...]:
@@ -92,7 +70,7 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], info: CheckpointInfo) -> None:
     """Write a checkpoint whole or not at all. Raises RunError."""
-    save_tensors(path, state_dict, info.to_json())
+    save_tensors(path, state_dict, asdict(info))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -109,12 +87,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(what, where=str(path), hint=_HINT)
     if path.is_dir():
         RunDirectory(path).check_unchanged(f"{file.parent.name}/{file.name}")
-    loaded = load_tensors(file)
+    description, tensors = load_tensors(file)
     try:
-        info = CheckpointInfo.from_json(loaded.description)
+        info = CheckpointInfo.from_json(description)
     except (ValueError, RecursionError) as error:
         raise damaged_description(file, error) from error
-    return Checkpoint(file, info, loaded.tensors)
+    return Checkpoint(file, info, tensors)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -128,14 +106,6 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, eq=False)
-class TensorFile:
-    """Tensors by name, and their description."""
-
-    description: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write tensors whole or not at all; equal tensors give equal bytes. Raises RunError."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -144,8 +114,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping
     write_bytes(path, _with_sorted_metadata(content))
 
 
-def load_tensors(path: Path) -> TensorFile:
-    """Read what `save_tensors` wrote, without running code from it.
+def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the description and the tensors that `save_tensors` wrote, without running code from the file.
 
     Raises CheckpointError for a file that is damaged, not from ftcli or of another version.
     """
@@ -159,7 +129,7 @@ def load_tensors(path: Path) -> TensorFile:
     if metadata.get(_CHECKSUM) != _checksum(metadata[_KEY], tensors):
         hint = "Restore the file from a copy, or train the run again."
         raise CheckpointError("is damaged or was edited: checksum mismatch", where=str(path), hint=hint)
-    return TensorFile(description, tensors)
+    return description, tensors
 
 
 def damaged_description(path: Path, error: Exception) -> CheckpointError:

@@ -19,7 +19,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,22 +28,22 @@ from filelock import FileLock, Timeout
 
 from ftcli.errors import RunDirectoryError, RunError
 from ftcli.phrases import resume_hint
-from ftcli.runs.directory import RunDirectory
+from ftcli.runs.directory import Directory, RunDirectory
 from ftcli.runs.files import cannot_write, sync_directory, write_json, write_text
-from ftcli.runs.lock import Lockable
 
 
-def check_free(run: RunDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError if a run may not be made here; a run that was being replaced is restored first."""
-    put_back(run.path)
-    check_parents(run.path)
-    if not run.path.exists() and not run.path.is_symlink():
+def check_free(made: Directory, *, overwrite: bool) -> None:
+    """Raise RunDirectoryError if it may not be made here; one that was being replaced is restored first."""
+    path = made.path
+    put_back(path)
+    check_parents(path)
+    if not path.exists() and not path.is_symlink():
         return
     if not overwrite:
-        raise exists_already(run.path)
-    if run.path.is_symlink() or not run.recipe.is_file() or not run.plan.is_file():
-        what = "is a link" if run.path.is_symlink() else "is not a run directory"
-        raise RunDirectoryError(f"{what}, so it is not overwritten", where=str(run.path), hint="Choose another --name.")
+        raise exists_already(path)
+    if path.is_symlink() or not made.has_its_marks():
+        what = "is a link" if path.is_symlink() else f"is not {made.kind}"
+        raise RunDirectoryError(f"{what}, so it is not overwritten", where=str(path), hint="Choose another --name.")
 
 
 def check_parents(path: Path) -> None:
@@ -55,38 +55,36 @@ def check_parents(path: Path) -> None:
             "is not valid UTF-8", where=str(path), hint="Choose another --name or --runs."
         ) from error
     above = next(parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink())
-    if not above.is_dir():
-        raise RunDirectoryError("is not a directory", where=str(above), hint="Choose another folder with --runs.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise RunDirectoryError("is not writable", where=str(above), hint="Choose another folder with --runs.")
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "is not writable" if above.is_dir() else "is not a directory"
+        raise RunDirectoryError(what, where=str(above), hint="Choose another folder with --runs.")
 
 
 def create(run: RunDirectory, files: dict[str, Any], *, overwrite: bool) -> int:
-    """Make the directory with its first files, name to text or to a JSON value; return its inode, for `check_made`.
+    """Make the directory with its first files; return its inode, for `check_made`.
 
     They are staged and renamed into place together, so a run directory always has them all. Raises
     RunDirectoryError when it exists, RunError when it cannot be written.
     """
     check_free(run, overwrite=overwrite)
-
-    def fill(staging: Path) -> None:
-        for folder in ("checkpoints", "predictions"):
-            (staging / folder).mkdir()
-        write_files(staging, files)
-
-    return make_whole(run.path, fill, overwrite=overwrite)
+    return make_whole(run.path, files, folders=("checkpoints", "predictions"), overwrite=overwrite)
 
 
-def make_whole(path: Path, fill: Callable[[Path], None], *, overwrite: bool) -> int:
-    """Stage a directory that `fill` fills, move it to its place and return its inode; what it replaces is removed.
+def make_whole(path: Path, files: Mapping[str, Any], *, folders: Sequence[str] = (), overwrite: bool) -> int:
+    """Stage a directory, move it to its place and return its inode; what it replaces is removed.
 
-    Raises RunDirectoryError if another process made it meanwhile, RunError if it cannot be written.
+    `files` maps names to text, or to values for JSON. Raises RunDirectoryError if another process made the directory
+    meanwhile, RunError if it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_places(path.parent)
         with staged(path) as staging:
-            fill(staging)
+            for folder in folders:
+                (staging / folder).mkdir()
+            for name, value in files.items():
+                write = write_text if isinstance(value, str) else write_json
+                write(staging / name, value)
             made = staging.stat().st_ino
             if overwrite:
                 exchange(staging, path)
@@ -114,21 +112,12 @@ def exists_already(path: Path) -> RunDirectoryError:
     return RunDirectoryError("already exists", where=str(path), hint=hint)
 
 
-def check_made(run: Lockable, made: int) -> None:
+def check_made(run: Directory, made: int) -> None:
     """Raise RunDirectoryError if another process has replaced the directory that `create` made."""
     if not run.path.is_dir() or run.path.stat().st_ino != made:
         raise RunDirectoryError(
             "was replaced by another process", where=str(run.path), hint="Choose another --name for one of the two."
         )
-
-
-def write_files(folder: Path, files: Mapping[str, Any]) -> None:
-    """Write files into a folder: name to text, or to a value for JSON. Raises RunError."""
-    for name, value in files.items():
-        if isinstance(value, str):
-            write_text(folder / name, value)
-        else:
-            write_json(folder / name, value)
 
 
 _LOCK = "ftcli.lock"

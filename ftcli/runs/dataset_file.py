@@ -29,10 +29,11 @@ def dataset_json(
     for split, images in facts.items():
         samples = dataset.splits[split]
         counts = Counter(dataset.classes[sample.label] for sample in samples)
+        lines = "".join(f"{image.sha256} {image.name}\n" for image in images)
         splits[split] = {
             "images": len(samples),
             "per_class": {name: counts[name] for name in dataset.classes},
-            "sha256": _content_hash(images),
+            "sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),
         }
         if any(sample.cluster is not None for sample in samples):
             splits[split]["groups"] = len({sample.cluster for sample in samples})
@@ -63,7 +64,13 @@ def read_dataset_json(run: RunDirectory) -> dict[str, Any]:
 
 def hash_lines(images: Sequence[ImageFacts]) -> str:
     """Return hash and name of each image in the format that `sha256sum --check` reads."""
-    return "".join(map(_hash_line, images))
+    lines = []
+    for image in images:
+        name = image.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        # Like sha256sum, start the line with a backslash if the name has escapes.
+        escaped = "\\" if name != image.name else ""
+        lines.append(f"{escaped}{image.sha256}  {name}\n")
+    return "".join(lines)
 
 
 def read_train_hashes(run: RunDirectory) -> frozenset[str] | None:
@@ -98,16 +105,3 @@ def read_skipped(run: RunDirectory, value: Mapping[str, Any]) -> tuple[BadImage,
         return tuple(BadImage(text(each["path"]), text(each["reason"])) for each in value.get("skipped", []))
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(run.dataset, f"has an invalid list of skipped images: {error}") from error
-
-
-def _hash_line(image: ImageFacts) -> str:
-    """Return one line; like sha256sum, start it with a backslash if the name has escapes."""
-    name = image.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    escaped = "\\" if name != image.name else ""
-    return f"{escaped}{image.sha256}  {name}\n"
-
-
-def _content_hash(images: Sequence[ImageFacts]) -> str:
-    """Hash names and contents together, in order."""
-    lines = "".join(f"{image.sha256} {image.name}\n" for image in images)
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ftcli.errors import RunDirectoryError
 from ftcli.phrases import resume_hint
 from ftcli.recipe.yaml12 import load_yaml
-from ftcli.records import EpochRecord, RunSummary
+from ftcli.records import EpochRecord, RunSummary, checked
 from ftcli.runs.files import (
     append_line,
     check_hashes,
@@ -46,81 +46,48 @@ OWN_FOLDERS = frozenset({"checkpoints", "tensorboard"})
 _HINT = "Give the directory of a run made by ftcli train."
 
 
+class FileOf:
+    """A file or folder of a directory, by its name there; as an attribute of the directory it is a path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, directory: Directory, _class: type) -> Path:
+        return directory.path / self.name
+
+
 @dataclass(frozen=True)
-class RunDirectory:
-    """The files of one run, whether or not they exist yet."""
+class Directory:
+    """A run, or the directory of several seeds, whether or not it exists yet."""
 
     path: Path
+    lock = FileOf(".lock")  # locked by the process that trains here
+    kind: ClassVar[str]
+    marks: ClassVar[tuple[str, ...]]  # the files by which the kind is recognised
 
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "recipe.yaml"
+    def has_its_marks(self) -> bool:
+        """Return whether a directory of this kind exists."""
+        return all((self.path / name).is_file() for name in self.marks)
 
-    @property
-    def plan(self) -> Path:
-        """The phases and groups."""
-        return self.path / "plan.json"
 
-    @property
-    def dataset(self) -> Path:
-        """Classes, counts and content hash of every split."""
-        return self.path / "dataset.json"
+class RunDirectory(Directory):
+    """The files of one run, whether or not they exist yet."""
 
-    @property
-    def train_images(self) -> Path:
-        """Hash and name of every training image, in the format of sha256sum."""
-        return self.path / "train.sha256"
-
-    @property
-    def environment(self) -> Path:
-        """Versions, device, git commit and command line."""
-        return self.path / "environment.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One EpochRecord a line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def summary(self) -> Path:
-        """How the run ended; exists only for a finished run."""
-        return self.path / "summary.json"
-
-    @property
-    def report(self) -> Path:
-        """The page written by `ftcli report`."""
-        return self.path / "report.html"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of all weights."""
-        return self.path / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint of the best epoch."""
-        return self.checkpoints / "best.safetensors"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint of the last epoch."""
-        return self.checkpoints / "last.safetensors"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files, if the recipe asks for them."""
-        return self.path / "tensorboard"
-
-    @property
-    def mlflow(self) -> Path:
-        """The id of the MLflow run, if the recipe asks for one."""
-        return self.path / "mlflow.json"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that trains this run."""
-        return self.path / ".lock"
+    kind = "a run directory"
+    marks = ("recipe.yaml", "plan.json")
+    recipe = FileOf("recipe.yaml")  # the resolved one
+    plan = FileOf("plan.json")  # the phases and groups
+    dataset = FileOf("dataset.json")  # classes, counts and content hash of every split
+    train_images = FileOf("train.sha256")  # hash and name of every training image, in the format of sha256sum
+    environment = FileOf("environment.json")  # versions, device, git commit and command line
+    metrics = FileOf("metrics.jsonl")  # one EpochRecord a line
+    summary = FileOf("summary.json")  # how the run ended; exists only for a finished run
+    report = FileOf("report.html")  # written by `ftcli report`
+    checkpoints = FileOf("checkpoints")  # the folder of all weights
+    best = FileOf("checkpoints/best.safetensors")  # the checkpoint of the best epoch
+    last = FileOf("checkpoints/last.safetensors")  # the checkpoint of the last epoch
+    tensorboard = FileOf("tensorboard")  # the folder of TensorBoard's event files, if the recipe asks for them
+    mlflow = FileOf("mlflow.json")  # the id of the MLflow run, if the recipe asks for one
 
     def resume(self, epoch: int) -> Path:
         """Return the file that a resume after an epoch needs besides the last checkpoint."""
@@ -158,10 +125,6 @@ class RunDirectory:
                 raise damaged(self.metrics, f"line {number} has epoch {record.epoch}, not {number}")
             yield record
 
-    def recipe_text(self) -> str:
-        """Read the text of the resolved recipe."""
-        return read_text(self.recipe)
-
     def recipe_values(self) -> dict[str, Any]:
         """Read the resolved recipe as plain data."""
         value = load_yaml(read_text(self.recipe), str(self.recipe)).value
@@ -172,7 +135,7 @@ class RunDirectory:
     def read_summary(self) -> RunSummary:
         """Read how the run ended. Raises RunDirectoryError if the file is damaged."""
         try:
-            return RunSummary.from_json(self._summary_values())
+            return checked(RunSummary, self._summary_values())
         except ValueError as error:
             raise damaged(self.summary, str(error)) from error
 

@@ -145,7 +145,7 @@ def read_text(path: Path) -> str:
         _check_file(path)
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -200,8 +200,9 @@ def _hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> RunDirectoryError:
+def unreadable(path: Path, error: OSError) -> RunDirectoryError:
+    """Return the error for a file that the system cannot read."""
     return RunDirectoryError(f"cannot be read: {error.strerror or error}", where=str(path), hint=CHECK_THE_FILE)

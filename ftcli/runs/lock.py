@@ -6,27 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from ftcli.errors import RunDirectoryError, RunError, RunGoneError
+from ftcli.runs.directory import Directory
 from ftcli.runs.files import cannot_write
 
 PATIENCE_SECONDS = 8.0
 """Workers of a killed process hold its lock until they notice that it is gone, which takes torch's 5 seconds."""
-
-
-class Lockable(Protocol):
-    """A run, or the directory of several seeds."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-
-    @property
-    def lock(self) -> Path:
-        """The file that is locked."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +36,7 @@ class RunLock:
 
 
 @contextmanager
-def exclusive(run: Lockable) -> Iterator[RunLock]:
+def exclusive(run: Directory) -> Iterator[RunLock]:
     """Lock a run for training. Raises RunDirectoryError while another process trains it, RunError if it cannot lock."""
     lock = FileLock(run.lock, timeout=PATIENCE_SECONDS)
     try:

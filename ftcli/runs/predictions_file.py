@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from ftcli.errors import RunDirectoryError
 from ftcli.evaluation.predictions import ROW_SUM_TOLERANCE, Predictions
-from ftcli.runs.files import CHECK_THE_FILE, write_text
+from ftcli.runs.files import damaged, unreadable, write_text
 
 _COLUMNS = ("path", "sha256", "label", "predicted")
 _PROBABILITY = "probability:"
 _TIE = 1e-8  # rounding may make two classes equally probable
-_HINT = "The file is damaged or was edited. Restore it from a copy, or train the run again."
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -93,7 +92,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number (from 1) of each row's end, and the row."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe could block for ever
-            raise RunDirectoryError("is not a predictions file", where=str(path), hint=_HINT)
+            raise damaged(path, "is not a predictions file")
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError as error:
         raise RunDirectoryError(
@@ -102,8 +101,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             hint="A run has predictions after its first epoch. Train one with: ftcli train RECIPE",
         ) from error
     except OSError as error:
-        message = f"cannot be read: {error.strerror or error}"
-        raise RunDirectoryError(message, where=str(path), hint=CHECK_THE_FILE) from error
+        raise unreadable(path, error) from error
     if not text.endswith("\n"):
         raise _damaged(path, text.count("\n") + 1, "the file ends in the middle of a line")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -154,4 +152,4 @@ def _check(path: Path, lines: list[int], probabilities: NDArray[np.float64], pre
 
 
 def _damaged(path: Path, line: int, message: str) -> RunDirectoryError:
-    return RunDirectoryError(message, where=f"{path}:{line}", hint=_HINT)
+    return damaged(Path(f"{path}:{line}"), message)

@@ -16,7 +16,7 @@ from ftcli.records import EpochRecord, RunSummary
 from ftcli.runs.dataset_file import read_dataset_json, read_findings, read_skipped
 from ftcli.runs.directory import RunDirectory, open_run
 from ftcli.runs.environment import read_environment
-from ftcli.runs.files import damaged, read_json
+from ftcli.runs.files import damaged, read_json, read_text
 from ftcli.runs.predictions_file import read_predictions
 
 
@@ -78,7 +78,7 @@ def read_run(path: Path, predictions: Predictions | None = None) -> RecordedRun:
     dataset = read_dataset_json(run)
     return RecordedRun(
         path=path,
-        recipe_text=run.recipe_text(),
+        recipe_text=read_text(run.recipe),
         recipe=recipe,
         plan=plan,
         parameters=parameters,
@@ -101,7 +101,7 @@ def _plan(run: RunDirectory) -> tuple[Plan, dict[str, int]]:
 
 
 def _records(run: RunDirectory, plan: Plan) -> tuple[EpochRecord, ...]:
-    """Return the epochs. Raises RunDirectoryError if there are none, or if they do not fit the plan."""
+    """Return the epochs. Raises RunDirectoryError without any, or if they do not fit the plan."""
     records = tuple(run.records())
     if not records:
         raise damaged(run.metrics, "has no finished epoch")

@@ -25,21 +25,6 @@ _PROBABILITIES = "val_probabilities"
 _HINT = "This run cannot be resumed. Start a new one from its best weights: set model.weights to this run."
 
 
-@dataclass(frozen=True, eq=False)
-class ResumeState:
-    """The state after an epoch, as far as no other file has it yet.
-
-    `seconds` is the wall time of the run so far and `optimizer` the optimizer's state. `val_probabilities`
-    (N, classes) float64 are those of a best epoch; None after any other epoch.
-    """
-
-    record: EpochRecord
-    seconds: float
-    notices: tuple[str, ...]
-    optimizer: Mapping[str, Tensor]
-    val_probabilities: NDArray[np.float64] | None
-
-
 @dataclass(frozen=True)
 class _Description:
     """The part of a state that is not tensors."""
@@ -47,6 +32,18 @@ class _Description:
     record: EpochRecord
     seconds: float
     notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ResumeState(_Description):
+    """The state after an epoch, as far as no other file has it yet.
+
+    `seconds` is the wall time of the run so far and `optimizer` the optimizer's state. `val_probabilities`
+    (N, classes) float64 are those of a best epoch; None after any other epoch.
+    """
+
+    optimizer: Mapping[str, Tensor]
+    val_probabilities: NDArray[np.float64] | None
 
 
 def save_state(run: RunDirectory, state: ResumeState) -> None:
@@ -63,14 +60,13 @@ def load_state(run: RunDirectory, epoch: int) -> ResumeState:
     path = run.resume(epoch)
     if not path.is_file():
         raise CheckpointError(f"is missing, but last.safetensors has epoch {epoch}", where=str(path), hint=_HINT)
-    loaded = load_tensors(path)
+    written, tensors = load_tensors(path)
     try:
-        description = checked(_Description, loaded.description)
+        description = checked(_Description, written)
     except (ValueError, RecursionError) as error:
         raise damaged_description(path, error) from error
     if description.record.epoch != epoch:
         raise CheckpointError(f"has epoch {description.record.epoch}", where=str(path), hint=_HINT)
-    tensors = loaded.tensors
     probabilities = tensors.get(_PROBABILITIES)
     return ResumeState(
         description.record,

@@ -11,34 +11,21 @@ from typing import Any
 from ftcli.errors import RunDirectoryError
 from ftcli.phrases import resume_hint
 from ftcli.records import SCHEMA
-from ftcli.runs.create import check_parents, exists_already, make_whole, put_back, write_files
-from ftcli.runs.directory import SEEDS_SUMMARY, RunDirectory
-from ftcli.runs.files import damaged, read_json, write_json, write_text
+from ftcli.runs.create import check_free, make_whole
+from ftcli.runs.directory import SEEDS_SUMMARY, Directory, FileOf, RunDirectory
+from ftcli.runs.files import damaged, read_json, write_json
 from ftcli.runs.lock import exclusive
 
 _NOTHING: Mapping[str, Any] = {"finished": False, "metrics": {}}
 
 
-@dataclass(frozen=True)
-class SeedsDirectory:
+class SeedsDirectory(Directory):
     """The runs of several seeds and their common files, whether or not they exist yet."""
 
-    path: Path
-
-    @property
-    def recipe(self) -> Path:
-        """The recipe of all runs, and the seeds."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def summary(self) -> Path:
-        """The seeds, and every metric's mean and spread over the finished runs."""
-        return self.path / SEEDS_SUMMARY
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that trains these runs one after the other."""
-        return self.path / ".lock"
+    kind = "the directory of several seeds"
+    marks = (SEEDS_SUMMARY,)
+    recipe = FileOf("recipe.yaml")  # the recipe of all runs, and the seeds
+    summary = FileOf(SEEDS_SUMMARY)  # the seeds, and every metric's mean and spread over the finished runs
 
     def run(self, seed: int) -> RunDirectory:
         """Return the run of a seed."""
@@ -59,23 +46,19 @@ class SeedsDirectory:
         """Return whether a path is the run of this seed, not an unrelated run in the same folder."""
         return holds_seeds(self.path) and path == self.run(seed).path and seed in self.seeds()
 
-    def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] | None = None) -> None:
+    def write_summary(self, seeds: Sequence[int], found: Mapping[str, Any] = _NOTHING) -> None:
         """Write seeds.json, by default without results."""
-        write_json(self.summary, self.summary_json(seeds, found or _NOTHING))
+        write_json(self.summary, self.summary_json(seeds, found))
 
-    def summary_json(self, seeds: Sequence[int], found: Mapping[str, Any]) -> dict[str, Any]:
+    def summary_json(self, seeds: Sequence[int], found: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
         """Return the contents of seeds.json."""
         runs = [self.run(seed).path.name for seed in seeds]
         return {"schema": SCHEMA, "seeds": list(seeds), "runs": runs, **found}
 
-    def write_recipe(self, text: str) -> None:
-        """Write recipe.yaml."""
-        write_text(self.recipe, text)
-
 
 def holds_seeds(path: Path) -> bool:
     """Return whether a directory holds the runs of several seeds."""
-    return SeedsDirectory(path).summary.is_file()
+    return SeedsDirectory(path).has_its_marks()
 
 
 @dataclass(frozen=True)
@@ -100,32 +83,16 @@ def runs_at(path: Path) -> RunsAt:
     return RunsAt(path, there, tuple(run.path for run in runs if run.path not in there))
 
 
-def check_seeds_free(directory: SeedsDirectory, *, overwrite: bool) -> None:
-    """Raise RunDirectoryError if no directory can be made here; first restore one that was being replaced."""
-    put_back(directory.path)
-    check_parents(directory.path)
-    if not directory.path.exists() and not directory.path.is_symlink():
-        return
-    if not overwrite:
-        raise exists_already(directory.path)
-    if directory.path.is_symlink() or not holds_seeds(directory.path):
-        raise RunDirectoryError(
-            "exists and does not hold the runs of several seeds, so it is not overwritten",
-            where=str(directory.path),
-            hint="Choose another --name.",
-        )
-
-
 def create_seeds(directory: SeedsDirectory, seeds: Sequence[int], recipe: str, *, overwrite: bool) -> int:
     """Make the directory with its first files; return its inode for `check_made`.
 
     With `overwrite`, replace an old one unless a run in it is being trained. Raises RunDirectoryError or RunError.
     """
-    check_seeds_free(directory, overwrite=overwrite)
-    files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds, _NOTHING)}
+    check_free(directory, overwrite=overwrite)
+    files = {directory.recipe.name: recipe, directory.summary.name: directory.summary_json(seeds)}
     with ExitStack() as held:
         if directory.path.exists():
             held.enter_context(exclusive(directory))
             for run in directory.runs():
                 held.enter_context(exclusive(run))
-        return make_whole(directory.path, lambda staging: write_files(staging, files), overwrite=overwrite)
+        return make_whole(directory.path, files, overwrite=overwrite)

@@ -29,7 +29,10 @@ class TensorBoardTracker:
         self._file.touch(exist_ok=False)
         self._write(file_version="brain.Event:2")
         if before:
-            self._write_restart(logged + 1)
+            from tensorboard.compat.proto.event_pb2 import SessionLog
+
+            # Readers discard what earlier files have from this step on.
+            self._write(step=logged + 1, session_log=SessionLog(status=SessionLog.START))
         else:
             self._write_recipe(recipe)
         for record in records[logged:]:
@@ -50,12 +53,6 @@ class TensorBoardTracker:
     def _file(self) -> Path:
         """This command's file; TensorBoard reads a folder's files in the order of their names."""
         return self._run.tensorboard / f"events.out.tfevents.{self._files:010}"
-
-    def _write_restart(self, step: int) -> None:
-        """Make readers discard what earlier files have from this step on."""
-        from tensorboard.compat.proto.event_pb2 import SessionLog
-
-        self._write(step=step, session_log=SessionLog(status=SessionLog.START))
 
     def _write_recipe(self, recipe: Mapping[str, Any]) -> None:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb

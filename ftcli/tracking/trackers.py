@@ -5,32 +5,21 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ftcli.errors import InterruptedRunError, StoppedAtOnce, UsageError
 from ftcli.phrases import first_line
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.runs.directory import RunDirectory
 
+if TYPE_CHECKING:
+    from ftcli.tracking.mlflow import MlflowTracker
+    from ftcli.tracking.tensorboard import TensorBoardTracker
+
+    Tracker = MlflowTracker | TensorBoardTracker
+
 _SHOWN_CHARACTERS = 300
 """Length at which a tracker's error is cut off in a notice."""
-
-
-class Tracker(Protocol):
-    """Logs the progress of a run; may raise any exception."""
-
-    def begin(self, recipe: Mapping[str, Any], records: Sequence[EpochRecord]) -> None:
-        """Log that training starts or resumes after `records`, each of which is logged once."""
-
-    def epoch(self, record: EpochRecord) -> None:
-        """Log an epoch, after the run directory has it."""
-
-    def finish(self, summary: RunSummary) -> None:
-        """Log that the run is finished and its directory complete."""
-
-    def stop(self, *, failed: bool) -> None:
-        """Log that the command ends before the run is finished."""
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -46,21 +35,21 @@ def check_installed(names: Sequence[str]) -> None:
 def open_trackers(names: Sequence[str], run: RunDirectory, *, notice: Callable[[str], None]) -> Trackers:
     """Open trackers without logging anything yet. Raises UsageError for one that cannot be used."""
     check_installed(names)
-    return Trackers({name: _open(name, run) for name in names}, notice)
+    opened: dict[str, Tracker] = {}
+    for name in names:
+        if name == "mlflow":
+            from ftcli.tracking.mlflow import open_mlflow
 
+            opened[name] = open_mlflow(run)
+        else:
+            from ftcli.tracking.tensorboard import TensorBoardTracker
 
-def _open(name: str, run: RunDirectory) -> Tracker:
-    if name == "mlflow":
-        from ftcli.tracking.mlflow import open_mlflow
-
-        return open_mlflow(run)
-    from ftcli.tracking.tensorboard import TensorBoardTracker
-
-    return TensorBoardTracker(run)
+            opened[name] = TensorBoardTracker(run)
+    return Trackers(opened, notice)
 
 
 class Trackers:
-    """All trackers of one run. One that fails is disabled with a notice; training continues."""
+    """All trackers of one run. One that raises any exception is disabled with a notice; training continues."""
 
     def __init__(self, trackers: Mapping[str, Tracker], notice: Callable[[str], None]) -> None:
         self._trackers = dict(trackers)
@@ -70,16 +59,14 @@ class Trackers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Log that the command ends, unless the run is finished."""
         if not self._finished:
             failed = error is not None and not isinstance(error, (InterruptedRunError, StoppedAtOnce))
             self._each(lambda tracker: tracker.stop(failed=failed))
 
     def begin(self, recipe: Mapping[str, Any], records: Sequence[EpochRecord]) -> None:
-        """Log that training starts or resumes after `records`."""
+        """Log that training starts or resumes after `records`; log each of these once."""
         self._each(lambda tracker: tracker.begin(recipe, records))
 
     def epoch(self, record: EpochRecord) -> None:
@@ -87,7 +74,7 @@ class Trackers:
         self._each(lambda tracker: tracker.epoch(record))
 
     def finish(self, summary: RunSummary) -> None:
-        """Log that the run is finished."""
+        """Log that the run is finished and its directory complete."""
         self._finished = True
         self._each(lambda tracker: tracker.finish(summary))
 

@@ -58,7 +58,7 @@ def phase_of(network: Network, *, frozen: bool = True) -> Phase:
 
 def batches_and_logits(network: Network, data: PhaseData) -> tuple[list[AnyBatch], torch.Tensor]:
     with evaluating(network):
-        of_train, of_val = list(data.train(1)), list(data.val())
+        of_train, of_val = list(data.train_batches(1)), list(data.val_batches())
         logits = [data.forward(batch) for batch in of_train] + [data.val_forward(batch) for batch in of_val]
     return of_train, torch.cat(logits)
 
@@ -98,8 +98,8 @@ def test_fresh_views_are_computed_in_every_epoch_and_val_is_stored(network: Netw
     with opener(replace(SETTINGS, views="fresh")) as opened:
         data = opened.open(phase_of(network), epochs=range(1, 3), must_cut=False)
         assert not data.cached
-        assert {type(batch) for batch in data.val()} == {FeatureBatch}
-        assert {type(batch) for batch in data.train(1)} == {Batch}
+        assert {type(batch) for batch in data.val_batches()} == {FeatureBatch}
+        assert {type(batch) for batch in data.train_batches(1)} == {Batch}
 
 
 def test_a_cache_that_cannot_be_used_is_one_notice_and_training_continues(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -67,4 +68,4 @@ def test_a_single_image_is_a_curve_of_one_point_that_shows_nothing(scored, predi
     (point,) = found.curve
     assert (point.images, point.coverage, point.threshold) == (1, 1.0, pytest.approx(0.9))
     assert (found.aurc, point.precision.value, found.suggestion) == (risk, 1 - risk, None)
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["aurc"] == risk
+    assert json.loads(json.dumps(asdict(found), allow_nan=False))["aurc"] == risk

@@ -1,12 +1,13 @@
 """Predictions at the edge of what can be evaluated: nothing may fail, and JSON has no NaN."""
 
 import json
+from dataclasses import asdict
 
 import pytest
+from helpers.comparing import compare_predictions
 
 from ftcli.evaluation.abstention import abstention
 from ftcli.evaluation.compare.evidence import PairEvidence
-from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.pairing import pair_by_content
 from ftcli.evaluation.compare.replicates import replicates_evidence
 from ftcli.evaluation.evaluate import evaluate
@@ -39,7 +40,7 @@ def test_they_are_evaluated(predictions):
     evaluation = with_ranking(evaluate(predictions, resamples=50), predictions)
     assert json.dumps(evaluation.to_json(), allow_nan=False)
     assert as_text(eval_sections(evaluation))
-    assert json.dumps(abstention(predictions, target=0.9).to_json(), allow_nan=False)
+    assert json.dumps(asdict(abstention(predictions, target=0.9)), allow_nan=False)
     for name, interval in evaluation.metrics.items():
         assert interval.low <= interval.value <= interval.high, name
 
@@ -54,4 +55,4 @@ def test_they_are_compared_and_gated(predictions, scored):
     paired = pair_by_content(right, predictions, names=("a", "b"))
     group = replicates_evidence(("a", "b"), [right, right], [predictions, predictions], resamples=20)
     gates = judge(Rules(rules, metrics), [PairEvidence(("a", "b"), paired), group])
-    assert json.dumps([gate.to_json() for gate in gates], allow_nan=False)
+    assert json.dumps([asdict(gate) for gate in gates], allow_nan=False)

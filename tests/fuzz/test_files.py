@@ -1,7 +1,7 @@
 """Damaged files of a run are read correctly or refused by name, without traceback or guess."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,14 @@ from ftcli.errors import CheckpointError, FtcliError, ModelError, RunDirectoryEr
 from ftcli.evaluation.predictions import Predictions
 from ftcli.model.weights import read_weights
 from ftcli.records import EpochRecord, InputSpec, ProbeRecord, StrengthTrial
-from ftcli.runs.checkpoint import Checkpoint, CheckpointInfo, is_checkpoint, load_checkpoint, save_checkpoint
+from ftcli.runs.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    is_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.files import read_json
 from ftcli.runs.predictions_file import read_predictions, write_predictions
@@ -64,18 +71,17 @@ JSON = st.recursive(
 )
 
 
-@given(changes=st.dictionaries(st.sampled_from([*INFO.to_json(), *SPEC.to_json()]), JSON, min_size=1, max_size=3))
+@given(changes=st.dictionaries(st.sampled_from([*asdict(INFO), *asdict(SPEC)]), JSON, min_size=1, max_size=3))
 @cases(quick=150, stress=4000)
 def test_an_invented_description_is_refused_or_valid(folder: Path, monkeypatch, changes: dict[str, object]) -> None:
     """The checksum is right, as in a forged file."""
-    value = INFO.to_json()
+    value = asdict(INFO)
     value |= {key: given for key, given in changes.items() if key in value}
     if isinstance(value["spec"], dict):
-        value["spec"] |= {key: given for key, given in changes.items() if key in SPEC.to_json()}
+        value["spec"] |= {key: given for key, given in changes.items() if key in asdict(SPEC)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointInfo, "to_json", lambda _: value)
         patch.setattr(json, "dumps", lambda given, **_: _DUMPS(given))
-        save_checkpoint(folder / "made_up.safetensors", TENSORS, INFO)
+        save_tensors(folder / "made_up.safetensors", TENSORS, value)
     read = attempt(lambda: load_checkpoint(folder / "made_up.safetensors"))
     if isinstance(read, Checkpoint):
         assert isinstance(read.info.model, str)

@@ -55,9 +55,9 @@ def test_a_state_of_another_epoch_is_refused(run: RunDirectory) -> None:
 
 def test_an_incomplete_description_is_refused(run: RunDirectory) -> None:
     save_state(run, state_of(2))
-    loaded = load_tensors(run.resume(2))
-    description = {key: value for key, value in loaded.description.items() if key != "seconds"}
-    save_tensors(run.resume(2), loaded.tensors, description)
+    written, tensors = load_tensors(run.resume(2))
+    description = {key: value for key, value in written.items() if key != "seconds"}
+    save_tensors(run.resume(2), tensors, description)
     with pytest.raises(CheckpointError, match="seconds") as caught:
         load_state(run, 2)
     assert caught.value.where == str(run.resume(2))

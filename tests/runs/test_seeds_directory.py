@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from ftcli.errors import RunDirectoryError
+from ftcli.runs.create import check_free
 from ftcli.runs.directory import RunDirectory, check_one_run
 from ftcli.runs.files import write_text
 from ftcli.runs.lock import exclusive
-from ftcli.runs.seeds_directory import SeedsDirectory, check_seeds_free, create_seeds, holds_seeds, runs_at
+from ftcli.runs.seeds_directory import SeedsDirectory, create_seeds, holds_seeds, runs_at
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_an_existing_directory_is_replaced_only_on_request(seeds: SeedsDirectory
 def test_a_directory_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(RunDirectoryError) as caught:
-        check_seeds_free(SeedsDirectory(tmp_path / "mine"), overwrite=True)
+        check_free(SeedsDirectory(tmp_path / "mine"), overwrite=True)
     assert caught.value.where == str(tmp_path / "mine")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class ClassDifference:
+class ClassDifference(Difference):
     """The recall of one class in both runs, and B minus A with its 95 % interval.
 
     `p_value` is of the exact sign test on the class's images, `adjusted` the same adjusted for the number of classes.
@@ -34,13 +35,12 @@ class ClassDifference:
 
     name: str
     images: int
-    a: float
-    b: float
-    difference: float
-    low: float
-    high: float
     p_value: float
     adjusted: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the difference as plain data, the class first."""
+        return {"name": self.name, "images": self.images, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,8 @@ def metric_differences(
     gaps = {
         name: percentile(of_b[name] - of_a[name], drawn_b[name] - drawn_a[name], confidence=confidence) for name in of_a
     }
-    gaps = widened(gaps | _share_differences(paired, confidence=confidence), differences=True)
+    gaps = widened(gaps | share_differences(paired, confidence=confidence), differences=True)
     return {name: Difference(of_a[name], of_b[name], gap.value, gap.low, gap.high) for name, gap in gaps.items()}
-
-
-def accuracy_difference(paired: Paired, *, confidence: float) -> Interval:
-    """Return how much more accurate B is than A."""
-    return _share_differences(paired, confidence=confidence)["accuracy"]
 
 
 def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
@@ -87,19 +82,9 @@ def class_differences(paired: Paired) -> tuple[ClassDifference, ...]:
         one = slice(label, label + 1)
         gap = paired_difference(gained[one], lost[one], images[one])
         recall = float(right[label] / images[label])
-        differences.append(
-            ClassDifference(
-                name=paired.a.classes[label],
-                images=int(images[label]),
-                a=recall,
-                b=float((right[label] + gained[label] - lost[label]) / images[label]),
-                difference=gap.value,
-                low=gap.low,
-                high=gap.high,
-                p_value=p_value,
-                adjusted=adjusted,
-            )
-        )
+        of_b = float((right[label] + gained[label] - lost[label]) / images[label])
+        gaps = recall, of_b, gap.value, gap.low, gap.high
+        differences.append(ClassDifference(*gaps, paired.a.classes[label], int(images[label]), p_value, adjusted))
     return tuple(differences)
 
 
@@ -121,7 +106,7 @@ def flips_of(paired: Paired, chosen: NDArray[np.bool_]) -> tuple[Flip, ...]:
     return tuple(sorted(flips, key=lambda flip: flip.path))
 
 
-def _share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
+def share_differences(paired: Paired, *, confidence: float) -> dict[str, Interval]:
     """Return the differences of the metrics that are shares of images, or means of such shares over classes."""
     differences = {}
     for name, share_of, strata in shares_in_strata(paired.a):

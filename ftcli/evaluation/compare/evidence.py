@@ -5,36 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from ftcli.evaluation.compare.differences import Difference, metric_differences
 from ftcli.evaluation.compare.pairing import Paired
+from ftcli.evaluation.compare.replicates import ReplicatesEvidence
 from ftcli.evaluation.intervals import CONFIDENCE
-from ftcli.evaluation.significance import better_p_value, holm, worse_p_value
+from ftcli.evaluation.significance import holm, worse_p_value
 
 RESAMPLES = 1000
 SWAPS = 1999
-
-
-class Evidence(Protocol):
-    """What the same images show of B against A, two runs or two sets of replicates."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """The names of A and B."""
-
-    @property
-    def how(self) -> str:
-        """What was counted, such as `150 images`."""
-
-    def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
-        """Return the metric of both and B minus A with its interval. Raises KeyError for a metric that they lack."""
-
-    def worse(self, metric: str) -> float:
-        """Return the one-sided p-value of B doing so much worse."""
-
-    def better(self, metric: str) -> float:
-        """Return the one-sided p-value of B doing so much better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +23,6 @@ class PairEvidence:
 
     names: tuple[str, str]
     paired: Paired
-    seed: int = 0
 
     @property
     def how(self) -> str:
@@ -52,25 +31,29 @@ class PairEvidence:
 
     @cached_property
     def _differences(self) -> dict[str, Difference]:
-        return metric_differences(self.paired, seed=self.seed, resamples=RESAMPLES)
+        return metric_differences(self.paired, seed=0, resamples=RESAMPLES)
 
     def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
-        """Return the metric of both runs and B minus A with its interval."""
+        """Return the metric of both runs and B minus A with its interval. Raises KeyError for one that they lack."""
         if confidence == CONFIDENCE:
             return self._differences[metric]
-        return metric_differences(self.paired, confidence=confidence, seed=self.seed, resamples=RESAMPLES)[metric]
+        return metric_differences(self.paired, confidence=confidence, seed=0, resamples=RESAMPLES)[metric]
 
     def worse(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much worse."""
-        return worse_p_value(self.paired, metric, seed=self.seed, resamples=SWAPS)
+        return worse_p_value(self.paired, metric, seed=0, resamples=SWAPS)
 
     def better(self, metric: str) -> float:
         """Return the one-sided p-value of B doing so much better."""
-        return better_p_value(self.paired, metric, seed=self.seed, resamples=SWAPS)
+        return worse_p_value(self.paired.reversed(), metric, seed=0, resamples=SWAPS)
+
+
+Evidence = PairEvidence | ReplicatesEvidence
+"""What the same images show of B against A, two runs or two sets of replicates."""
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(Difference):
     """One metric of a run, or of replicates, (b) against that of the baseline (a).
 
     `p_value` is two-sided, `adjusted` the same adjusted for the number of contrasts (Holm).
@@ -79,14 +62,12 @@ class Contrast:
     a_name: str
     b_name: str
     metric: str
-    gap: Difference
     p_value: float
     adjusted: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the contrast as plain data."""
-        names = {"a_name": self.a_name, "b_name": self.b_name, "metric": self.metric}
-        return {**names, **asdict(self.gap), "p_value": self.p_value, "adjusted": self.adjusted}
+        """Return the contrast as plain data, the names first."""
+        return {"a_name": self.a_name, "b_name": self.b_name, "metric": self.metric, **asdict(self)}
 
 
 def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[Contrast, ...]:
@@ -96,5 +77,6 @@ def contrasts_of(evidence: Sequence[Evidence], metrics: Sequence[str]) -> tuple[
         # Two-sided: twice the smaller tail.
         p_values = [min(1.0, 2 * min(each.worse(metric), each.better(metric))) for each in evidence]
         for each, p_value, adjusted in zip(evidence, p_values, holm(p_values), strict=True):
-            contrasts.append(Contrast(*each.names, metric, each.difference(metric), p_value, adjusted))
+            (a, b), figures = each.names, asdict(each.difference(metric))
+            contrasts.append(Contrast(**figures, a_name=a, b_name=b, metric=metric, p_value=p_value, adjusted=adjusted))
     return tuple(contrasts)

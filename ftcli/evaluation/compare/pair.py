@@ -13,13 +13,12 @@ from ftcli.evaluation.compare.differences import (
     ClassDifference,
     Difference,
     Flip,
-    accuracy_difference,
     class_differences,
     flips_of,
     metric_differences,
+    share_differences,
 )
-from ftcli.evaluation.compare.pairing import Paired, pair_by_content
-from ftcli.evaluation.predictions import Predictions
+from ftcli.evaluation.compare.pairing import Paired
 from ftcli.evaluation.significance import SIGNIFICANCE, sign_test
 
 FEWEST_FLIPS = 6
@@ -88,7 +87,7 @@ class Comparison:
             "repeats": self.repeats,
             "metrics": {name: asdict(difference) for name, difference in self.metrics.items()},
             "mcnemar": asdict(self.mcnemar),
-            "per_class": [asdict(row) for row in self.per_class],
+            "per_class": [row.to_json() for row in self.per_class],
             "equivalent_within": self.equivalent_within,
             "detectable": self.detectable,
             "flips": {
@@ -99,25 +98,10 @@ class Comparison:
         }
 
 
-def compare_predictions(
-    a: Predictions,
-    b: Predictions,
-    *,
-    names: tuple[str, str] = ("A", "B"),
-    seed: int = 0,
-    resamples: int = 1000,
-) -> Comparison:
-    """Compare two runs on the images that both scored, matched by content.
-
-    Raises ComparisonError, with the runs' names, for other classes, no shared image or conflicting labels.
-    """
-    return compare_paired(pair_by_content(a, b, names=names), names=names, seed=seed, resamples=resamples)
-
-
 def compare_paired(paired: Paired, *, names: tuple[str, str], seed: int = 0, resamples: int = 1000) -> Comparison:
     """Compare two runs whose images have been matched."""
     a, b = paired.a.correct, paired.b.correct
-    ninety = accuracy_difference(paired, confidence=1 - 2 * SIGNIFICANCE)
+    ninety = share_differences(paired, confidence=1 - 2 * SIGNIFICANCE)["accuracy"]
     return Comparison(
         names=names,
         images=len(paired.a),

@@ -110,10 +110,7 @@ def _select(predictions: Predictions, rows: list[int], classes: tuple[str, ...])
     renumbered: NDArray[np.int64] = np.argsort(columns)
     chosen = predictions.rows(rows)
     return replace(
-        chosen,
-        classes=classes,
-        given_labels=renumbered[chosen.labels],
-        probabilities=chosen.probabilities[:, columns],
+        chosen, classes=classes, given_labels=renumbered[chosen.labels], probabilities=chosen.probabilities[:, columns]
     )
 
 

@@ -137,7 +137,7 @@ class ReplicatesEvidence:
     estimates: Mapping[str, Estimate]
 
     def difference(self, metric: str, *, confidence: float = CONFIDENCE) -> Difference:
-        """Return the means of both and B minus A with its interval."""
+        """Return the means of both and B minus A with its interval. Raises KeyError for a metric that they lack."""
         from scipy.special import stdtrit
 
         found = self.estimates[metric]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ftcli.evaluation.compare.evidence import Contrast
@@ -87,7 +87,7 @@ class Findings:
             "runs": list(self.runs),
             "groups": [each.to_json() for each in self.replicates],
             "contrasts": [contrast.to_json() for contrast in self.contrasts],
-            "gates": [gate.to_json() for gate in self.gates],
+            "gates": [asdict(gate) for gate in self.gates],
             "unfinished": [run for each in self.pending for run in each.unfinished],
             "awaited": [run for each in self.pending for run in each.awaited],
         }

@@ -220,10 +220,7 @@ def _contrasts(findings: Findings, baseline: str) -> tuple[Any, ...]:
     contrasts = findings.contrasts
     measured = "Mean accuracy" if findings.sides else "Accuracy"
     names = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])[1:]
-    gaps = [
-        (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
-        for name, each in zip(names, contrasts, strict=True)
-    ]
+    gaps = [(name, Interval(each.difference, each.low, each.high)) for name, each in zip(names, contrasts, strict=True)]
     axis = "accuracy minus the baseline's, in points"
     drawn = chart(lambda width: draw_differences(gaps, axis, width), WHOLE)
     table = contrast_table(contrasts)
@@ -239,7 +236,7 @@ def _conclusion(contrast: Contrast) -> str:
     """Return what a contrast shows, adjusted for the number of them."""
     if contrast.adjusted >= SIGNIFICANCE:
         return "no difference shown"
-    return "better" if contrast.gap.difference > 0 else "worse"
+    return "better" if contrast.difference > 0 else "worse"
 
 
 def _flip_counts(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> Table:

@@ -184,7 +184,7 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
         (
             each.b_name,
             metric_name(each.metric),
-            *difference_cells(each.metric, each.gap),
+            *difference_cells(each.metric, each),
             Cell(p_figure(each.adjusted), each.adjusted),
         )
         for each in contrasts

@@ -1,14 +1,9 @@
 import numpy as np
 import pytest
+from helpers.comparing import compare_predictions
 from scipy.stats import binom
 
-from ftcli.evaluation.compare.pair import (
-    FEWEST_FLIPS,
-    compare_predictions,
-    detectable_difference,
-    mcnemar,
-    resolution_text,
-)
+from ftcli.evaluation.compare.pair import FEWEST_FLIPS, detectable_difference, mcnemar, resolution_text
 from ftcli.evaluation.intervals import paired_difference
 from ftcli.evaluation.significance import sign_test
 

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import pytest
+from helpers.comparing import compare_predictions
 
 from ftcli.errors import ComparisonError, DatasetError
-from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.pairing import pair_by_content
 
 

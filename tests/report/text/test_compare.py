@@ -1,9 +1,9 @@
 import dataclasses
 
 import pytest
+from helpers.comparing import compare_predictions
 from helpers.support import predictions_with
 
-from ftcli.evaluation.compare.pair import compare_predictions
 from ftcli.evaluation.compare.result import RunPair
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH
 from ftcli.report.plain import as_text
