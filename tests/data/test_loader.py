@@ -92,7 +92,7 @@ def test_a_batch_has_its_shapes_and_types(photos):
 
 def test_images_keep_the_labels_and_clusters_of_their_samples(photos):
     samples = [
-        replace(sample, group="seen together" if number < 2 else None) for number, sample in enumerate(photos(4))
+        replace(sample, cluster="seen together" if number < 2 else None) for number, sample in enumerate(photos(4))
     ]
     images = hashed(samples)
     assert images.labels.dtype == torch.int64
