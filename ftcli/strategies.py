@@ -53,11 +53,9 @@ def check_warmup(plan: Plan, warmup_epochs: int) -> None:
     """Raise PlanError if the warm-up would take a whole phase."""
     for phase in plan.phases:
         if 0 < phase.epochs <= warmup_epochs:
-            raise PlanError(
-                f"{warmup_epochs} warm-up epochs do not fit into phase {phase.name!r}, which has {phase.epochs}",
-                where="schedule.warmup_epochs",
-                hint="Lower schedule.warmup_epochs or give the phase more epochs.",
-            )
+            message = f"{warmup_epochs} warm-up epochs do not fit into phase {phase.name!r}, which has {phase.epochs}"
+            hint = "Lower schedule.warmup_epochs or give the phase more epochs."
+            raise PlanError(message, where="schedule.warmup_epochs", hint=hint)
 
 
 @singledispatch
@@ -88,17 +86,11 @@ def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | 
     if strategy.head_epochs == 0:
         return [Phase("fine-tune", epochs, lr, patience)]
     if lr[HEAD] is None:
-        raise PlanError(
-            f"the head is trained for {strategy.head_epochs} epochs first, but strategy.lr gives it no rate",
-            where="strategy.head_epochs",
-            hint=f"Add {HEAD} to strategy.lr.",
-        )
+        message = f"the head is trained for {strategy.head_epochs} epochs first, but strategy.lr gives it no rate"
+        raise PlanError(message, where="strategy.head_epochs", hint=f"Add {HEAD} to strategy.lr.")
     if strategy.head_epochs >= epochs:
-        raise PlanError(
-            f"{strategy.head_epochs} head epochs leave none of the {epochs} epochs for fine-tuning",
-            where="strategy.head_epochs",
-            hint=f"Set epochs to more than {strategy.head_epochs}.",
-        )
+        message = f"{strategy.head_epochs} head epochs leave none of the {epochs} epochs for fine-tuning"
+        raise PlanError(message, where="strategy.head_epochs", hint=f"Set epochs to more than {strategy.head_epochs}.")
     head_only = {group: rate if group == HEAD else None for group, rate in lr.items()}
     return [
         Phase("head", strategy.head_epochs, head_only, patience),
@@ -121,14 +113,10 @@ def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | N
         )
     lengths = [strategy.epochs_per_phase] * (len(unfrozen) - 1)
     lengths.append(epochs - sum(lengths))
+    names = [f"to {groups[-1 - count]}" if count else HEAD for count in unfrozen]
     return [
-        Phase(
-            _gradual_name(groups, count),
-            length,
-            _unfrozen(groups, count, strategy.lr, strategy.lr_decay),
-            patience,
-        )
-        for count, length in zip(unfrozen, lengths, strict=True)
+        Phase(name, length, _unfrozen(groups, count, strategy.lr, strategy.lr_decay), patience)
+        for name, count, length in zip(names, unfrozen, lengths, strict=True)
     ]
 
 
@@ -143,10 +131,6 @@ def _(strategy: Phases, groups: tuple[str, ...], _epochs: int, patience: int | N
         )
         for number, section in enumerate(strategy.phases, start=1)
     ]
-
-
-def _gradual_name(groups: tuple[str, ...], count: int) -> str:
-    return HEAD if count == 0 else f"to {groups[-1 - count]}"
 
 
 def _unfrozen(groups: tuple[str, ...], count: int, lr: float, decay: float) -> dict[str, float | None]:
@@ -170,11 +154,8 @@ def _count(unfreeze: int | str, groups: tuple[str, ...]) -> int:
     if isinstance(unfreeze, str):
         return body
     if unfreeze > body:
-        raise PlanError(
-            f"the network has {body} groups before the head, not {unfreeze}: {', '.join(groups)}",
-            where="strategy.unfreeze",
-            hint=f"Set strategy.unfreeze to at most {body}, or to all.",
-        )
+        message = f"the network has {body} groups before the head, not {unfreeze}: {', '.join(groups)}"
+        raise PlanError(message, where="strategy.unfreeze", hint=f"Set strategy.unfreeze to at most {body}, or to all.")
     return unfreeze
 
 
@@ -182,11 +163,8 @@ def _refuse_unmatched(lr: Mapping[str, float], groups: Sequence[str], key: str) 
     for pattern in lr:
         if not any(_precision(pattern, group) for group in groups):
             near = difflib.get_close_matches(pattern, groups, n=1)
-            raise PlanError(
-                f"matches no group of the network: {', '.join(groups)}",
-                where=f"{key}.{pattern}",
-                hint=f"Did you mean {near[0]!r}?" if near else None,
-            )
+            message = f"matches no group of the network: {', '.join(groups)}"
+            raise PlanError(message, where=f"{key}.{pattern}", hint=f"Did you mean {near[0]!r}?" if near else None)
 
 
 def _rate_of(group: str, lr: Mapping[str, float], key: str) -> float | None:
@@ -195,11 +173,8 @@ def _rate_of(group: str, lr: Mapping[str, float], key: str) -> float | None:
         return None
     best = [pattern for pattern in lr if _precision(pattern, group) == precision]
     if len(best) > 1:
-        raise PlanError(
-            f"group {group!r} is matched by {' and by '.join(map(repr, best))}",
-            where=key,
-            hint=f"Give {group!r} a rate of its own, or narrow one of the patterns.",
-        )
+        message = f"group {group!r} is matched by {' and by '.join(map(repr, best))}"
+        raise PlanError(message, where=key, hint=f"Give {group!r} a rate of its own, or narrow one of the patterns.")
     return lr[best[0]]
 
 

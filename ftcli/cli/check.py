@@ -32,12 +32,12 @@ def check(
 
     Exits with 3 if it finds an error; warnings do not change the exit code.
     """
-    from ftcli.commands.check import CheckOptions, check_dataset
+    from ftcli.commands.check import check_dataset
     from ftcli.report.progress import choose_progress
     from ftcli.report.text.check import check_sections
 
     with choose_progress(stderr(), quiet=quiet) as progress:
-        result = check_dataset(dataset, CheckOptions(val_fraction, group_by), progress=progress)
+        result = check_dataset(dataset, val_fraction=val_fraction, group_by=group_by, progress=progress)
     if as_json:
         show(result.to_json())
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,35 +46,35 @@ class CheckResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `check --json` prints."""
+        given = self.embeddings
+        features = None if given is None else {"model": given.model, "images": len(given.directions)}
         return {
             "schema": SCHEMA,
             "root": self.root,
             "errors": len(with_level(self.findings, "error")),
             "warnings": len(with_level(self.findings, "warning")),
-            "contents": None if self.contents is None else self.contents.to_json(),
-            "features": None if self.embeddings is None else self.embeddings.to_json(),
+            "contents": self.contents and self.contents.to_json(),
+            "features": features,
             "findings": [finding.to_json() for finding in self.findings],
         }
 
 
-@dataclass(frozen=True)
-class CheckOptions:
-    """What a recipe says about its images, for a folder that has no recipe."""
-
-    val_fraction: float | None = None
-    group_by: str | None = None
-
-
-def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> CheckResult:
+def check_dataset(
+    source: str, *, val_fraction: float | None = None, group_by: str | None = None, progress: Progress
+) -> CheckResult:
     """Check every image of a folder, or of the dataset that a recipe names.
+
+    The two options are what a recipe would say about a folder.
 
     Raises DatasetError for a missing folder, and UsageError for options that a recipe or a val folder contradicts.
     """
-    recipe = _recipe(source, options)
+    options = {"val_fraction": val_fraction, "group_by": group_by}
+    given = {key: value for key, value in options.items() if value is not None}
+    recipe = _recipe(source, given)
     if recipe.data.root != DIGITS and not is_folder(recipe.data.root):
         open_recipe_dataset(recipe)  # raises, and says what is there instead
     try:
-        if options.val_fraction is not None:
+        if val_fraction is not None:
             _refuse_val_folder(recipe, source)
         dataset = open_recipe_dataset(recipe)
     except DatasetError as error:
@@ -86,28 +86,21 @@ def check_dataset(source: str, options: CheckOptions, *, progress: Progress) -> 
     return CheckResult(str(dataset.root), contents, findings, evidence.embeddings)
 
 
-def _recipe(source: str, options: CheckOptions) -> Recipe:
+def _recipe(source: str, given: Mapping[str, Any]) -> Recipe:
     path = Path(source)
-    given = {key: value for key, value in vars(options).items() if value is not None}
     if path.suffix not in {".yaml", ".yml"} or is_folder(source):
         return recipe_from({"data": {"root": source, **given}}, source="the command line")
     if given:
-        raise UsageError(
-            f"this is a recipe, which sets {' and '.join(given)} itself",
-            where=source,
-            hint="Leave the options out, or give the folder of images instead of the recipe.",
-        )
+        hint = "Leave the options out, or give the folder of images instead of the recipe."
+        raise UsageError(f"this is a recipe, which sets {' and '.join(given)} itself", where=source, hint=hint)
     return load_recipe(path)
 
 
 def _refuse_val_folder(recipe: Recipe, source: str) -> None:
     """Raise UsageError where val has a folder, so that nothing is cut from train."""
     if (folder := val_folder_of(image_root(recipe))) is not None:
-        raise UsageError(
-            f"there is a {folder}/ folder, so --val-fraction would be ignored",
-            where=source,
-            hint=f"Leave --val-fraction out, or move {folder}/ away.",
-        )
+        message = f"there is a {folder}/ folder, so --val-fraction would be ignored"
+        raise UsageError(message, where=source, hint=f"Leave --val-fraction out, or move {folder}/ away.")
 
 
 def _evidence(recipe: Recipe, dataset: Dataset, progress: Progress) -> Evidence:

@@ -28,7 +28,7 @@ from ftcli.errors import DatasetError, ModelError, RunDirectoryError, UsageError
 from ftcli.metrics import METRICS, split_and_metric
 from ftcli.phrases import listed
 from ftcli.plan import Plan
-from ftcli.recipe.keys import DEFAULT_VAL_FRACTION, FromScratch, Recipe
+from ftcli.recipe.keys import FromScratch, Recipe
 from ftcli.records import Progress
 from ftcli.runs.create import put_back
 from ftcli.runs.directory import RunDirectory
@@ -225,13 +225,7 @@ def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = (), began
             where=str(root),
             hint=f"Change to that directory first: cd {shlex.quote(str(began))}",
         )
-    return open_dataset(
-        image_root(recipe),
-        val_fraction=data.val_fraction,
-        default_val_fraction=DEFAULT_VAL_FRACTION,
-        group_by=data.group_by,
-        left_out=left_out,
-    )
+    return open_dataset(image_root(recipe), val_fraction=data.val_fraction, group_by=data.group_by, left_out=left_out)
 
 
 def directory_where_began(run: RunDirectory) -> Path | None:

@@ -86,16 +86,14 @@ class Tree:
 def read_class_folders(folder: Path, *, prefix: str, reading: Reading = Reading()) -> ClassFolders:
     """Find the images of every class folder; images next to the class folders have no label."""
     listing = list_folder(folder)
-    trees = {name: _without(walk(folder / name), reading.left_out, f"{prefix}{name}/") for name in listing.folders}
+    trees = {name: walk(folder / name) for name in listing.folders}
+    if reading.left_out:
+        for name, tree in trees.items():
+            kept = tuple(image for image in tree.images if f"{prefix}{name}/{image}" not in reading.left_out)
+            trees[name] = replace(tree, images=kept)
     unlabelled = [folder / name for name in (*listing.images, *listing.others)]
     unlabelled += [folder / name / other for name, tree in trees.items() for other in tree.others]
     return ClassFolders(folder, prefix, trees, tuple(unlabelled), reading.group_by)
-
-
-def _without(tree: Tree, left_out: frozenset[str], start: str) -> Tree:
-    if not left_out:
-        return tree
-    return replace(tree, images=tuple(image for image in tree.images if start + image not in left_out))
 
 
 def training_classes(train: ClassFolders) -> tuple[str, ...]:
@@ -104,24 +102,15 @@ def training_classes(train: ClassFolders) -> tuple[str, ...]:
     where = str(train.folder)
     empty = [name for name in classes if not train.trees[name].images]
     if len(empty) == len(classes):
-        raise DatasetError(
-            "no images in class folders were found",
-            where=where,
-            hint="Expected one folder per class with images in it, as in train/ants/1.jpg, train/bees/2.jpg.",
-        )
+        hint = "Expected one folder per class with images in it, as in train/ants/1.jpg, train/bees/2.jpg."
+        raise DatasetError("no images in class folders were found", where=where, hint=hint)
     if empty:
         folders = "folder" if len(empty) == 1 else "folders"
-        raise DatasetError(
-            f"no images in class {folders} {listed(empty, most=_CLASSES_SHOWN)}",
-            where=where,
-            hint="Add images, or remove the folder so that it is not a class.",
-        )
+        message = f"no images in class {folders} {listed(empty, most=_CLASSES_SHOWN)}"
+        raise DatasetError(message, where=where, hint="Add images, or remove the folder so that it is not a class.")
     if len(classes) == 1:
-        raise DatasetError(
-            f"only one class, {classes[0]!r}; a classifier needs two or more",
-            where=where,
-            hint=_deeper_root(train.folder, classes[0]) or "Add a folder with the images of another class.",
-        )
+        hint = _deeper_root(train.folder, classes[0]) or "Add a folder with the images of another class."
+        raise DatasetError(f"only one class, {classes[0]!r}; a classifier needs two or more", where=where, hint=hint)
     return classes
 
 
@@ -167,11 +156,9 @@ def _refuse_unknown_classes(folders: ClassFolders, classes: Sequence[str]) -> No
     unknown = [name for name, tree in folders.trees.items() if tree.images and name not in classes]
     if unknown:
         named = listed((_with_near_match(name, classes) for name in unknown), most=_CLASSES_SHOWN)
-        raise DatasetError(
-            f"unknown {'class' if len(unknown) == 1 else 'classes'} {named}",
-            where=str(folders.folder),
-            hint=f"The classes are {listed(classes, most=_CLASSES_SHOWN)}. Rename or remove the folder.",
-        )
+        message = f"unknown {'class' if len(unknown) == 1 else 'classes'} {named}"
+        hint = f"The classes are {listed(classes, most=_CLASSES_SHOWN)}. Rename or remove the folder."
+        raise DatasetError(message, where=str(folders.folder), hint=hint)
 
 
 def _with_near_match(name: str, classes: Sequence[str]) -> str:
@@ -230,11 +217,8 @@ def walk(folder: Path) -> Tree:
             continue
         repeats += identity in seen
         if repeats > REPEATS_LIMIT:
-            raise DatasetError(
-                "links lead to the same folders again and again",
-                where=os.fspath(folder),
-                hint="Remove the links to folders that hold links to each other.",
-            )
+            hint = "Remove the links to folders that hold links to each other."
+            raise DatasetError("links lead to the same folders again and again", where=os.fspath(folder), hint=hint)
         seen.add(identity)
         for entry in _visible_entries(path):
             name = prefix + entry.name
@@ -248,9 +232,7 @@ def walk(folder: Path) -> Tree:
 def unreadable(path: str, error: OSError) -> DatasetError:
     """Return the error for a folder that the system refuses to list."""
     return DatasetError(
-        f"the folder cannot be read: {error.strerror}",
-        where=path,
-        hint="Check that it exists, and its permissions.",
+        f"the folder cannot be read: {error.strerror}", where=path, hint="Check that it exists, and its permissions."
     )
 
 

@@ -52,7 +52,6 @@ def open_dataset(
     root: str | Path,
     *,
     val_fraction: float | None = None,
-    default_val_fraction: float = DEFAULT_VAL_FRACTION,
     group_by: str | None = None,
     left_out: Collection[str] = (),
 ) -> Dataset:
@@ -63,7 +62,7 @@ def open_dataset(
     Raises DatasetError, also when `val_fraction` is given although there is a val folder.
     """
     root = Path(root)
-    fraction = default_val_fraction if val_fraction is None else val_fraction
+    fraction = DEFAULT_VAL_FRACTION if val_fraction is None else val_fraction
     if not 0 < fraction < 1:
         raise DatasetError(f"val_fraction is {fraction}", where=str(root), hint="Choose a number between 0 and 1.")
     pattern = None if group_by is None else re.compile(group_by)
@@ -71,11 +70,8 @@ def open_dataset(
     folders = _folders_of(root)
     val_folder = _val_folder(root, folders) if TRAIN in folders else None
     if val_folder and val_fraction is not None:
-        raise DatasetError(
-            f"there is a {val_folder}/ folder, so val_fraction would be ignored",
-            where=str(root),
-            hint=f"Remove data.val_fraction, or move {val_folder}/ away.",
-        )
+        message = f"there is a {val_folder}/ folder, so val_fraction would be ignored"
+        raise DatasetError(message, where=str(root), hint=f"Remove data.val_fraction, or move {val_folder}/ away.")
     if TRAIN not in folders:
         _refuse_misnamed_splits(root, folders)
         return _open_classes(root, reading, fraction=fraction)
@@ -99,11 +95,9 @@ def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str
     split_folders = [name for name in folders if name in SPLIT_FOLDERS and name not in classes]
     if not split_folders:
         if split is not None:
-            raise DatasetError(
-                f"no split {split!r} in this folder; its folders are: {', '.join(folders) or 'none'}",
-                where=str(folder),
-                hint="A folder of class folders is scored whole: leave the split out.",
-            )
+            message = f"no split {split!r} in this folder; its folders are: {', '.join(folders) or 'none'}"
+            hint = "A folder of class folders is scored whole: leave the split out."
+            raise DatasetError(message, where=str(folder), hint=hint)
         found = read_class_folders(folder, prefix="")
     else:
         name = _scored_split(folder, split_folders, split=split)
@@ -119,7 +113,14 @@ def _open_classes(root: Path, reading: Reading, *, fraction: float) -> Dataset:
     classes = training_classes(folders)
     _refuse_unclustered(folders, classes)
     train, val = cut_val(folders, classes, fraction=fraction)
-    return Dataset(root, classes, {TRAIN: train, VAL: val}, folders.unlabelled, fraction, _text(reading.group_by))
+    return Dataset(
+        root,
+        classes,
+        {TRAIN: train, VAL: val},
+        folders.unlabelled,
+        fraction,
+        reading.group_by and reading.group_by.pattern,
+    )
 
 
 def _open_splits(
@@ -134,26 +135,19 @@ def _open_splits(
     if val_folder:
         splits = {TRAIN: label_samples(found[TRAIN], classes), VAL: label_samples(found[val_folder], classes)}
         if not splits[VAL]:
-            raise DatasetError(
-                "no images in class folders were found",
-                where=str(root / val_folder),
-                hint="Add images, or remove the folder so that a share of train becomes val.",
-            )
+            hint = "Add images, or remove the folder so that a share of train becomes val."
+            raise DatasetError("no images in class folders were found", where=str(root / val_folder), hint=hint)
     else:
         splits = dict(zip((TRAIN, VAL), cut_val(found[TRAIN], classes, fraction=fraction), strict=True))
     if TEST in found and (labelled := label_samples(found[TEST], classes)):
         splits[TEST] = labelled
     cut = None if val_folder else fraction
-    return Dataset(root, classes, splits, tuple(unlabelled), cut, _text(reading.group_by))
+    return Dataset(root, classes, splits, tuple(unlabelled), cut, reading.group_by and reading.group_by.pattern)
 
 
 def _refuse_unclustered(folders: ClassFolders, classes: Sequence[str]) -> None:
     if folders.group_by is not None:
         refuse_unclustered(label_samples(folders, classes), folders.group_by, where=str(folders.folder))
-
-
-def _text(pattern: re.Pattern[str] | None) -> str | None:
-    return None if pattern is None else pattern.pattern
 
 
 def _folders_of(root: Path) -> tuple[str, ...]:
@@ -171,11 +165,8 @@ def _folders_of(root: Path) -> tuple[str, ...]:
 def _val_folder(root: Path, folders: Sequence[str]) -> str | None:
     found = [name for name in VAL_FOLDERS if name in folders]
     if len(found) > 1:
-        raise DatasetError(
-            f"{' and '.join(f'{name}/' for name in found)} both mean val",
-            where=str(root),
-            hint="Keep one of them, or merge them.",
-        )
+        message = f"{' and '.join(f'{name}/' for name in found)} both mean val"
+        raise DatasetError(message, where=str(root), hint="Keep one of them, or merge them.")
     return found[0] if found else None
 
 
@@ -190,11 +181,9 @@ def _refuse_misnamed_splits(root: Path, folders: Sequence[str]) -> None:
         or any(list_folder(root / name).folders for name in suspects)
         or suspects == list(folders) != []
     ):
-        raise DatasetError(
-            f"no train/, but {', '.join(f'{name}/' for name in suspects)}: splits, or classes?",
-            where=str(root),
-            hint="Name the splits train/, val/ and test/; or keep the class folders in a folder train/.",
-        )
+        message = f"no train/, but {', '.join(f'{name}/' for name in suspects)}: splits, or classes?"
+        hint = "Name the splits train/, val/ and test/; or keep the class folders in a folder train/."
+        raise DatasetError(message, where=str(root), hint=hint)
 
 
 def _scored_split(root: Path, split_folders: Sequence[str], *, split: str | None) -> str:
@@ -207,11 +196,9 @@ def _scored_split(root: Path, split_folders: Sequence[str], *, split: str | None
     else:
         chosen = split if split in split_folders else None
     if chosen is None:
-        raise DatasetError(
-            f"no split {split!r} in this folder" if split else "neither val/ nor test/ in this folder",
-            where=str(root),
-            hint=f"Name one of the splits that exist: {', '.join(split_folders)}.",
-        )
+        message = f"no split {split!r} in this folder" if split else "neither val/ nor test/ in this folder"
+        hint = f"Name one of the splits that exist: {', '.join(split_folders)}."
+        raise DatasetError(message, where=str(root), hint=hint)
     return chosen
 
 

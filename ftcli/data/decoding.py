@@ -109,9 +109,7 @@ def read_content(path: Path, *, name: str | None = None) -> bytes:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ImageError(
-            f"the file cannot be read ({reason})",
-            where=where,
-            hint="Check that it exists, and its permissions.",
+            f"the file cannot be read ({reason})", where=where, hint="Check that it exists, and its permissions."
         ) from error
 
 
@@ -151,11 +149,8 @@ def _unidentified(content: bytes, where: str) -> ImageError:
 
 def _to_rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F":
-        raise ImageError(
-            "the pixels are floating-point numbers of unknown range",
-            where=where,
-            hint="Convert it to 8 or 16 bits per channel.",
-        )
+        message = "the pixels are floating-point numbers of unknown range"
+        raise ImageError(message, where=where, hint="Convert it to 8 or 16 bits per channel.")
     if image.mode.startswith("I"):
         return _scale_16_bits(image, where).convert("RGB")
     if image.has_transparency_data:
@@ -169,11 +164,8 @@ def _to_rgb(image: Image.Image, where: str) -> Image.Image:
 def _scale_16_bits(image: Image.Image, where: str) -> Image.Image:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(
-            f"the pixels lie between {values.min()} and {values.max()}, outside the 0 to 65535 of 16 bits",
-            where=where,
-            hint="Convert it to 8 or 16 bits per channel.",
-        )
+        message = f"the pixels lie between {values.min()} and {values.max()}, outside the 0 to 65535 of 16 bits"
+        raise ImageError(message, where=where, hint="Convert it to 8 or 16 bits per channel.")
     scaled = values.astype(np.uint32)
     # In place: the largest images would take gigabytes more.
     scaled += 128

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import torch
@@ -39,7 +38,6 @@ class Images:
     clusters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a mistake of ours."""
         assert len(self.paths) == len(self.sha256s), "every image has its hash"
 
     def __len__(self) -> int:
@@ -167,7 +165,7 @@ class Loader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -208,11 +206,8 @@ class DecodedImages(Dataset[_Item]):
         """Read an image, and check that it still has the hash under which its features are stored."""
         content = read_content(Path(self._paths[index]))
         if hashlib.sha256(content).hexdigest() != self._sha256s[index]:
-            raise ImageError(
-                "the file was changed since it was checked",
-                where=self._paths[index],
-                hint="Restore the file, or start a new run and leave the images unchanged while it trains.",
-            )
+            hint = "Restore the file, or start a new run and leave the images unchanged while it trains."
+            raise ImageError("the file was changed since it was checked", where=self._paths[index], hint=hint)
         return content
 
 

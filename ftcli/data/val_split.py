@@ -47,11 +47,9 @@ def cut_val(
     for label, name in enumerate(classes):
         samples = samples_of(train, name, label=label)
         if len(samples) == 1:
-            raise DatasetError(
-                f"class {name!r} has a single image, {samples[0].name}: it cannot be in train and in val",
-                where=str(train.folder),
-                hint="Add images to the class, remove it, or provide a val/ folder.",
-            )
+            message = f"class {name!r} has a single image, {samples[0].name}: it cannot be in train and in val"
+            hint = "Add images to the class, remove it, or provide a val/ folder."
+            raise DatasetError(message, where=str(train.folder), hint=hint)
         images = train.trees[name].images
         chosen = set(_ranked(images)[: _share(len(images), fraction)])
         for image, sample in zip(images, samples, strict=True):
@@ -72,7 +70,7 @@ def _cut_clusters(
         total    10     5
         wanted    2     1     an empty val is 3 images away from it
         p1        6     0     would be 5 away (4 ants too many, 1 bee missing): not chosen
-        p2        1     3     would be 3 away, which is no nearer: not chosen
+        p2        1     3     would be 3 away, not nearer: not chosen
         p3        3     2     is 2 away: chosen
 
     The second pass gives val the first cluster with each class that it still lacks.
@@ -174,8 +172,5 @@ def refuse_clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]], *,
             lines.append(f"  {leak.cluster}: {places}")
         if len(leaking) > _SHOWN:
             lines.append(f"  and {len(leaking) - _SHOWN:,} more")
-        raise DatasetError(
-            "\n".join(lines),
-            where=where,
-            hint="Move the images of each group to one split; `ftcli check` lists them all.",
-        )
+        hint = "Move the images of each group to one split; `ftcli check` lists them all."
+        raise DatasetError("\n".join(lines), where=where, hint=hint)

@@ -23,7 +23,7 @@ _LOGGERS = ("timm", "huggingface_hub", "httpx", "urllib3")
 @contextmanager
 def downloading(name: str, address: str) -> Iterator[None]:
     """Silence the libraries while they fetch the weights of `name`; raise WeightsUnavailableError when they fail."""
-    with _quiet(), _socket_timeout(_PATIENCE_SECONDS):
+    with _quiet():
         try:
             yield
         except FtcliError:
@@ -59,25 +59,17 @@ def _unavailable(name: str, address: str, error: Exception) -> WeightsUnavailabl
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep warnings, log lines and progress bars of the libraries off the screen."""
+    """Keep warnings, log lines and progress bars of the libraries off the screen, and limit the wait for a server."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE_SECONDS)
     try:
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         # Some versions of torch announce downloads on stdout, where only results may go.
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)

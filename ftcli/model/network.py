@@ -22,17 +22,6 @@ from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_
 from ftcli.phrases import first_line
 from ftcli.records import InputSpec
 
-__all__ = [
-    "Network",
-    "SourceWeights",
-    "build_network",
-    "check_image_size",
-    "default_spec",
-    "model_names",
-    "outline_network",
-    "restore_network",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -100,15 +89,13 @@ def build_network(
         with seeded(seed):
             module = library.pretrained(name, image_size=spec.image_size)
         network = _headed(library, name, module, classes=classes, seed=seed, spec=spec)
-        return _noticed(network, (f"{library.origin(name)}: the body was loaded; the head is new",))
+        return replace(network, notices=(f"{library.origin(name)}: the body was loaded; the head is new",))
     tensors = None if source or weights == "none" else library.translate(name, read_weights(Path(weights)))
-    with seeded(seed):
-        module = library.blank(name, image_size=spec.image_size)
-    network = _headed(library, name, module, classes=classes, seed=seed, spec=spec)
+    network = _random_network(library, name, classes=classes, seed=seed, spec=spec)
     if source is not None:
-        return _noticed(network, _load_source(network, source))
+        return replace(network, notices=_load_source(network, source))
     if tensors is not None:
-        return _noticed(network, load_weights(module, tensors, head=network.head, origin=weights))
+        return replace(network, notices=load_weights(network.module, tensors, head=network.head, origin=weights))
     return network
 
 
@@ -116,9 +103,8 @@ def outline_network(name: str, *, classes: Sequence[str], image_size: int | None
     """Build the network on the meta device, without weights: quick, for whatever needs only shapes and names."""
     library = _library(name)
     spec = _sized(library.spec(name), image_size)
-    with seeded(0), torch.device("meta"):
-        module = library.blank(name, image_size=spec.image_size)
-    return _headed(library, name, module, classes=classes, seed=0, spec=spec)
+    with torch.device("meta"):
+        return _random_network(library, name, classes=classes, seed=0, spec=spec)
 
 
 def check_image_size(outline: Network) -> None:
@@ -126,11 +112,8 @@ def check_image_size(outline: Network) -> None:
     size, usual = outline.spec.image_size, default_spec(outline.name).image_size
     reason = _why_not(outline.module, size)
     if reason is not None and _why_not(outline.module, usual) is None:
-        raise ModelError(
-            f"{outline.name} does not take images of {size} px: {reason}",
-            where="data.image_size",
-            hint=f"Its weights were trained with {usual} px.",
-        )
+        message = f"{outline.name} does not take images of {size} px: {reason}"
+        raise ModelError(message, where="data.image_size", hint=f"Its weights were trained with {usual} px.")
 
 
 def _why_not(outline: nn.Module, size: int) -> str | None:
@@ -154,10 +137,8 @@ def restore_network(
         library = _library(name)
     except ModelError as error:
         raise ModelError(error.message, where=origin, hint=error.hint) from error
-    with seeded(0):
-        module = library.blank(name, image_size=spec.image_size)
-    network = _headed(library, name, module, classes=classes, seed=0, spec=spec)
-    load_exactly(module, state_dict, origin=origin)
+    network = _random_network(library, name, classes=classes, seed=0, spec=spec)
+    load_exactly(network.module, state_dict, origin=origin)
     return network
 
 
@@ -197,6 +178,12 @@ def _sized(spec: InputSpec, image_size: int | None) -> InputSpec:
     return spec if image_size is None else spec.resized(image_size)
 
 
+def _random_network(library: Library, name: str, *, classes: Sequence[str], seed: int, spec: InputSpec) -> Network:
+    with seeded(seed):
+        module = library.blank(name, image_size=spec.image_size)
+    return _headed(library, name, module, classes=classes, seed=seed, spec=spec)
+
+
 def _headed(
     library: Library, name: str, module: nn.Module, *, classes: Sequence[str], seed: int, spec: InputSpec
 ) -> Network:
@@ -213,10 +200,6 @@ def _load_source(network: Network, source: SourceWeights) -> tuple[str, ...]:
     if same:
         return (f"{source.origin}: the whole network was loaded, with its head, since the classes are the same",)
     return (*notices, f"{source.origin}: its head was not loaded, since its classes are not those of the dataset")
-
-
-def _noticed(network: Network, notices: tuple[str, ...]) -> Network:
-    return replace(network, notices=notices)
 
 
 _HEAD_STREAM = 1 << 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,16 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], *, head: str
     head_fits = all(name in tensors and tensors[name].shape == expected[name].shape for name in in_head)
     wanted = [name for name in expected if name in tensors and (head_fits or name not in in_head)]
     network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
-    return tuple(_notices(tensors, expected, in_head=in_head, head_fits=head_fits, origin=origin))
+    if head_fits:
+        notices = [f"{origin}: the whole network was loaded, with its head, which has as many classes as the dataset"]
+    else:
+        left = [f"{name} {tuple(tensors[name].shape)}" for name in in_head if name in tensors]
+        not_loaded = f", {listed(left)} was not loaded" if left else ""
+        notices = [f"{origin}: the body was loaded; the head is new{not_loaded}"]
+    extra = [name for name in tensors if name not in expected]
+    if extra:
+        notices.append(f"{origin}: {_tensors(extra)} not in the model, and not loaded")
+    return tuple(notices)
 
 
 def load_exactly(network: nn.Module, tensors: Mapping[str, Tensor], *, origin: str) -> None:
@@ -94,7 +103,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 def _read_torch(path: Path) -> Any:
     try:
         compressed = _is_compressed(path)
-        content = {} if compressed else _load(path)
+        with warnings.catch_warnings(action="ignore"):
+            content = {} if compressed else torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         hint = "If you trust the file, load it yourself and save it with torch.save(model.state_dict(), PATH)."
         message = "not a weights file, or one with Python objects other than tensors, which ftcli does not run"
@@ -109,12 +119,6 @@ def _read_torch(path: Path) -> Any:
             "the file is compressed, which torch.save never does", where=f"model.weights: {path}", hint=hint
         )
     return content
-
-
-def _load(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _is_compressed(path: Path) -> bool:
@@ -159,24 +163,6 @@ def _require(
         problems.append(f"{len(integers)} of {len(names)} tensors are not floating-point numbers: {listed(integers)}")
     if problems:
         raise ModelError("; ".join(problems), where=origin, hint=_HINT)
-
-
-def _notices(
-    tensors: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    *,
-    in_head: Sequence[str],
-    head_fits: bool,
-    origin: str,
-) -> Iterable[str]:
-    if head_fits:
-        yield f"{origin}: the whole network was loaded, with its head, which has as many classes as the dataset"
-    else:
-        left = [f"{name} {tuple(tensors[name].shape)}" for name in in_head if name in tensors]
-        yield f"{origin}: the body was loaded; the head is new" + (f", {listed(left)} was not loaded" if left else "")
-    extra = [name for name in tensors if name not in expected]
-    if extra:
-        yield f"{origin}: {_tensors(extra)} not in the model, and not loaded"
 
 
 def _tensors(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 Step = Mapping[str, Any]
-"""The arguments of a transform of torchvision.transforms.v2; MEAN_COLOUR stands for the mean colour of the weights."""
+"""The arguments of a transform of torchvision.transforms.v2; MEAN_COLOUR means the mean colour of the weights."""
 
 MEAN_COLOUR = "mean colour"
 

@@ -71,7 +71,7 @@ class DataSection(Section):
     )
     val_fraction: Fraction | None = Field(
         default=None,
-        description="Share of each class of train held out for validation if there is no val/ "
+        description="Share of each class of train held out for validation if val/ is missing "
         f"(null means {DEFAULT_VAL_FRACTION}). An error if val/ exists.",
     )
     group_by: GroupPattern | None = Field(
@@ -257,22 +257,23 @@ class AdamW(Section):
 Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
 
 
+Warmup = Annotated[
+    int, Field(ge=0, description="Epochs of each phase in which the rate rises linearly from near zero.")
+]
+
+
 class Constant(Section):
     """The rate stays."""
 
     kind: Literal["constant"]
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
-    )
+    warmup_epochs: Warmup = 0
 
 
 class Cosine(Section):
     """The rate falls to near zero along half a cosine within each phase."""
 
     kind: Literal["cosine"]
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
-    )
+    warmup_epochs: Warmup = 0
 
 
 class Step(Section):
@@ -281,9 +282,7 @@ class Step(Section):
     kind: Literal["step"]
     step_epochs: Annotated[int, Field(ge=1)] = Field(default=7, description="Epochs between two falls.")
     gamma: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="Factor of each fall.")
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Epochs of each phase in which the rate rises linearly from near zero."
-    )
+    warmup_epochs: Warmup = 0
 
 
 Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
@@ -319,12 +318,10 @@ class Recipe(Section):
         default=0.0, description="Share of each training label that is spread evenly over all classes."
     )
     clip_grad_norm: Rate | None = Field(
-        default=None,
-        description="Maximum norm of the gradient over all trained weights. null: no limit.",
+        default=None, description="Maximum norm of the gradient over all trained weights. null: no limit."
     )
     seed: Seed = Field(
-        default=0,
-        description="Random seed for head initialisation, shuffling, dropout and fresh views.",
+        default=0, description="Random seed for head initialisation, shuffling, dropout and fresh views."
     )
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] | None = Field(
         default=None,
@@ -360,7 +357,7 @@ class Recipe(Section):
 
     @property
     def uses_lbfgs(self) -> bool:
-        """Whether the head is fitted to convergence, so that there is no choice of an epoch."""
+        """Whether the head is fitted to convergence, which leaves no epoch to choose."""
         return isinstance(self.strategy, FeatureExtract) and self.strategy.solver == "lbfgs"
 
     @property

@@ -59,11 +59,7 @@ def problems_of(
 
 
 def placed(
-    path: KeyPath,
-    message: str,
-    document: Document,
-    places: Mapping[KeyPath, Problem],
-    suggestion: str | None = None,
+    path: KeyPath, message: str, document: Document, places: Mapping[KeyPath, Problem], suggestion: str | None = None
 ) -> Problem:
     """Return a problem at the place of the longest known part of its path: an override or a line."""
     for length in range(len(path), -1, -1):
@@ -158,7 +154,8 @@ def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
         if isinstance(part, int):
             continue
         candidates = sections_of(section.model_fields[part].annotation)
-        section = next((s for s in candidates if _kind(s) == _given_kind(here)), candidates[0])
+        kind = here.get("kind") if isinstance(here, dict) else None
+        section = next((each for each in candidates if _kind(each) == kind), candidates[0])
     return section
 
 
@@ -183,7 +180,3 @@ def _walk(section: type[Section], home: str) -> Iterable[tuple[str, str]]:
 def _kind(section: type[Section]) -> str | None:
     field = section.model_fields.get("kind")
     return get_args(field.annotation)[0] if field else None
-
-
-def _given_kind(here: Any) -> str | None:
-    return here.get("kind") if isinstance(here, dict) else None

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ftcli.errors import ModelError, WeightsUnavailableError
-from ftcli.model.network import SourceWeights, build_network, default_spec
-from ftcli.model.weights import load_exactly, read_weights
+from ftcli.model.network import build_network, default_spec
+from ftcli.model.weights import SourceWeights, load_exactly, read_weights
 
 CLASSES = ("ants", "bees")
 NAME = "mobilenet_v3_small"

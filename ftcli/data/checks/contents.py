@@ -27,16 +27,12 @@ class Histograms:
     median_width: int
     median_height: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a dictionary for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Contents:
     """Images of every class by split, the ratio of the largest class of train to the smallest, and histograms.
 
-    Histograms count the images that can be decoded; None if there are none. `val_fraction` is the share of train that
+    Histograms count the images that can be decoded; None without any. `val_fraction` is the share of train that
     became val; None where val has a folder.
     """
 
@@ -53,7 +49,7 @@ class Contents:
             },
             "val_fraction": self.val_fraction,
             "imbalance": self.imbalance,
-            "histograms": None if self.histograms is None else self.histograms.to_json(),
+            "histograms": self.histograms and asdict(self.histograms),
         }
 
 

@@ -90,13 +90,8 @@ def _conflicts(dataset: Dataset, copies: list[_Copies]) -> Iterator[Finding]:
         if len(each.labels) > 1
     )
     if cases:
-        yield Finding(
-            "error",
-            "label-conflict",
-            f"{count(len(cases), 'image has', 'images have')} more than one label.",
-            "Keep each under its true label only.",
-            cases,
-        )
+        message = f"{count(len(cases), 'image has', 'images have')} more than one label."
+        yield Finding("error", "label-conflict", message, "Keep each under its true label only.", cases)
 
 
 def _leak(dataset: Dataset, copies: list[_Copies], one: str, other: str) -> Iterator[Finding]:
@@ -104,13 +99,8 @@ def _leak(dataset: Dataset, copies: list[_Copies], one: str, other: str) -> Iter
     level: Level = "error" if one == "train" else "warning"
     effect = f"which makes {other} look better than it is" if one == "train" else f"so {other} is not independent"
     if cases:
-        yield Finding(
-            level,
-            "leak",
-            f"{count(len(cases), 'image is', 'images are')} in {one} and in {other}, {effect}.",
-            in_several_splits(dataset, one, other),
-            cases,
-        )
+        message = f"{count(len(cases), 'image is', 'images are')} in {one} and in {other}, {effect}."
+        yield Finding(level, "leak", message, in_several_splits(dataset, one, other), cases)
 
 
 def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
@@ -122,13 +112,8 @@ def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
         if len(samples) > 1
     )
     if cases:
-        yield Finding(
-            "warning",
-            "duplicate",
-            f"{count(len(cases), 'image is', 'images are')} more than once in a split, and each copy counts.",
-            "Remove the copies.",
-            cases,
-        )
+        message = f"{count(len(cases), 'image is', 'images are')} more than once in a split, and each copy counts."
+        yield Finding("warning", "duplicate", message, "Remove the copies.", cases)
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
@@ -155,13 +140,11 @@ def near_duplicate_findings(
         in_pool = {sha256_of[name] for name in pool}
         cases = _nearest_cases(pool, {name: wanted[name] for name in wanted if sha256_of[name] not in in_pool})
         if cases:
-            yield Finding(
-                "warning",
-                "near-duplicate",
-                f"{count(len(cases), 'image')} of {other} may be in {one} as well: resized, re-encoded or mirrored.",
-                f"Look at them. {in_several_splits(dataset, one, other)}",
-                cases,
+            message = (
+                f"{count(len(cases), 'image')} of {other} may be in {one} as well: resized, re-encoded or mirrored."
             )
+            advice = f"Look at them. {in_several_splits(dataset, one, other)}"
+            yield Finding("warning", "near-duplicate", message, advice, cases)
 
 
 def _nearest_cases(pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerprint]) -> tuple[Case, ...]:

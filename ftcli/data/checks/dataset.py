@@ -60,13 +60,9 @@ def cluster_findings(dataset: Dataset) -> Iterator[Finding]:
         names, splits = zip(*placed, strict=True)
         cases.append(Case(names, f"group {cluster.cluster}", splits=splits))
     if cases:
-        yield Finding(
-            "error",
-            "group-leak",
-            f"{count(len(cases), 'group of data.group_by is', 'groups of data.group_by are')} in several splits.",
-            "Move the images of each to one split; `ftcli train` will refuse them.",
-            tuple(cases),
-        )
+        message = f"{count(len(cases), 'group of data.group_by is', 'groups of data.group_by are')} in several splits."
+        advice = "Move the images of each to one split; `ftcli train` will refuse them."
+        yield Finding("error", "group-leak", message, advice, tuple(cases))
 
 
 def class_name_findings(dataset: Dataset) -> Iterator[Finding]:
@@ -76,14 +72,12 @@ def class_name_findings(dataset: Dataset) -> Iterator[Finding]:
         spellings.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
     cases = [Case((), " and ".join(map(ascii, names))) for names in spellings.values() if len(names) > 1]
     if cases:
-        yield Finding(
-            "warning",
-            "alike-classes",
+        message = (
             f"{count(len(cases), 'set of classes has names', 'sets of classes have names')} that differ only in "
-            "case or Unicode form.",
-            "If they are one class, put the images into one folder; some systems cannot keep such folders apart.",
-            tuple(cases),
+            "case or Unicode form."
         )
+        advice = "If they are one class, put the images into one folder; some systems cannot keep such folders apart."
+        yield Finding("warning", "alike-classes", message, advice, tuple(cases))
 
 
 def class_counts(dataset: Dataset, split: str) -> dict[str, int]:
@@ -143,31 +137,19 @@ def unlabelled_findings(dataset: Dataset) -> Iterator[Finding]:
     unread = [path for path in dataset.unlabelled if path.suffix.lower() in _OTHER_IMAGES]
     others = [path for path in dataset.unlabelled if path not in {*misplaced, *unread}]
     if misplaced:
-        yield Finding(
-            "warning",
-            "no-label",
-            f"{count(len(misplaced), 'image is', 'images are')} outside the class folders, and so without a label.",
-            "Move them into class folders.",
-            _file_cases(dataset, misplaced),
+        message = (
+            f"{count(len(misplaced), 'image is', 'images are')} outside the class folders, and so without a label."
         )
+        yield Finding("warning", "no-label", message, "Move them into class folders.", _file_cases(dataset, misplaced))
     if unread:
-        heic = any(path.suffix.lower() in _HEIC for path in unread)
-        yield Finding(
-            "warning",
-            "unread-format",
-            f"{count(len(unread), 'file')} with an extension that ftcli does not read may be images.",
-            f"Convert those you need to one of {' '.join(sorted(IMAGE_EXTENSIONS))}."
-            + (f" HEIC: {CONVERT_HEIC[0].lower()}{CONVERT_HEIC[1:]}" if heic else ""),
-            _file_cases(dataset, unread),
-        )
+        has_heic = any(path.suffix.lower() in _HEIC for path in unread)
+        heic = f" HEIC: {CONVERT_HEIC[0].lower()}{CONVERT_HEIC[1:]}" if has_heic else ""
+        message = f"{count(len(unread), 'file')} with an extension that ftcli does not read may be images."
+        advice = f"Convert those you need to one of {' '.join(sorted(IMAGE_EXTENSIONS))}.{heic}"
+        yield Finding("warning", "unread-format", message, advice, _file_cases(dataset, unread))
     if others:
-        yield Finding(
-            "info",
-            "stray",
-            f"{count(len(others), 'file or folder', 'files or folders')} outside the classes, and not used.",
-            "No action needed.",
-            _file_cases(dataset, others),
-        )
+        message = f"{count(len(others), 'file or folder', 'files or folders')} outside the classes, and not used."
+        yield Finding("info", "stray", message, "No action needed.", _file_cases(dataset, others))
 
 
 def _file_cases(dataset: Dataset, paths: list[Path]) -> tuple[Case, ...]:

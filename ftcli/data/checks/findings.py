@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from ftcli.data.inspection import BadImage
@@ -28,10 +28,6 @@ class Case:
     note: str | None = None
     splits: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return {"files", "note", "splits"}."""
-        return {"files": list(self.files), "note": self.note, "splits": list(self.splits)}
-
     @property
     def by_split(self) -> dict[str, list[str]]:
         """The files of each split, where `splits` names them."""
@@ -42,7 +38,7 @@ class Case:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Case:
-        """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        """Read a case of `Finding.to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         note = value["note"]
         files, splits = (tuple(map(text, names)) for names in (value["files"], value.get("splits", ())))
         if splits and len(splits) != len(files):
@@ -66,14 +62,8 @@ class Finding:
         return "~" if self.code in _ALIKE else "="
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"level", "code", "message", "advice", "cases"}."""
-        return {
-            "level": self.level,
-            "code": self.code,
-            "message": self.message,
-            "advice": self.advice,
-            "cases": [case.to_json() for case in self.cases],
-        }
+        """Return {"level", "code", "message", "advice", "cases"}; a case has {"files", "note", "splits"}."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Finding:

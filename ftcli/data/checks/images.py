@@ -80,13 +80,9 @@ def size_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:
         or max(image.facts.width, image.facts.height) >= EXTREME_ASPECT * shorter[image.facts.name]
     )
     if cases:
-        yield Finding(
-            "warning",
-            "extreme-size",
-            f"{count(len(cases), 'image is', 'images are')} far smaller or narrower than the others.",
-            "Look at them: a square crop shows little of a strip, and small images are enlarged.",
-            cases,
-        )
+        message = f"{count(len(cases), 'image is', 'images are')} far smaller or narrower than the others."
+        advice = "Look at them: a square crop shows little of a strip, and small images are enlarged."
+        yield Finding("warning", "extreme-size", message, advice, cases)
 
 
 def frame_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:
@@ -94,13 +90,9 @@ def frame_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:
     facts = [image.facts for image in images if image.facts.frames > 1]
     cases = tuple(Case((each.name,), f"{each.frames} frames") for each in facts)
     if cases:
-        yield Finding(
-            "warning",
-            "several-frames",
-            f"{count(len(cases), 'image has', 'images have')} several frames or pages.",
-            "Only the first frame is used; save others as files of their own if you need them.",
-            cases,
-        )
+        message = f"{count(len(cases), 'image has', 'images have')} several frames or pages."
+        advice = "Only the first frame is used; save others as files of their own if you need them."
+        yield Finding("warning", "several-frames", message, advice, cases)
 
 
 def format_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:
@@ -111,26 +103,19 @@ def format_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:
         if PurePosixPath(image.facts.name).suffix.lower() not in _EXTENSIONS.get(image.facts.format, ())
     )
     if cases:
-        yield Finding(
-            "info",
-            "other-format",
-            f"{count(len(cases), 'image has', 'images have')} another format than the extension says.",
-            "No action needed: images are read by content.",
-            cases,
-        )
+        message = f"{count(len(cases), 'image has', 'images have')} another format than the extension says."
+        yield Finding("info", "other-format", message, "No action needed: images are read by content.", cases)
 
 
 def uncompared_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:
     """Report how many images are too small to be compared with others."""
     small = sum(image.fingerprint is None and not image.one_colour for image in images)
     if small:
-        yield Finding(
-            "info",
-            "not-compared",
+        message = (
             f"{count(small, 'image is', 'images are')} smaller than {LEAST_SIDE} pixels, too small to search for "
-            "similar images.",
-            "Copies of the very same file are found all the same.",
+            "similar images."
         )
+        yield Finding("info", "not-compared", message, "Copies of the very same file are found all the same.")
 
 
 def _size(fact: ImageFacts) -> str:

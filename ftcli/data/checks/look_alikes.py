@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,20 +40,12 @@ class Embeddings:
     model: str
     directions: Mapping[str, Directions]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return {"model", "images"}."""
-        return {"model": self.model, "images": len(self.directions)}
-
 
 def cache_findings(problem: str | None) -> Iterator[Finding]:
     """Report that images were not compared by features because the cache failed."""
     if problem is not None:
-        yield Finding(
-            "info",
-            "cache-unread",
-            f"Images were not compared by features, since the cache cannot be used: {problem}.",
-            "Make the cache writable, or set FTCLI_CACHE to another folder.",
-        )
+        message = f"Images were not compared by features, since the cache cannot be used: {problem}."
+        yield Finding("info", "cache-unread", message, "Make the cache writable, or set FTCLI_CACHE to another folder.")
 
 
 def similar_findings(
@@ -70,11 +61,7 @@ def similar_findings(
 
 
 def look_alike_findings(
-    dataset: Dataset,
-    embeddings: Embeddings,
-    sha256_of: Mapping[str, str],
-    *,
-    known: Set[tuple[str, str]] = frozenset(),
+    dataset: Dataset, embeddings: Embeddings, sha256_of: Mapping[str, str], *, known: Set[tuple[str, str]] = frozenset()
 ) -> Iterator[Finding]:
     """Find images of a later split that look like one of an earlier split, are not the same file and not `known`.
 
@@ -86,14 +73,12 @@ def look_alike_findings(
         new = {sha256: name for sha256, name in wanted.items() if sha256 not in pool}
         cases = _outstanding_cases(pool, new, embeddings, known)
         if cases:
-            yield Finding(
-                "warning",
-                "look-alike",
+            message = (
                 f"{count(len(cases), 'image')} of {other} may show the same scene as an image of {one}, which is far "
-                f"nearer than any other in the features of {embeddings.model}.",
-                f"Look at them: crops, edits and other shots are leaks. {in_several_splits(dataset, one, other)}",
-                cases,
+                f"nearer than any other in the features of {embeddings.model}."
             )
+            advice = f"Look at them: crops, edits and other shots are leaks. {in_several_splits(dataset, one, other)}"
+            yield Finding("warning", "look-alike", message, advice, cases)
 
 
 def _by_content(dataset: Dataset, split: str, embeddings: Embeddings, sha256_of: Mapping[str, str]) -> dict[str, str]:
@@ -109,7 +94,7 @@ def _by_content(dataset: Dataset, split: str, embeddings: Embeddings, sha256_of:
 def _outstanding_cases(
     pool: Mapping[str, str], wanted: Mapping[str, str], embeddings: Embeddings, known: Set[tuple[str, str]]
 ) -> tuple[Case, ...]:
-    """Return the wanted images that look like one of the pool, those that stand out most first."""
+    """Return the wanted images that look like one of the pool, the most exceptional first."""
     if len(pool) < MIN_POOL or not wanted:
         return ()
     nearest, ratios = standing_out(_stacked(wanted, embeddings), _stacked(pool, embeddings))

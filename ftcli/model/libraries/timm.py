@@ -66,7 +66,7 @@ def blank(name: str, *, image_size: int) -> nn.Module:
 def pretrained(name: str, *, image_size: int) -> nn.Module:
     """Return the architecture with the default weights, downloading them where they are not in the cache.
 
-    Raises ModelError where there are none, and WeightsUnavailableError.
+    Raises ModelError where timm has none, and WeightsUnavailableError.
     """
     config = _config(name)
     address = config["hf_hub_id"] or config["url"]
@@ -123,8 +123,7 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
         arguments["num_classes"] = 2  # a headless model gets a layer for the new head to replace
     if config["fixed_input_size"] and image_size != config["input_size"][-1]:
         arguments["img_size"] = image_size
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             network: nn.Module = timm.create_model(name.removeprefix(PREFIX), pretrained=pretrained, **arguments)
         except (AssertionError, TypeError, ValueError) as error:

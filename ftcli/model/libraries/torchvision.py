@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -42,11 +42,14 @@ def blank(name: str, *, image_size: int) -> nn.Module:
     """Return the architecture with random weights."""
     from torchvision import models
 
-    arguments = _architecture(name) | _sized(name, image_size)
+    arguments = _sized(name, image_size)
     if name in _WITH_AUXILIARY_HEADS:
-        arguments["init_weights"] = True
-    with warnings.catch_warnings(), _numbers(name):
-        warnings.simplefilter("ignore")
+        # Fixed, so that a name means one function, which a checkpoint rebuilds: by default, torchvision builds these
+        # two with auxiliary heads, which a dataset of other classes cannot use, and sets `transform_input` for
+        # pretrained weights only.
+        arguments |= {"aux_logits": False, "transform_input": True, "init_weights": True}
+    numbers = _RealNumbers() if name.startswith("regnet") else nullcontext()
+    with warnings.catch_warnings(action="ignore"), numbers:
         try:
             network: nn.Module = models.get_model(name, weights=None, **arguments)
         except (AssertionError, ValueError, RuntimeError) as error:
@@ -97,10 +100,6 @@ def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {re.sub(pattern, r"\1\2", key): tensor for key, tensor in tensors.items()}
 
 
-def _numbers(name: str) -> AbstractContextManager[object]:
-    return _RealNumbers() if name.startswith("regnet") else nullcontext()
-
-
 class _RealNumbers(TorchFunctionMode):
     """Keep plain numbers off the meta device: RegNets compute their widths and depths with tensors."""
 
@@ -117,18 +116,6 @@ def _default_weights(name: str) -> Any:
     from torchvision import models
 
     return models.get_model_weights(name).DEFAULT
-
-
-def _architecture(name: str) -> dict[str, Any]:
-    """Return the arguments that make a name mean one function, independent of its weights.
-
-    By default torchvision builds Inception v3 and GoogLeNet with auxiliary heads, which a dataset of other classes
-    cannot use, and turns `transform_input` on for pretrained weights only. A checkpoint must rebuild the function that
-    was trained, so both are fixed here.
-    """
-    if name in _WITH_AUXILIARY_HEADS:
-        return {"aux_logits": False, "transform_input": True}
-    return {}
 
 
 def _sized(name: str, image_size: int) -> dict[str, Any]:

@@ -95,6 +95,9 @@ def fold_batchnorms(module: nn.Module) -> nn.Module:
 
 
 def _fold(traced: fx.GraphModule) -> None:
+    from timm import layers as timm_layers
+
+    layers: Any = timm_layers
     uses = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
     for node in list(traced.graph.nodes):
         before = node.args[0] if node.op == "call_module" and node.args else None
@@ -104,7 +107,10 @@ def _fold(traced: fx.GraphModule) -> None:
             continue
         path, norm_path = str(before.target), str(node.target)
         convolution, norm = traced.get_submodule(path), traced.get_submodule(norm_path)
-        if not (_is_convolution(convolution) and _is_norm(norm)):
+        # Other subclasses of a convolution may standardise its weight; timm's norm may have an activation inside.
+        if type(convolution) not in {nn.Conv2d, layers.Conv2dSame}:
+            continue
+        if type(norm) not in {nn.BatchNorm2d, layers.BatchNormAct2d} or norm.running_mean is None:
             continue
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
@@ -112,20 +118,3 @@ def _fold(traced: fx.GraphModule) -> None:
         # timm's norm contains what follows it, a dropout and an activation; torch's contains nothing.
         traced.set_submodule(norm_path, nn.Sequential(*norm.children()))
     traced.recompile()
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    """Return whether a module uses its weight unchanged; other subclasses may standardise it."""
-    return type(module) is nn.Conv2d or type(module) is _timm_layers().Conv2dSame
-
-
-def _is_norm(module: nn.Module) -> bool:
-    """Return whether a module is a plain BatchNorm with statistics, or timm's with an activation inside."""
-    plain = type(module) is nn.BatchNorm2d or type(module) is _timm_layers().BatchNormAct2d
-    return plain and module.running_mean is not None
-
-
-def _timm_layers() -> Any:
-    from timm import layers
-
-    return layers

@@ -29,7 +29,9 @@ def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None
     The twin's modes are overwritten. Raises UntraceableError.
     """
     for path, module in twin.named_modules():
-        module.training = _AskedMode(path) if mode_moves(network, lr, path) else False
+        # As freezing.apply_phase sets them: a module is in train mode where every group in or around it trains.
+        trains = all(lr[name] is not None for name in groups_at(network, path))
+        module.training = _AskedMode(path) if trains else False
     leaves = {path for group in network.groups for path in group.modules}
     return trace(twin, leaves)
 
@@ -72,11 +74,6 @@ def run_on_meta(twin: nn.Module, graph: fx.Graph, *, images: int, image_size: in
     return recorder.values
 
 
-def mode_moves(network: Network, lr: Mapping[str, float | None], path: str) -> bool:
-    """Return whether freezing.apply_phase puts the module at `path` in train mode in a phase with these rates."""
-    return all(lr[name] is not None for name in groups_at(network, path))
-
-
 def groups_at(network: Network, path: str) -> list[str]:
     """Return the groups inside the module at `path`, or around it."""
     return [
@@ -92,7 +89,7 @@ def is_training(module: nn.Module) -> bool:
 
 
 class _AskedMode:
-    """Stands in for a module's `training` while it is traced: it may be passed on, but not branched on."""
+    """Replaces a module's `training` while it is traced: it may be passed on, but not branched on."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -105,10 +102,12 @@ class _Tracer(fx.Tracer):
     """Traces a module called with one tensor; other arguments of its forward keep their defaults."""
 
     def __init__(self, leaves: Iterable[str]) -> None:
-        modules, functions = _timm_leaves()
-        super().__init__(autowrap_functions=functions)
+        from timm.models import _features_fx  # importing timm.models registers its leaves there
+
+        registry: Any = _features_fx
+        super().__init__(autowrap_functions=tuple(registry.get_notrace_functions()))
         self._leaves = frozenset(leaves)
-        self._leaf_types = modules
+        self._leaf_types = tuple(registry.get_notrace_modules())
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self._leaves or isinstance(m, self._leaf_types):
@@ -142,14 +141,6 @@ class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         self.values[n] = super().run_node(n)
         return self.values[n]
-
-
-def _timm_leaves() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
-    """Return the modules and functions that timm registers as leaves."""
-    from timm.models import _features_fx  # importing timm.models registers them
-
-    registry: Any = _features_fx
-    return tuple(registry.get_notrace_modules()), tuple(registry.get_notrace_functions())
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
