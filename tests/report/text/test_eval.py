@@ -50,10 +50,10 @@ def test_undefined_figures_are_a_dash():
 def test_classes_without_images_are_named_with_what_the_means_then_leave_out():
     predictions = predictions_with([], images=2, classes=("ants", "bees", "wasps"))
     text = " ".join(evaluation_text(evaluate(predictions, resamples=10)).split())
-    assert "No scored image is of wasps: macro F1 and balanced accuracy are means over the other 2 classes." in text
+    assert "No scored image is of wasps: balanced accuracy and macro F1 are means over the other 2 classes." in text
     assert "No scored image" not in evaluation_text(_evaluation())
     ranked = " ".join(evaluation_text(with_ranking(evaluate(predictions, resamples=10), predictions)).split())
-    assert "macro F1, balanced accuracy, ROC-AUC and average precision are means over the other 2 classes." in ranked
+    assert "balanced accuracy, macro F1, ROC-AUC and average precision are means over the other 2 classes." in ranked
 
 
 def test_many_classes_are_cut_to_thirty_rows_with_a_word_about_the_rest():
