@@ -29,7 +29,7 @@ from ftcli.report.format import (
     signed,
 )
 from ftcli.report.html.epochs import paired_plan_parts, paired_training_parts
-from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Page, Picture, chart, render
+from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Picture, chart, render
 from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import (
     change_parts,
@@ -73,11 +73,11 @@ def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluatio
     alerts = [pending_text(each) for each in findings.pending]
     if len(runs) == 2:
         pair = findings.pairs[0]
-        kicker, title, lede = "ftcli report, two runs compared", " and ".join(names), conclusion(pair.comparison)
-        return render(Page(kicker, title, lede, alerts, _two(shown, pair)))
-    title, lede = _heading(shown, findings)
-    kicker = f"ftcli report, {len(runs)} runs compared"
-    return render(Page(kicker, title, lede, alerts, _several(shown, findings)))
+        title, lede, sections, which = " and ".join(names), conclusion(pair.comparison), _two(shown, pair), "two"
+    else:
+        title, lede = _heading(shown, findings)
+        sections, which = _several(shown, findings), str(len(runs))
+    return render(title, lede, sections, kicker=f"ftcli report, {which} runs compared", alerts=alerts)
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -89,10 +89,8 @@ def _short_names(names: Sequence[str]) -> list[str]:
 
 
 def _runs(shown: Sequence[ShownRun]) -> Table:
-    columns = (
-        *texts("run", "model, strategy"),
-        *numbers("accuracy", "95 % interval", "log loss", "best epoch", "time"),
-    )
+    figures = numbers("accuracy", "95 % interval", "log loss", "best epoch", "time")
+    columns = (*texts("run", "model, strategy"), *figures)
     rows = []
     for each in shown:
         run, accuracy = each.run, each.evaluation.metrics["accuracy"]
@@ -157,7 +155,14 @@ def _not_shared(pair: RunPair) -> str:
 
 def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
     """Return the flips in which the wrong run is most confident, with pictures of run A's files."""
-    first = sorted(flips, key=lambda flip: -_confidence_of_the_wrong(flip))[:FLIPS]
+
+    def a_is_right(flip: Flip) -> bool:
+        return flip.a_predicted == flip.label
+
+    def shown(run: str, predicted: str, probability: float, flip: Flip) -> tuple[str, str, str, str]:
+        return run, predicted, ", right" if predicted == flip.label else ", wrong", share(probability)
+
+    first = sorted(flips, key=lambda flip: -(flip.b_probability if a_is_right(flip) else flip.a_probability))[:FLIPS]
     content = dict(zip(run.predictions.paths, run.predictions.sha256, strict=True))
     files = thumbnails(run.image_root, [(flip.path, content[flip.path]) for flip in first])
     pictures = [
@@ -167,8 +172,8 @@ def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
             f"{flip.path}: {flip.label}",
             flip.label,
             (
-                ("A:", flip.a_predicted, _right(flip.a_predicted, flip), share(flip.a_probability)),
-                ("B:", flip.b_predicted, _right(flip.b_predicted, flip), share(flip.b_probability)),
+                shown("A:", flip.a_predicted, flip.a_probability, flip),
+                shown("B:", flip.b_predicted, flip.b_probability, flip),
             ),
         )
         for flip, thumbnail in zip(first, files, strict=True)
@@ -179,14 +184,6 @@ def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
         parts.append(Prose(which, tone="soft", code=True))
     parts.append(Gallery(tuple(pictures)) if pictures else Prose("None.", tone="soft"))
     return Section(f"{title}: {count(len(flips), 'image')}", tuple(parts))
-
-
-def _right(predicted: str, flip: Flip) -> str:
-    return ", right" if predicted == flip.label else ", wrong"
-
-
-def _confidence_of_the_wrong(flip: Flip) -> float:
-    return flip.b_probability if flip.a_predicted == flip.label else flip.a_probability
 
 
 # More runs.

@@ -26,21 +26,11 @@ from ftcli.report.sections import MATRIX_CLASSES, Section
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-Draw = Callable[[int], Element]
-"""Draws a chart at a width in pixels."""
-
 WHOLE = {"s": 328, "m": 680, "l": 960}
 """The widths of a chart across the page, on a phone, a tablet and a desk."""
 
 HALF = {"s m": 340, "l": 464}
 """The widths of one of two charts that are side by side where there is room."""
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The figures to read first: the name, the value and a remark of each."""
-
-    rows: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -52,13 +42,6 @@ class Chart:
     caption: str = ""
     css: str = ""
     legend: bool = False
-
-
-@dataclass(frozen=True)
-class Code:
-    """A file's text."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -87,37 +70,17 @@ class Columns:
     beside: bool = False
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page: what is above the first section, and the sections."""
-
-    kicker: str
-    title: str
-    lede: str
-    alerts: Sequence[str]
-    sections: Sequence[Section]
-
-
-def render(page: Page) -> str:
-    """Return a page, complete in itself."""
+def render(title: str, lede: str, sections: Sequence[Section], *, kicker: str, alerts: Sequence[str] = ()) -> str:
+    """Return a page, complete in itself; `alerts` are shown above all sections."""
     script, style = (_file(name) for name in ("sorting.js", "style.css"))
     policy = f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-    rows = [(beside, list(each)) for beside, each in itertools.groupby(page.sections, lambda section: section.beside)]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            page=page,
-            rows=rows,
-            policy=policy,
-            script=Markup(script),  # noqa: S704 - our own file
-            style=Markup(style),  # noqa: S704 - our own file
-            version=__version__,
-        )
-    )
+    rows = [(beside, list(each)) for beside, each in itertools.groupby(sections, lambda section: section.beside)]
+    page = {"title": title, "lede": lede, "sections": sections, "kicker": kicker, "alerts": alerts, "rows": rows}
+    files = {"policy": policy, "script": Markup(script), "style": Markup(style)}  # noqa: S704 - our own files
+    return _environment().get_template("page.html").render(page | files, version=__version__)
 
 
-def chart(draw: Draw, widths: Mapping[str, int]) -> Markup:
+def chart(draw: Callable[[int], Element], widths: Mapping[str, int]) -> Markup:
     """Return a chart drawn for each width; the style sheet shows the one that fits."""
     drawings = []
     for kind, width in widths.items():
@@ -138,18 +101,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"matrix_classes": MATRIX_CLASSES, "heat": _heat}
-    environment.filters |= {"kind": lambda part: type(part).__name__, "lines": _lines, "with_code": _with_code}
+    environment.filters |= {"kind": lambda part: type(part).__name__, "with_code": _with_code}
     return environment
 
 
 def _printable(value: Any) -> Any:
     """Show the control characters of a value that is not markup already."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _lines(text: str) -> Markup:
-    """Return text of several lines; other control characters are shown as escapes."""
-    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
 
 
 def _with_code(text: str) -> Markup:

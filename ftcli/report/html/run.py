@@ -14,8 +14,7 @@ from ftcli.evaluation.compare.result import change_text
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.metrics import METRICS
-from ftcli.phrases import count, duration
-from ftcli.records import Interval
+from ftcli.phrases import count, duration, resume_hint
 from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
 from ftcli.report.charts.thumbnails import thumbnails
@@ -25,20 +24,21 @@ from ftcli.report.format import (
     case_text,
     figure,
     gate_text,
+    interval_text,
     ranking_text,
     share,
     unchecked_text,
 )
 from ftcli.report.html.epochs import plan_parts, training_parts
-from ftcli.report.html.page import Chart, Code, Columns, Gallery, Headline, Page, Picture, chart, render
+from ftcli.report.html.page import Chart, Columns, Gallery, Picture, chart, render
 from ftcli.report.sections import (
     MATRIX_CLASSES,
     Bullets,
     Cell,
-    Column,
     Facts,
     Findings,
     Gates,
+    Lines,
     Matrix,
     Prose,
     Row,
@@ -66,13 +66,8 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
     """Return the page of a run; `alerts` are shown above all figures."""
     classes = count(len(evaluation.classes), "class", "classes")
     lede = f"{run.recipe['model']['name']}, strategy {run.plan.strategy}, {classes}"
-    return render(Page("ftcli report", run.name, lede, [*alerts, *_alerts(run)], run_sections(run, evaluation)))
-
-
-def run_sections(run: RecordedRun, evaluation: Evaluation) -> list[Section]:
-    """Return everything about a run."""
     few = len(evaluation.classes) <= _BESIDE_CLASSES and max(map(len, evaluation.classes)) <= _BESIDE_NAME
-    return [
+    sections = [
         Section("Figures", _figures(run, evaluation), "figures"),
         Section("Data", _data(run), "data"),
         Section("Plan", plan_parts(run), "plan"),
@@ -81,25 +76,21 @@ def run_sections(run: RecordedRun, evaluation: Evaluation) -> list[Section]:
         Section("Confusion", _confusion(evaluation), "confusion", beside=few),
         Section("Calibration", _calibration(evaluation, beside=not few), "calibration", beside=few),
         Section("Mistakes", _mistakes(run), "mistakes"),
-        Section("Recipe", (_provenance(run), Code(run.recipe_text)), "recipe", beside=True),
-        Section("Environment", (Facts(tuple(_environment(run))),), "environment", beside=True),
+        Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", beside=True),
+        Section("Environment", (_environment(run),), "environment", beside=True),
     ]
+    return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run)])
 
 
 def _alerts(run: RecordedRun) -> list[str]:
     """Return why the figures of a run may not be trusted."""
     grave = [finding.message for finding in with_level(run.findings, "error")]
-    if run.summary is None:
-        return [_unfinished(run), *grave]
-    return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *grave]
-
-
-def _unfinished(run: RecordedRun) -> str:
-    """Return how far a run got that has not finished, and how to resume it."""
-    done, planned, resume = len(run.records), run.plan.epochs, f"Resume with: ftcli resume {shlex.quote(str(run.path))}"
-    if done < planned:
-        return f"This run has not finished: it has {done} of {count(planned, 'epoch')}. {resume}"
-    return f"This run has not finished: it has {done} of {count(planned, 'epoch')}, but no summary. {resume}"
+    if run.summary is not None:
+        return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *grave]
+    done, planned = len(run.records), run.plan.epochs
+    but = "" if done < planned else ", but no summary"
+    has = f"This run has not finished: it has {done} of {count(planned, 'epoch')}{but}."
+    return [f"{has} {resume_hint(run.path)}", *grave]
 
 
 # Figures.
@@ -118,22 +109,18 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-def _headline(run: RecordedRun, evaluation: Evaluation) -> Headline:
+def _headline(run: RecordedRun, evaluation: Evaluation) -> Facts:
     accuracy, epochs = evaluation.metrics["accuracy"], len(run.records)
     planned = f", {run.plan.epochs} planned" if epochs < run.plan.epochs else ""
     rows = [
-        (
-            "Accuracy",
-            share(accuracy.value),
-            f"95 % interval {figure('accuracy', accuracy.low)} to {figure('accuracy', accuracy.high)}",
-        ),
+        ("Accuracy", share(accuracy.value), f"95 % interval {interval_text('accuracy', accuracy)}"),
         ("Images", str(evaluation.images), f"validation, {(~run.predictions.correct).sum()} wrong"),
         ("Best epoch", str(run.best_epoch), f"of {epochs}{planned}"),
     ]
     if run.summary is not None:
         speed = f"{run.summary.images_per_second:.0f} images/s in training"
         rows.append(("Time", duration(run.summary.seconds), speed))
-    return Headline(tuple(rows))
+    return Facts(tuple(rows), headline=True)
 
 
 def _metrics(evaluation: Evaluation) -> Table:
@@ -141,11 +128,10 @@ def _metrics(evaluation: Evaluation) -> Table:
     drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
     start = ticks(min(each.low for each in drawn.values()), 1.0, 5)[0]
     low = max(start, min(METRICS[name].bounds[0] for name in drawn))
-    whiskers = [
-        [markup(draw_whisker(each, low, 1.0)) if name in drawn else ""] for name, each in evaluation.metrics.items()
-    ]
+    whiskers = {name: markup(draw_whisker(each, low, 1.0)) for name, each in drawn.items()}
+    column = texts(f"{100 * low:.0f} to 100 %", css="roomy soft")
     return metrics_table(evaluation.metrics).with_columns(
-        3, texts(f"{100 * low:.0f} to 100 %", css="roomy soft"), whiskers
+        3, column, [[whiskers.get(name, "")] for name in evaluation.metrics]
     )
 
 
@@ -203,7 +189,7 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
             str(each.images),
             share_cell(None if each.recall is None else each.recall.value),
             "" if each.recall is None else f"{100 * each.recall.low:.0f} to {100 * each.recall.high:.0f}",
-            _bar(each.recall),
+            "" if each.recall is None else markup(draw_bar(each.recall)),
             share_cell(None if each.precision is None else each.precision.value),
             share_cell(each.f1),
         )
@@ -220,15 +206,10 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     )
     table = Table(columns, rows, "Recall, precision and F1 of each class", tall=True)
     if ROC_AUC in evaluation.metrics:
-        ranked = [
-            [Cell("-" if each.roc_auc is None else figure(ROC_AUC, each.roc_auc), each.roc_auc)] for each in weakest
-        ]
-        table = table.with_columns(8, [Column("ROC-AUC", number=True, sort="up", css="roomiest")], ranked)
+        shown = ("-" if each.roc_auc is None else figure(ROC_AUC, each.roc_auc) for each in weakest)
+        ranked = [[Cell(text, each.roc_auc)] for text, each in zip(shown, weakest, strict=True)]
+        table = table.with_columns(8, numbers("ROC-AUC", sort="up", css="roomiest"), ranked)
     return *prose(what, absent_text(evaluation), tone="soft"), table
-
-
-def _bar(recall: Interval | None) -> str:
-    return "" if recall is None else markup(draw_bar(recall))
 
 
 def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
@@ -236,21 +217,20 @@ def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
     classes, pairs = len(evaluation.classes), confused_table(evaluation)
     matrix = Matrix(evaluation.classes, evaluation.confusion, replace(pairs, rows=pairs.rows[:_PAIRS]))
     left = len(pairs.rows) - _PAIRS
-    cut = prose(
-        f"Of the confused pairs, the {_PAIRS} with the most images are listed; {left} more are not." * (left > 0)
-    )
+    cut = f"Of the confused pairs, the {_PAIRS} with the most images are listed; {left} more are not."
+    listed = (*prose(cut if left > 0 else ""), matrix)
     if classes <= MATRIX_CLASSES:
         what = "Images by true class (rows) and predicted class (columns). The diagonal is right; a stronger colour is "
-        return Prose(f"{what}a greater share of the row.", tone="soft"), *cut, matrix
+        return Prose(f"{what}a greater share of the row.", tone="soft"), *listed
     if classes > _DRAWN_CLASSES:
-        return *cut, matrix
+        return listed
     caption = (
         "A cell for every pair of classes with images: rows are true classes from the top, columns predicted ones from "
         "the left, in the order of the classes' names. Blue on the diagonal is right, orange is wrong, and a stronger "
         "colour a greater share of the row."
     )
     picture = chart(lambda width: draw_confusion(evaluation.confusion, width), {"always": 640})
-    return Chart(picture, caption=caption, css="square"), *cut, matrix
+    return Chart(picture, caption=caption, css="square"), *listed
 
 
 def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
@@ -259,7 +239,7 @@ def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
     what = (
         "Accuracy of the images in each bin of confidence with 95 % intervals, and the number of images. On the dashed "
         "line, a model is right as often as it is confident. The expected calibration error is "
-        f"{figure('ece', ece.value)} ({figure('ece', ece.low)} to {figure('ece', ece.high)}){chance}."
+        f"{figure('ece', ece.value)} ({interval_text('ece', ece)}){chance}."
     )
     drawn = chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420})
     parts = Prose(what, tone="soft"), Chart(drawn, css="small")
@@ -282,7 +262,9 @@ def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
         of_label = share(float(predictions.probabilities[row, predictions.labels[row]]))
         chances = ("taken for", predicted, "", share(float(confidence[row]))), ("is", label, "", of_label)
         pictures.append(Picture(thumbnail, path, f"{path}: {label}, taken for {predicted}", "", chances))
-    which = Prose(_which_mistakes(len(rows), len(wrong)), code=True)
+    most = f"The {len(rows)} most confident of {count(len(wrong), 'mistake')}; `predictions/val.csv` has them all."
+    all_of_them = "The only mistake." if len(wrong) == 1 else f"All {len(wrong)} mistakes, the most confident first."
+    which = Prose(most if len(wrong) > len(rows) else all_of_them, code=True)
     if not all(picture.thumbnail.missing for picture in pictures):
         return which, Gallery(tuple(pictures))
     missing = f"The images are not shown: {run.image_root} no longer holds them as they were scored."
@@ -293,12 +275,6 @@ def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
     ]
     columns = (*texts("image", kind="path"), *texts("true class", "predicted", kind="name"), *numbers("probability"))
     return which, Prose(missing), Table(columns, listed, "The most confident mistakes")
-
-
-def _which_mistakes(shown: int, wrong: int) -> str:
-    if wrong > shown:
-        return f"The {shown} most confident of {count(wrong, 'mistake')}; `predictions/val.csv` has them all."
-    return "The only mistake." if wrong == 1 else f"All {wrong} mistakes, the most confident first."
 
 
 # Provenance.
@@ -318,8 +294,8 @@ def _provenance(run: RecordedRun) -> Prose:
     return Prose(f"Resolved, with every default written out; {again}", tone="soft")
 
 
-def _environment(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return what the run recorded of its machine and its data, by name."""
+def _environment(run: RecordedRun) -> Facts:
+    """Return what the run recorded of its machine and its data."""
     recorded, data = run.environment, run.dataset
     versions = ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items() if version)
     splits = data.get("splits", {})
@@ -337,4 +313,4 @@ def _environment(run: RecordedRun) -> list[tuple[str, str]]:
         "Python": recorded.get("python"),
         "Versions": versions,
     }
-    return [(name, str(value)) for name, value in rows.items() if value]
+    return Facts(tuple((name, str(value)) for name, value in rows.items() if value))
