@@ -8,19 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftcli.phrases import count
 from ftcli.records import EpochRecord
 from ftcli.report.charts.svg import (
     Element,
     Scale,
     add,
     drawing,
-    epoch_ticks,
-    fits,
+    epoch_axis,
     percent_labels,
     polyline,
     text_width,
     tick_labels,
     ticks,
+    value_axis,
     write,
 )
 
@@ -77,7 +78,7 @@ def titles(spans: Sequence[Span], wanted: Sequence[str], x: Scale) -> list[str]:
     """Return the titles of the phases: the wanted ones if all fit, else their numbers, else nothing."""
     rooms = [x(span.last + 0.5) - x(span.first - 0.5) - 8 for span in spans]
     for texts in (wanted, [str(span.number) for span in spans]):
-        if all(fits(text, room) for text, room in zip(texts, rooms, strict=True)):
+        if all(text_width(text) <= room for text, room in zip(texts, rooms, strict=True)):
             return list(texts)
     return [""] * len(spans)
 
@@ -88,17 +89,17 @@ def draw_curves(chart: CurveChart, width: int) -> Element:
     right = 16 + max(text_width(curve.name) for curve in chart.curves)
     x = Scale(0.5, chart.epochs + 0.5, _LEFT, width - right)
     y, labels = _vertical(chart)
-    for value, label in labels:
-        add(picture, "line", kind="grid", x1=_LEFT, x2=width - right, y1=y(value), y2=y(value))
-        write(picture, label, _LEFT - 6, y(value) + 4, kind="tick", anchor="end")
-    _epoch_axis(picture, chart.epochs, x)
+    value_axis(picture, labels, y, (_LEFT, width - right))
+    epoch_axis(picture, chart.epochs, x, HEIGHT - _BOTTOM)
     _boundaries(picture, chart.spans, x)
     for curve in chart.curves:
         _line(picture, curve, x, y)
     _names(picture, chart.curves, x, y)
     best = [curve for curve in chart.curves if curve.best is not None and math.isfinite(curve.values[curve.best - 1])]
     for curve in best:
-        _ring(picture, curve, x, y)
+        assert curve.best is not None
+        place = {"cx": x(curve.best), "cy": y(curve.values[curve.best - 1])}
+        add(picture, "circle", kind=f"ring {curve.kind}", r=6, **place)
     if len(best) == 1:  # the names of two would lie on one another
         _best(picture, chart, best[0], (x, y))
     return picture
@@ -106,7 +107,7 @@ def draw_curves(chart: CurveChart, width: int) -> Element:
 
 def describe(chart: CurveChart) -> str:
     """Return what a chart shows, in words."""
-    parts = [f"{chart.title} over {chart.epochs} {'epoch' if chart.epochs == 1 else 'epochs'}."]
+    parts = [f"{chart.title} over {count(chart.epochs, 'epoch')}."]
     for curve in chart.curves:
         first, last = (_value(chart, value) for value in (curve.values[0], curve.values[-1]))
         best = f", {_value(chart, curve.values[curve.best - 1])} in the best epoch, {curve.best}" if curve.best else ""
@@ -129,15 +130,6 @@ def _vertical(chart: CurveChart) -> tuple[Scale, list[tuple[float, str]]]:
         marks = [mark for mark in marks if -1e-9 <= mark <= 1 + 1e-9]
     scale = Scale(marks[0], marks[-1], HEIGHT - _BOTTOM, _TOP)
     return scale, list(zip(marks, (percent_labels if chart.shares else tick_labels)(marks), strict=True))
-
-
-def _epoch_axis(picture: Element, epochs: int, x: Scale) -> None:
-    base = HEIGHT - _BOTTOM
-    add(picture, "line", kind="axis", x1=x.start, x2=x.end, y1=base, y2=base)
-    for epoch in epoch_ticks(epochs, int((x.end - x.start) / 36)):
-        add(picture, "line", kind="axis", x1=x(epoch), x2=x(epoch), y1=base, y2=base + 4)
-        write(picture, str(epoch), x(epoch), base + 17, kind="tick", anchor="middle")
-    write(picture, "epoch", (x.start + x.end) / 2, HEIGHT - 5, kind="tick", anchor="middle")
 
 
 def _boundaries(picture: Element, spans: Sequence[Span], x: Scale) -> None:
@@ -168,12 +160,6 @@ def _names(picture: Element, curves: Sequence[Curve], x: Scale, y: Scale) -> Non
     for top, name in ends:
         taken = max(top, taken + 15)
         write(picture, name, x.end + 10, taken + 4, kind=f"name {by_name[name].kind}")
-
-
-def _ring(picture: Element, curve: Curve, x: Scale, y: Scale) -> None:
-    assert curve.best is not None
-    place = {"cx": x(curve.best), "cy": y(curve.values[curve.best - 1])}
-    add(picture, "circle", kind=f"ring {curve.kind}", r=6, **place)
 
 
 def _best(picture: Element, chart: CurveChart, curve: Curve, scales: tuple[Scale, Scale]) -> None:

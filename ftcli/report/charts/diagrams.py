@@ -11,6 +11,7 @@ from ftcli.report.charts.svg import (
     Element,
     Scale,
     add,
+    base_axis,
     decades,
     drawing,
     fitted,
@@ -19,6 +20,7 @@ from ftcli.report.charts.svg import (
     polyline,
     tick_labels,
     ticks,
+    value_axis,
     write,
 )
 
@@ -31,13 +33,17 @@ def draw_reliability(bins: Sequence[CalibrationBin], width: int) -> Element:
     x, y = Scale(0, 1, _LEFT, _LEFT + side), Scale(0, 1, _TOP + side, _TOP)
     strip = 58
     base = _TOP + side + 14 + strip
-    picture = drawing(_LEFT + side + 14, base + 38, label=_describe_reliability(bins))
-    marks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    for value, label in zip(marks, percent_labels(marks), strict=True):
-        add(picture, "line", kind="grid", x1=x(0), x2=x(1), y1=y(value), y2=y(value))
-        write(picture, label, x(0) - 6, y(value) + 4, kind="tick", anchor="end")
-        add(picture, "line", kind="axis", x1=x(value), x2=x(value), y1=base, y2=base + 4)
-        write(picture, label, x(value), base + 17, kind="tick", anchor="middle")
+    described = (
+        f"{count(each.images, 'image')} with {100 * each.confidence:.0f} % confidence: "
+        f"{100 * each.accuracy.value:.0f} % right"
+        for each in bins
+    )
+    label = f"Reliability diagram. {'; '.join(described)}."
+    picture = drawing(_LEFT + side + 14, base + 38, label=label)
+    values = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    marks = list(zip(values, percent_labels(values), strict=True))
+    value_axis(picture, marks, y, (x(0), x(1)))
+    base_axis(picture, marks, x, base)
     add(picture, "line", kind="ideal", x1=x(0), y1=y(0), x2=x(1), y2=y(1))
     add(picture, "line", kind="axis", x1=x(0), x2=x(1), y1=y(0), y2=y(0))
     write(picture, "accuracy", x(0) + 6, y(1) + 12, kind="tick")
@@ -59,15 +65,6 @@ def _histogram(picture: Element, bins: Sequence[CalibrationBin], x: Scale, y: Sc
     write(picture, "images", x(0) + 6, y.end + 2, kind="tick")
 
 
-def _describe_reliability(bins: Sequence[CalibrationBin]) -> str:
-    parts = (
-        f"{count(each.images, 'image')} with {100 * each.confidence:.0f} % confidence: "
-        f"{100 * each.accuracy.value:.0f} % right"
-        for each in bins
-    )
-    return f"Reliability diagram. {'; '.join(parts)}."
-
-
 def draw_whisker(interval: Interval, low: float, high: float) -> Element:
     """Return an interval with its value as a dot, for a table's cell, between low and high."""
     picture = ornament(320, 16)
@@ -84,15 +81,8 @@ def draw_bar(interval: Interval) -> Element:
     picture.set("preserveAspectRatio", "none")
     add(picture, "rect", kind="track", x=0, y=0, width=100, height=10)
     add(picture, "rect", kind="bar", x=0, y=0, width=100 * interval.value, height=10)
-    add(
-        picture,
-        "rect",
-        kind="reach",
-        x=100 * interval.low,
-        y=4.2,
-        width=100 * (interval.high - interval.low),
-        height=1.6,
-    )
+    width = 100 * (interval.high - interval.low)
+    add(picture, "rect", kind="reach", x=100 * interval.low, y=4.2, width=width, height=1.6)
     return picture
 
 
@@ -151,25 +141,15 @@ def draw_trials(probe: ProbeRecord, width: int) -> Element:
     chosen = next(trial for trial in trials if trial.strength == probe.strength)
     label = f"Held-out log loss by L2 strength: least, {chosen.log_loss:.3f}, at {chosen.strength:.2g}."
     picture = drawing(width, height, label=label)
-    for value, text in zip(marks, tick_labels(marks), strict=True):
-        add(picture, "line", kind="grid", x1=_LEFT, x2=width - 14, y1=y(value), y2=y(value))
-        write(picture, text, _LEFT - 6, y(value) + 4, kind="tick", anchor="end")
+    value_axis(picture, list(zip(marks, tick_labels(marks), strict=True)), y, (_LEFT, width - 14))
     add(picture, "line", kind="axis", x1=_LEFT, x2=width - 14, y1=height - 40, y2=height - 40)
-    for value in decades(*strengths):
-        add(picture, "line", kind="axis", x1=x(value), x2=x(value), y1=height - 40, y2=height - 36)
-        write(picture, f"{value:g}", x(value), height - 23, kind="tick", anchor="middle")
+    base_axis(picture, [(value, f"{value:g}") for value in decades(*strengths)], x, height - 40)
     write(picture, "L2 strength", (_LEFT + width - 14) / 2, height - 6, kind="tick", anchor="middle")
     points = [(x(trial.strength), y(trial.log_loss)) for trial in trials]
     polyline(picture, points, kind="line a")
     for left, top in points:
         add(picture, "circle", kind="mark a", cx=left, cy=top, r=2.6)
-    add(picture, "circle", kind="ring a", cx=x(chosen.strength), cy=y(chosen.log_loss), r=6)
-    write(
-        picture,
-        f"chosen {chosen.strength:.2g}",
-        x(chosen.strength),
-        y(chosen.log_loss) + 23,
-        kind="best a",
-        anchor="middle",
-    )
+    left, top = x(chosen.strength), y(chosen.log_loss)
+    add(picture, "circle", kind="ring a", cx=left, cy=top, r=6)
+    write(picture, f"chosen {chosen.strength:.2g}", left, top + 23, kind="best a", anchor="middle")
     return picture

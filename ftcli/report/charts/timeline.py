@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ftcli.plan import Phase, Plan
 from ftcli.records import EpochRecord
 from ftcli.report.charts.curves import Span, spans_of, titles
-from ftcli.report.charts.svg import Element, Scale, add, drawing, epoch_ticks, fits, fitted, text_width, write
+from ftcli.report.charts.svg import Element, Scale, add, drawing, epoch_axis, fitted, text_width, write
 
 _ROW, _GAP, _TOP, _SCHEDULE = 24, 2, 26, 34
 _FAINTEST, _STRONGEST = 0.12, 0.55  # so that text reads on every rate
@@ -73,7 +73,7 @@ def draw_timeline(plan: Plan, records: Sequence[EpochRecord], width: int) -> Ele
         _cells(picture, plan, row, spans, (x, top))
     if scheduled:
         _schedule(picture, plan, records, (x, base - 6))
-    _epochs(picture, len(records), x, base)
+    epoch_axis(picture, len(records), x, base)
     return picture
 
 
@@ -83,9 +83,8 @@ def _describe(plan: Plan, spans: Sequence[Span]) -> str:
         phase = plan.phases[span.number - 1]
         trained = ", ".join(f"{group} at {rate_text(phase.lr[group], phase)}" for group in phase.trainable)
         epochs = f"epoch {span.first}" if span.first == span.last else f"epochs {span.first} to {span.last}"
-        parts.append(
-            f"Phase {span.number}, {span.name}, {epochs}: trains {trained}; {len(phase.frozen)} groups frozen."
-        )
+        what = f"trains {trained}; {len(phase.frozen)} groups frozen"
+        parts.append(f"Phase {span.number}, {span.name}, {epochs}: {what}.")
     return " ".join(parts)
 
 
@@ -105,12 +104,10 @@ def _cells(picture: Element, plan: Plan, row: Row, spans: Sequence[Span], place:
         phase, rate = plan.phases[span.number - 1], row.rates[span.number - 1]
         left, width = x(span.first - 0.5) + 1, x(span.last + 0.5) - x(span.first - 0.5) - 2
         box = {"x": left, "y": top, "width": max(width, 0.5), "height": _ROW, "rx": 2}
-        if rate is None:
-            add(picture, "rect", kind="frozen", **box)
-        else:
-            add(picture, "rect", kind="rate", fill_opacity=strength(rate, rates), **box)
+        look = {} if rate is None else {"fill_opacity": strength(rate, rates)}
+        add(picture, "rect", kind="frozen" if rate is None else "rate", **look, **box)
         text = rate_text(rate, phase)
-        if fits(text, width - 6):
+        if text_width(text) <= width - 6:
             kind = "cell still" if rate is None else "cell"
             write(picture, text, left + width / 2, top + 16, kind=kind, anchor="middle")
 
@@ -130,11 +127,3 @@ def _schedule(picture: Element, plan: Plan, records: Sequence[EpochRecord], plac
         gap = min(1.0, (right - left) / 6)
         box = {"x": left + gap, "y": base - height, "width": right - left - 2 * gap, "height": height}
         add(picture, "rect", kind="schedule", **box)
-
-
-def _epochs(picture: Element, epochs: int, x: Scale, base: float) -> None:
-    add(picture, "line", kind="axis", x1=x.start, x2=x.end, y1=base, y2=base)
-    for epoch in epoch_ticks(epochs, int((x.end - x.start) / 36)):
-        add(picture, "line", kind="axis", x1=x(epoch), x2=x(epoch), y1=base, y2=base + 4)
-        write(picture, str(epoch), x(epoch), base + 17, kind="tick", anchor="middle")
-    write(picture, "epoch", (x.start + x.end) / 2, base + 33, kind="tick", anchor="middle")
