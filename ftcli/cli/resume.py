@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, MaxMinutes, Quiet
-from ftcli.cli.output import show_trained, stderr
+from ftcli.cli.output import show_trained
 
 
 def resume(
@@ -38,6 +38,6 @@ def resume(
     from ftcli.report.progress import choose_progress
 
     deadline = Deadline(started, None if max_minutes is None else 60 * max_minutes)
-    with choose_progress(stderr(), quiet=quiet) as progress:
+    with choose_progress(quiet=quiet) as progress:
         result = resume_run(run, changes or [], progress=progress, deadline=deadline)
     show_trained(result, as_json=as_json)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ftcli.data.checks.findings import Case, files_text
@@ -14,7 +14,7 @@ from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.predictions import Seen
 from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
 from ftcli.metrics import METRICS
-from ftcli.phrases import count, listed
+from ftcli.phrases import listed, resume_hint
 from ftcli.records import Gate, Interval, RunSummary
 
 # Control characters, those that turn the direction of writing around, and halves of characters.
@@ -142,7 +142,7 @@ def pending_text(pending: Pending) -> str:
     if awaited:
         have, are = ("has", "is") if len(awaited) == 1 else ("have", "are")
         remarks.append(f"{', '.join(awaited)} {have} no figures yet and {are} left out.")
-    return f"{' '.join(remarks)} Resume with: ftcli resume {shlex.quote(pending.resume)}"
+    return f"{' '.join(remarks)} {resume_hint(Path(pending.resume))}"
 
 
 # Expectations and gates.
@@ -174,8 +174,3 @@ def case_text(case: Case, *, sign: str = "=") -> str:
         places = ", ".join(f"{split} ({listed(names, most=1)})" for split, names in case.by_split.items())
         return f"{case.note}: {places}"
     return ": ".join(part for part in (files_text(case.files, sign=sign), case.note or "") if part)
-
-
-def scored_text(evaluation: Evaluation) -> str:
-    """Return how many images of how many classes were scored."""
-    return f"{count(evaluation.images, 'image')}, {count(len(evaluation.classes), 'class', 'classes')}"

@@ -55,14 +55,8 @@ def _phases(run: RecordedRun) -> Table:
                 duration(sum(record.seconds for record in records)),
             )
         )
-    columns = (
-        *texts("phase"),
-        *numbers("epochs"),
-        *texts("trained groups and their rates"),
-        *numbers("parameters"),
-        *texts("frozen part"),
-        *numbers("time"),
-    )
+    trained = (*texts("trained groups and their rates"), *numbers("parameters"))
+    columns = (*texts("phase"), *numbers("epochs"), *trained, *texts("frozen part"), *numbers("time"))
     return Table(columns, rows, "What each phase trained")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,6 @@ from ftcli.report.sections import (
     Findings,
     Gates,
     Lines,
-    Matrix,
     Prose,
     Row,
     Section,
@@ -49,7 +47,7 @@ from ftcli.report.sections import (
     share_cell,
     texts,
 )
-from ftcli.report.text.eval import confused_table, metrics_table
+from ftcli.report.text.eval import matrix_of, metrics_table
 from ftcli.runs.read_run import RecordedRun
 
 MISTAKES = 12
@@ -214,11 +212,9 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
 
 def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
     """Return the matrix, as a picture where there are many classes, and the pairs that were confused most."""
-    classes, pairs = len(evaluation.classes), confused_table(evaluation)
-    matrix = Matrix(evaluation.classes, evaluation.confusion, replace(pairs, rows=pairs.rows[:_PAIRS]))
-    left = len(pairs.rows) - _PAIRS
+    classes, left = len(evaluation.classes), len(evaluation.most_confused) - _PAIRS
     cut = f"Of the confused pairs, the {_PAIRS} with the most images are listed; {left} more are not."
-    listed = (*prose(cut if left > 0 else ""), matrix)
+    listed = (*prose(cut if left > 0 else ""), matrix_of(evaluation, pairs=_PAIRS))
     if classes <= MATRIX_CLASSES:
         what = "Images by true class (rows) and predicted class (columns). The diagonal is right; a stronger colour is "
         return Prose(f"{what}a greater share of the row.", tone="soft"), *listed
