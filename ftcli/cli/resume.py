@@ -17,8 +17,7 @@ def resume(
         Path, typer.Argument(metavar="RUN", help="A run directory, or the directory of the runs of several seeds.")
     ],
     changes: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Higher epochs or patience, such as epochs=20."),
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Higher epochs or patience, such as epochs=20.")
     ] = None,
     max_minutes: MaxMinutes = None,
     as_json: Json = False,

@@ -31,8 +31,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Resume this run, as `ftcli resume RUN` does."),
+        Path | None, typer.Option(metavar="RUN", help="Resume this run, as `ftcli resume RUN` does.")
     ] = None,
     seeds: Annotated[
         str | None,

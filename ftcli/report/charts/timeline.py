@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ftcli.plan import Phase, Plan
 from ftcli.records import EpochRecord
+from ftcli.report.charts import svg
 from ftcli.report.charts.curves import Span, spans_of, titles
-from ftcli.report.charts.svg import Element, Scale, add, drawing, epoch_axis, fitted, text_width, write
 
 _ROW, _GAP, _TOP, _SCHEDULE = 24, 2, 26, 34
 _FAINTEST, _STRONGEST = 0.12, 0.55  # so that text reads on every rate
@@ -56,24 +56,24 @@ def rate_text(rate: float | None, phase: Phase) -> str:
     return "lbfgs" if phase.solver == "lbfgs" else f"{rate:.3g}"
 
 
-def draw_timeline(plan: Plan, records: Sequence[EpochRecord], width: int) -> Element:
+def draw_timeline(plan: Plan, records: Sequence[EpochRecord], width: int) -> svg.Element:
     """Return the phases as they ran, over the epochs that ran, at a width in pixels."""
     rows, spans = rows_of(plan), spans_of(records)
     scheduled = any(phase.solver == "sgd" for phase in plan.phases)
     base = _TOP + len(rows) * (_ROW + _GAP) + (_SCHEDULE if scheduled else 0)
-    picture = drawing(width, base + 38, label=_describe(plan, spans))
-    left = min(max(text_width(row.name) for row in rows) + 10, 0.36 * width)
-    left = max(left, text_width("schedule") + 10)
-    x = Scale(0.5, len(records) + 0.5, left, width - 4)
+    picture = svg.drawing(width, base + 38, label=_describe(plan, spans))
+    left = min(max(svg.text_width(row.name) for row in rows) + 10, 0.36 * width)
+    left = max(left, svg.text_width("schedule") + 10)
+    x = svg.Scale(0.5, len(records) + 0.5, left, width - 4)
     _phases(picture, spans, x, base)
     for index, row in enumerate(rows):
         top = _TOP + index * (_ROW + _GAP)
-        label = write(picture, fitted(row.name, left - 8), left - 8, top + 16, kind="label", anchor="end")
-        add(label, "title").text = row.name
+        label = svg.write(picture, svg.fitted(row.name, left - 8), left - 8, top + 16, kind="label", anchor="end")
+        svg.add(label, "title").text = row.name
         _cells(picture, plan, row, spans, (x, top))
     if scheduled:
         _schedule(picture, plan, records, (x, base - 6))
-    epoch_axis(picture, len(records), x, base)
+    svg.epoch_axis(picture, len(records), x, base)
     return picture
 
 
@@ -88,16 +88,16 @@ def _describe(plan: Plan, spans: Sequence[Span]) -> str:
     return " ".join(parts)
 
 
-def _phases(picture: Element, spans: Sequence[Span], x: Scale, base: float) -> None:
+def _phases(picture: svg.Element, spans: Sequence[Span], x: svg.Scale, base: float) -> None:
     wanted = [f"{span.number} · {span.name}" for span in spans]
     for span, title in zip(spans, titles(spans, wanted, x), strict=True):
         left = x(span.first - 0.5)
-        write(picture, title, left + (2 if span.first == 1 else 6), 16, kind="phase")
+        svg.write(picture, title, left + (2 if span.first == 1 else 6), 16, kind="phase")
         if span.first > 1:
-            add(picture, "line", kind="boundary", x1=left, x2=left, y1=4, y2=base)
+            svg.add(picture, "line", kind="boundary", x1=left, x2=left, y1=4, y2=base)
 
 
-def _cells(picture: Element, plan: Plan, row: Row, spans: Sequence[Span], place: tuple[Scale, float]) -> None:
+def _cells(picture: svg.Element, plan: Plan, row: Row, spans: Sequence[Span], place: tuple[svg.Scale, float]) -> None:
     x, top = place
     rates = [rate for phase in plan.phases for rate in phase.lr.values() if rate is not None]
     for span in spans:
@@ -105,17 +105,17 @@ def _cells(picture: Element, plan: Plan, row: Row, spans: Sequence[Span], place:
         left, width = x(span.first - 0.5) + 1, x(span.last + 0.5) - x(span.first - 0.5) - 2
         box = {"x": left, "y": top, "width": max(width, 0.5), "height": _ROW, "rx": 2}
         look = {} if rate is None else {"fill_opacity": strength(rate, rates)}
-        add(picture, "rect", kind="frozen" if rate is None else "rate", **look, **box)
+        svg.add(picture, "rect", kind="frozen" if rate is None else "rate", **look, **box)
         text = rate_text(rate, phase)
-        if text_width(text) <= width - 6:
+        if svg.text_width(text) <= width - 6:
             kind = "cell still" if rate is None else "cell"
-            write(picture, text, left + width / 2, top + 16, kind=kind, anchor="middle")
+            svg.write(picture, text, left + width / 2, top + 16, kind=kind, anchor="middle")
 
 
-def _schedule(picture: Element, plan: Plan, records: Sequence[EpochRecord], place: tuple[Scale, float]) -> None:
+def _schedule(picture: svg.Element, plan: Plan, records: Sequence[EpochRecord], place: tuple[svg.Scale, float]) -> None:
     """Draw each epoch's first rate as a share of its phase's."""
     x, base = place
-    write(picture, "schedule", x.start - 8, base - 6, kind="label", anchor="end")
+    svg.write(picture, "schedule", x.start - 8, base - 6, kind="label", anchor="end")
     for record in records:
         phase = plan.phases[record.phase_index]
         if phase.solver == "lbfgs":
@@ -126,4 +126,4 @@ def _schedule(picture: Element, plan: Plan, records: Sequence[EpochRecord], plac
         left, right = x(record.epoch - 0.5), x(record.epoch + 0.5)
         gap = min(1.0, (right - left) / 6)
         box = {"x": left + gap, "y": base - height, "width": right - left - 2 * gap, "height": height}
-        add(picture, "rect", kind="schedule", **box)
+        svg.add(picture, "rect", kind="schedule", **box)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftcli.evaluation.compare.differences import Flip
-from ftcli.evaluation.compare.evidence import Contrast
 from ftcli.evaluation.compare.result import Findings, RunPair
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
@@ -50,8 +48,7 @@ FLIPS = 12
 _RESOLVED = "Where an interval contains zero, the images do not show a difference."
 
 
-@dataclass(frozen=True)
-class ShownRun:
+class ShownRun(NamedTuple):
     """A run and its evaluation, with the letter and the short name that the page gives it."""
 
     letter: str
@@ -123,10 +120,12 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
         if METRICS[name].drawn_with_accuracy
     ]
     drawn = chart(lambda width: draw_differences(shares, "B - A, in points", width), WHOLE)
+    only_a, only_b = comparison.only_a, comparison.only_b
+    not_shared = f"{count(only_a, 'image')} scored by A alone and {only_b} by B alone are not counted."
     figures = (
         Chart(drawn, caption=f"Difference of each share of images with its 95 % interval. {_RESOLVED}"),
         differences_table(comparison.metrics, "A", "B", "B - A"),
-        *prose(f"{comparison.resolution} {chosen_epochs(pair)}", _not_shared(pair), tone="hint"),
+        *prose(f"{comparison.resolution} {chosen_epochs(pair)}", not_shared if only_a or only_b else "", tone="hint"),
     )
     flips = (("B is right, A is wrong", comparison.b_better), ("A is right, B is wrong", comparison.a_better))
     columns = tuple((_flips(title, shown[0].run, each),) for title, each in flips)
@@ -145,22 +144,11 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     ]
 
 
-def _not_shared(pair: RunPair) -> str:
-    """Return how many images only one run has scored."""
-    only_a, only_b = pair.comparison.only_a, pair.comparison.only_b
-    if not only_a and not only_b:
-        return ""
-    return f"{count(only_a, 'image')} scored by A alone and {only_b} by B alone are not counted."
-
-
 def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
     """Return the flips in which the wrong run is most confident, with pictures of run A's files."""
 
-    def a_is_right(flip: Flip) -> bool:
+    def a_is_right(flip: Flip) -> bool:  # then B is wrong: the runs are right on different sides of a flip
         return flip.a_predicted == flip.label
-
-    def shown(run: str, predicted: str, probability: float, flip: Flip) -> tuple[str, str, str, str]:
-        return run, predicted, ", right" if predicted == flip.label else ", wrong", share(probability)
 
     first = sorted(flips, key=lambda flip: -(flip.b_probability if a_is_right(flip) else flip.a_probability))[:FLIPS]
     content = dict(zip(run.predictions.paths, run.predictions.sha256, strict=True))
@@ -172,8 +160,8 @@ def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
             f"{flip.path}: {flip.label}",
             flip.label,
             (
-                shown("A:", flip.a_predicted, flip.a_probability, flip),
-                shown("B:", flip.b_predicted, flip.b_probability, flip),
+                ("A:", flip.a_predicted, ", right" if a_is_right(flip) else ", wrong", share(flip.a_probability)),
+                ("B:", flip.b_predicted, ", wrong" if a_is_right(flip) else ", right", share(flip.b_probability)),
             ),
         )
         for flip, thumbnail in zip(first, files, strict=True)
@@ -221,22 +209,17 @@ def _contrasts(findings: Findings, baseline: str) -> tuple[Any, ...]:
         (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
         for name, each in zip(names, contrasts, strict=True)
     ]
-    axis = "accuracy minus the baseline's, in points"
-    drawn = chart(lambda width: draw_differences(gaps, axis, width), WHOLE)
+    drawn = chart(lambda width: draw_differences(gaps, "accuracy minus the baseline's, in points", width), WHOLE)
     table = contrast_table(contrasts)
-    conclusions = [[_conclusion(each)] for each in contrasts]
+    conclusions = [
+        ["no difference shown" if each.adjusted >= SIGNIFICANCE else "better" if each.gap.difference > 0 else "worse"]
+        for each in contrasts
+    ]
     return (
         Chart(drawn, caption=f"{measured} minus that of {baseline}, with its 95 % interval. {_RESOLVED}"),
         table.with_columns(len(table.columns), texts("conclusion"), conclusions),
         Prose("p-values are adjusted for the number of comparisons (Holm).", tone="hint"),
     )
-
-
-def _conclusion(contrast: Contrast) -> str:
-    """Return what a contrast shows, adjusted for the number of them."""
-    if contrast.adjusted >= SIGNIFICANCE:
-        return "no difference shown"
-    return "better" if contrast.gap.difference > 0 else "worse"
 
 
 def _flip_counts(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> Table:

@@ -102,7 +102,9 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     if summary is not None:
         gates = (Gates(summary.gates),) if summary.gates else ()
         parts.append(Section("Expected", (*gates, *prose(unchecked_text(summary.unchecked), tone="hint"))))
-        notices = _other_notices(run, summary.notices)
+        found = [finding.message for finding in run.findings]  # the section on data has these in full
+        in_full = [*found, *(f"{each.path}: {each.reason}" for each in run.skipped)]
+        notices = tuple(notice for notice in summary.notices if not any(each in notice for each in in_full))
         parts.append(Section("Notices", (Bullets(notices),) if notices else ()))
     return tuple(parts)
 
@@ -131,12 +133,6 @@ def _metrics(evaluation: Evaluation) -> Table:
     return metrics_table(evaluation.metrics).with_columns(
         3, column, [[whiskers.get(name, "")] for name in evaluation.metrics]
     )
-
-
-def _other_notices(run: RecordedRun, notices: Sequence[str]) -> tuple[str, ...]:
-    """Return the notices that do not repeat a finding or a skipped image: the section on data has these in full."""
-    shown = [*(finding.message for finding in run.findings), *(f"{each.path}: {each.reason}" for each in run.skipped)]
-    return tuple(notice for notice in notices if not any(each in notice for each in shown))
 
 
 # Data.

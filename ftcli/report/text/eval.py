@@ -10,15 +10,7 @@ from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.temperature import Calibration
 from ftcli.phrases import count
 from ftcli.records import Gate, Interval
-from ftcli.report.format import (
-    absent_text,
-    figure,
-    interval_text,
-    metric_name,
-    share,
-    signed,
-    unchecked_text,
-)
+from ftcli.report.format import absent_text, figure, interval_text, metric_name, share, signed, unchecked_text
 from ftcli.report.sections import Cell, Gates, Matrix, Prose, Row, Section, Table, numbers, prose, share_cell, texts
 
 _LEAST_COVERAGE = 0.5  # thresholds that answer fewer images are left to --json
