@@ -15,6 +15,7 @@ from ftcli.evaluation.predictions import Seen
 from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
 from ftcli.metrics import METRICS
 from ftcli.phrases import listed, resume_hint
+from ftcli.plan import Phase
 from ftcli.records import Gate, Interval, RunSummary
 
 # Control characters, those that turn the direction of writing around, and halves of characters.
@@ -82,6 +83,13 @@ def p_figure(value: float) -> str:
 def setting(value: Any) -> str:
     """Return a value of a recipe on one line."""
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def rate_text(rate: float | None, phase: Phase) -> str:
+    """Return what a group does in a phase."""
+    if rate is None:
+        return "frozen"
+    return "lbfgs" if phase.solver == "lbfgs" else f"{rate:.3g}"
 
 
 # Remarks about figures.

@@ -52,7 +52,7 @@ def _histogram(picture: svg.Element, bins: Sequence[CalibrationBin], x: svg.Scal
 
 def draw_whisker(interval: Interval, low: float, high: float) -> svg.Element:
     """Return an interval with its value as a dot, for a table's cell, between low and high."""
-    picture = svg.ornament(320, 16)
+    picture = svg.drawing(320, 16)
     x = svg.Scale(low, high, 5, 315)
     svg.add(picture, "line", kind="grid", x1=5, x2=315, y1=8, y2=8)
     svg.add(picture, "line", kind="whisker a", x1=x(interval.low), x2=x(interval.high), y1=8, y2=8)
@@ -62,7 +62,7 @@ def draw_whisker(interval: Interval, low: float, high: float) -> svg.Element:
 
 def draw_bar(interval: Interval) -> svg.Element:
     """Return a share of 1 as a bar with its interval as a line, for a table's cell of any width."""
-    picture = svg.ornament(100, 10)
+    picture = svg.drawing(100, 10)
     picture.set("preserveAspectRatio", "none")
     svg.add(picture, "rect", kind="track", x=0, y=0, width=100, height=10)
     svg.add(picture, "rect", kind="bar", x=0, y=0, width=100 * interval.value, height=10)

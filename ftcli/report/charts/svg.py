@@ -21,10 +21,13 @@ _CHARACTER = 6.9
 """Approximate width of a character at 12 pixels: generous for most fonts."""
 
 
-def drawing(width: float, height: float, *, label: str) -> Element:
-    """Return an empty drawing of this size in pixels; `label` describes it in words."""
-    attributes = {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "aria-label": printable(label)}
-    return Element("svg", attributes)
+def drawing(width: float, height: float, *, label: str = "") -> Element:
+    """Return an empty drawing of this size in pixels.
+
+    `label` describes it in words; without one, it is hidden where the text next to it says as much.
+    """
+    described = {"role": "img", "aria-label": printable(label)} if label else {"aria-hidden": "true"}
+    return Element("svg", {"viewBox": f"0 0 {_number(width)} {_number(height)}", **described})
 
 
 def value_axis(picture: Element, marks: Sequence[tuple[float, str]], y: Scale, sides: tuple[float, float]) -> None:
@@ -47,11 +50,6 @@ def epoch_axis(picture: Element, epochs: int, x: Scale, base: float) -> None:
     marks = [(epoch, str(epoch)) for epoch in epoch_ticks(epochs, int((x.end - x.start) / 36))]
     base_axis(picture, marks, x, base)
     write(picture, "epoch", (x.start + x.end) / 2, base + 33, kind="tick", anchor="middle")
-
-
-def ornament(width: float, height: float) -> Element:
-    """Return an empty drawing without a description, for what the text next to it already says."""
-    return Element("svg", {"viewBox": f"0 0 {_number(width)} {_number(height)}", "aria-hidden": "true"})
 
 
 def add(parent: Element, tag: str, *, kind: str | None = None, **attributes: float | str) -> Element:

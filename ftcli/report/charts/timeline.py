@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftcli.plan import Phase, Plan
+from ftcli.plan import Plan
 from ftcli.records import EpochRecord
 from ftcli.report.charts import svg
 from ftcli.report.charts.curves import Span, spans_of, titles
+from ftcli.report.format import rate_text
 
 _ROW, _GAP, _TOP, _SCHEDULE = 24, 2, 26, 34
 _FAINTEST, _STRONGEST = 0.12, 0.55  # so that text reads on every rate
@@ -47,13 +48,6 @@ def strength(rate: float, rates: Sequence[float]) -> float:
     low, high = math.log10(min(rates)), math.log10(max(rates))
     share = 1.0 if high == low else (math.log10(rate) - low) / (high - low)
     return _FAINTEST + share * (_STRONGEST - _FAINTEST)
-
-
-def rate_text(rate: float | None, phase: Phase) -> str:
-    """Return what a group does in a phase."""
-    if rate is None:
-        return "frozen"
-    return "lbfgs" if phase.solver == "lbfgs" else f"{rate:.3g}"
 
 
 def draw_timeline(plan: Plan, records: Sequence[EpochRecord], width: int) -> svg.Element:

@@ -14,7 +14,6 @@ from ftcli.metrics import METRICS
 from ftcli.phrases import count, duration
 from ftcli.records import Interval
 from ftcli.report.charts.diagrams import draw_differences
-from ftcli.report.charts.thumbnails import thumbnails
 from ftcli.report.format import (
     VAL_CHOSE_THE_EPOCH,
     figure,
@@ -27,7 +26,7 @@ from ftcli.report.format import (
     signed,
 )
 from ftcli.report.html.epochs import paired_plan_parts, paired_training_parts
-from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Picture, chart, render
+from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Picture, chart, render, thumbnails
 from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import (
     change_parts,

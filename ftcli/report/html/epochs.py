@@ -11,8 +11,8 @@ from ftcli.phrases import count, duration
 from ftcli.records import ProbeRecord
 from ftcli.report.charts.curves import Curve, CurveChart, draw_curves, spans_of
 from ftcli.report.charts.diagrams import draw_trials
-from ftcli.report.charts.timeline import draw_timeline, rate_text
-from ftcli.report.format import share
+from ftcli.report.charts.timeline import draw_timeline
+from ftcli.report.format import rate_text, share
 from ftcli.report.html.page import HALF, WHOLE, Chart, Columns, chart
 from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, share_cell, texts
 from ftcli.runs.read_run import RecordedRun

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ftcli import __version__
+from ftcli.data.decoding import decode, read_content
+from ftcli.data.workers import available_cores
+from ftcli.errors import ImageError
 from ftcli.report.charts.svg import Element, markup
-from ftcli.report.charts.thumbnails import Thumbnail
 from ftcli.report.format import printable
 from ftcli.report.sections import MATRIX_CLASSES, Section
 
@@ -32,6 +36,12 @@ WHOLE = {"s": 328, "m": 680, "l": 960}
 HALF = {"s m": 340, "l": 464}
 """The widths of one of two charts that are side by side where there is room."""
 
+THUMBNAIL = 288
+"""The longer side of a thumbnail in pixels: sharp at 144 on a screen with two pixels for one."""
+
+_JPEG_QUALITY = 78
+_TINY = 64  # pixels: smaller images are shown pixel by pixel
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -42,6 +52,21 @@ class Chart:
     caption: str = ""
     css: str = ""
     legend: bool = False
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture as a data URI and its size in pixels; or, without one, why there is none."""
+
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    missing: str = ""
+
+    @property
+    def tiny(self) -> bool:
+        """Whether the image is so small that a page should show its pixels."""
+        return max(self.width, self.height) <= _TINY
 
 
 @dataclass(frozen=True)
@@ -88,6 +113,28 @@ def chart(draw: Callable[[int], Element], widths: Mapping[str, int]) -> Markup:
         element.set("class", kind)
         drawings.append(markup(element))
     return Markup("").join(drawings)
+
+
+def thumbnails(root: Path, images: Sequence[tuple[str, str]]) -> list[Thumbnail]:
+    """Return a thumbnail for each (path below root, sha256 of its content)."""
+    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow decodes outside the interpreter's lock
+        return list(pool.map(lambda image: _thumbnail(root / image[0], image[1]), images))
+
+
+def _thumbnail(path: Path, sha256: str) -> Thumbnail:
+    try:
+        content = read_content(path)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return Thumbnail(missing="The file has changed since it was scored.")
+        picture = decode(content, minimum_side=THUMBNAIL // 2, name=str(path))
+    except ImageError:
+        return Thumbnail(missing="The image is missing.")
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    kind = "PNG" if max(picture.size) <= _TINY else "JPEG"
+    file = io.BytesIO()
+    picture.save(file, kind, quality=_JPEG_QUALITY)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return Thumbnail(f"data:image/{kind.lower()};base64,{data}", *picture.size)
 
 
 @functools.cache

@@ -16,7 +16,6 @@ from ftcli.metrics import METRICS
 from ftcli.phrases import count, duration, resume_hint
 from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
-from ftcli.report.charts.thumbnails import thumbnails
 from ftcli.report.format import (
     VAL_CHOSE_THE_EPOCH,
     absent_text,
@@ -29,7 +28,7 @@ from ftcli.report.format import (
     unchecked_text,
 )
 from ftcli.report.html.epochs import plan_parts, training_parts
-from ftcli.report.html.page import Chart, Columns, Gallery, Picture, chart, render
+from ftcli.report.html.page import Chart, Columns, Gallery, Picture, chart, render, thumbnails
 from ftcli.report.sections import (
     MATRIX_CLASSES,
     Bullets,
