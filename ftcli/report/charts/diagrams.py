@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftcli.evaluation.calibration import CalibrationBin
+from ftcli.evaluation.compare.differences import Difference
 from ftcli.phrases import count
 from ftcli.records import Interval, ProbeRecord
 from ftcli.report.charts import svg
@@ -71,13 +72,15 @@ def draw_bar(interval: Interval) -> svg.Element:
     return picture
 
 
-def draw_differences(rows: Sequence[tuple[str, Interval]], title: str, width: int) -> svg.Element:
+def draw_differences(rows: Sequence[tuple[str, Difference]], title: str, width: int) -> svg.Element:
     """Return differences of shares, each with a name, and their intervals in points about zero."""
     reach = max(0.01, *(abs(bound) for _, each in rows for bound in (each.low, each.high)))
     marks = svg.ticks(-reach, reach, 9 if width > 500 else 5)
     left, row = 130, 30
     base = 8 + row * len(rows)
-    said = (f"{name} {100 * each.value:+.1f} ({100 * each.low:+.1f} to {100 * each.high:+.1f})" for name, each in rows)
+    said = (
+        f"{name} {100 * each.difference:+.1f} ({100 * each.low:+.1f} to {100 * each.high:+.1f})" for name, each in rows
+    )
     picture = svg.drawing(width, base + 38, label=f"{title}, with 95 % intervals: {'; '.join(said)}.")
     x = svg.Scale(marks[0], marks[-1], left, width - 16)
     for value, text in zip(marks, svg.tick_labels([100 * mark for mark in marks]), strict=True):
@@ -90,7 +93,7 @@ def draw_differences(rows: Sequence[tuple[str, Interval]], title: str, width: in
         top = 8 + row * index + row / 2
         svg.write(picture, svg.fitted(name, left - 12), left - 12, top + 4, kind="label", anchor="end")
         svg.add(picture, "line", kind="whisker a", x1=x(each.low), x2=x(each.high), y1=top, y2=top)
-        svg.add(picture, "circle", kind="dot a", cx=x(each.value), cy=top, r=4.5)
+        svg.add(picture, "circle", kind="dot a", cx=x(each.difference), cy=top, r=4.5)
     return picture
 
 

@@ -12,7 +12,6 @@ from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
 from ftcli.metrics import METRICS
 from ftcli.phrases import count, duration
-from ftcli.records import Interval
 from ftcli.report.charts.diagrams import draw_differences
 from ftcli.report.format import (
     VAL_CHOSE_THE_EPOCH,
@@ -87,20 +86,19 @@ def _short_names(names: Sequence[str]) -> list[str]:
 def _runs(shown: Sequence[ShownRun]) -> Table:
     figures = numbers("accuracy", "95 % interval", "log loss", "best epoch", "time")
     columns = (*texts("run", "model, strategy"), *figures)
-    rows = []
-    for each in shown:
-        run, accuracy = each.run, each.evaluation.metrics["accuracy"]
-        rows.append(
-            (
-                each.title,
-                f"{run.recipe['model']['name']}, {run.plan.strategy}",
-                share(accuracy.value),
-                interval_text("accuracy", accuracy),
-                figure("log_loss", each.evaluation.metrics["log_loss"].value),
-                f"{run.best_epoch} of {len(run.records)}",
-                duration(run.summary.seconds) if run.summary else "unfinished",
-            )
+    rows = [
+        (
+            each.title,
+            f"{run.recipe['model']['name']}, {run.plan.strategy}",
+            share(metrics["accuracy"].value),
+            interval_text("accuracy", metrics["accuracy"]),
+            figure("log_loss", metrics["log_loss"].value),
+            f"{run.best_epoch} of {len(run.records)}",
+            duration(run.summary.seconds) if run.summary else "unfinished",
         )
+        for each in shown
+        for run, metrics in [(each.run, each.evaluation.metrics)]
+    ]
     table = Table(columns, rows, "Runs")
     if any(each.run.summary and each.run.summary.gates for each in shown):
         met = [[gates_met(each.run.summary)] for each in shown]
@@ -113,11 +111,8 @@ def _runs(shown: Sequence[ShownRun]) -> Table:
 
 def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     comparison = pair.comparison
-    shares = [
-        (metric_name(name), Interval(each.difference, each.low, each.high))
-        for name, each in comparison.metrics.items()
-        if METRICS[name].drawn_with_accuracy
-    ]
+    drawn_together = [(name, each) for name, each in comparison.metrics.items() if METRICS[name].drawn_with_accuracy]
+    shares = [(metric_name(name), each) for name, each in drawn_together]
     drawn = chart(lambda width: draw_differences(shares, "B - A, in points", width), WHOLE)
     only_a, only_b = comparison.only_a, comparison.only_b
     not_shared = f"{count(only_a, 'image')} scored by A alone and {only_b} by B alone are not counted."
@@ -204,10 +199,7 @@ def _contrasts(findings: Findings, baseline: str) -> tuple[Any, ...]:
     contrasts = findings.contrasts
     measured = "Mean accuracy" if findings.sides else "Accuracy"
     names = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])[1:]
-    gaps = [
-        (name, Interval(each.gap.difference, each.gap.low, each.gap.high))
-        for name, each in zip(names, contrasts, strict=True)
-    ]
+    gaps = [(name, each.gap) for name, each in zip(names, contrasts, strict=True)]
     drawn = chart(lambda width: draw_differences(gaps, "accuracy minus the baseline's, in points", width), WHOLE)
     table = contrast_table(contrasts)
     conclusions = [

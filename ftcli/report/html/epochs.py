@@ -14,7 +14,7 @@ from ftcli.report.charts.diagrams import draw_trials
 from ftcli.report.charts.timeline import draw_timeline
 from ftcli.report.format import rate_text, share
 from ftcli.report.html.page import HALF, WHOLE, Chart, Columns, chart
-from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, share_cell, texts
+from ftcli.report.sections import Cell, Prose, Section, Table, numbers, share_cell, texts
 from ftcli.runs.read_run import RecordedRun
 
 
@@ -121,7 +121,7 @@ def _fitted(run: RecordedRun, probe: ProbeRecord) -> tuple[Any, ...]:
 
 
 def _epochs(run: RecordedRun) -> Table:
-    rows: list[Row] = [
+    rows = [
         (
             Cell(f"{record.epoch} (best)" if record.epoch == run.best_epoch else str(record.epoch), record.epoch),
             record.phase,

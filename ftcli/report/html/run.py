@@ -38,7 +38,6 @@ from ftcli.report.sections import (
     Gates,
     Lines,
     Prose,
-    Row,
     Section,
     Table,
     numbers,
@@ -128,10 +127,8 @@ def _metrics(evaluation: Evaluation) -> Table:
     start = ticks(min(each.low for each in drawn.values()), 1.0, 5)[0]
     low = max(start, min(METRICS[name].bounds[0] for name in drawn))
     whiskers = {name: markup(draw_whisker(each, low, 1.0)) for name, each in drawn.items()}
-    column = texts(f"{100 * low:.0f} to 100 %", css="roomy soft")
-    return metrics_table(evaluation.metrics).with_columns(
-        3, column, [[whiskers.get(name, "")] for name in evaluation.metrics]
-    )
+    cells, column = [[whiskers.get(name, "")] for name in evaluation.metrics], f"{100 * low:.0f} to 100 %"
+    return metrics_table(evaluation.metrics).with_columns(3, texts(column, css="roomy soft"), cells)
 
 
 # Data.
@@ -175,7 +172,7 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     )
     train = run.dataset.get("splits", {}).get("train", {}).get("per_class", {})
     weakest = sorted(evaluation.per_class, key=lambda each: (each.recall is None, each.recall and each.recall.value))
-    rows: list[Row] = [
+    rows = [
         (
             each.name,
             Cell(str(train.get(each.name, "-")), train.get(each.name)),
@@ -245,13 +242,14 @@ def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist()
     if not rows:
         return (Prose("Every validation image was classified correctly."),)
-    pictures = []
+    pictures, listed = [], []
     files = thumbnails(run.image_root, [(predictions.paths[row], predictions.sha256[row]) for row in rows])
     for row, thumbnail in zip(rows, files, strict=True):
         path, label = predictions.paths[row], predictions.classes[predictions.labels[row]]
         predicted = predictions.classes[predictions.predicted[row]]
         of_label = share(float(predictions.probabilities[row, predictions.labels[row]]))
         chances = ("taken for", predicted, "", share(float(confidence[row]))), ("is", label, "", of_label)
+        listed.append((path, label, predicted, share(float(confidence[row]))))
         pictures.append(Picture(thumbnail, path, f"{path}: {label}, taken for {predicted}", "", chances))
     most = f"The {len(rows)} most confident of {count(len(wrong), 'mistake')}; `predictions/val.csv` has them all."
     all_of_them = "The only mistake." if len(wrong) == 1 else f"All {len(wrong)} mistakes, the most confident first."
@@ -259,11 +257,6 @@ def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
     if not all(picture.thumbnail.missing for picture in pictures):
         return which, Gallery(tuple(pictures))
     missing = f"The images are not shown: {run.image_root} no longer holds them as they were scored."
-    listed = [
-        (each.path, label, predicted, probability)
-        for each in pictures
-        for (_, predicted, _, probability), (_, label, _, _) in [each.rows]
-    ]
     columns = (*texts("image", kind="path"), *texts("true class", "predicted", kind="name"), *numbers("probability"))
     return which, Prose(missing), Table(columns, listed, "The most confident mistakes")
 

@@ -66,7 +66,7 @@ def difference_cells(name: str, found: Difference) -> tuple[Cell, ...]:
 
 def matrix_of(evaluation: Evaluation, *, pairs: int | None = None) -> Matrix:
     """Return the confusion matrix, with the pairs that were confused: the first `pairs`, the most images first."""
-    rows: list[Row] = [
+    rows = [
         (pair.true, pair.predicted, str(pair.images), share_cell(pair.share))
         for pair in evaluation.most_confused[:pairs]
     ]
