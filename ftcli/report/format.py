@@ -65,9 +65,7 @@ def signed(name: str, value: float) -> str:
 
 def deviation_text(name: str, value: float | None) -> str:
     """Return a metric's standard deviation in the unit of its differences; a dash where it is undefined."""
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f}" if _as_percent(name) else f"{value:.3f}"
+    return "-" if value is None else signed(name, value).removeprefix("+")
 
 
 def share(value: float | None) -> str:
@@ -109,15 +107,10 @@ def seen_notes(seen: Seen) -> tuple[str, ...]:
     def which(images: int) -> str:
         return "these images" if images == seen.images else f"{images:,} of these {seen.images:,} images"
 
-    notes = []
-    if seen.trained_on:
-        trained_on = which(seen.trained_on)
-        notes.append(
-            f"The network was trained on {trained_on}, which flatters it; a test split gives an unbiased figure."
-        )
-    if seen.chose_epoch:
-        notes.append(chosen_on(which(seen.chose_epoch)))
-    return tuple(notes)
+    flattered = "which flatters it; a test split gives an unbiased figure."
+    trained = f"The network was trained on {which(seen.trained_on)}, {flattered}" if seen.trained_on else ""
+    chosen = chosen_on(which(seen.chose_epoch)) if seen.chose_epoch else ""
+    return tuple(note for note in (trained, chosen) if note)
 
 
 def ranking_text(evaluation: Evaluation) -> str:

@@ -141,12 +141,12 @@ def _line(picture: svg.Element, curve: Curve, x: svg.Scale, y: svg.Scale) -> Non
 
 def _names(picture: svg.Element, curves: Sequence[Curve], x: svg.Scale, y: svg.Scale) -> None:
     """Write each curve's name next to its end, without overlaps."""
-    ends = sorted((y(curve.values[-1]) if math.isfinite(curve.values[-1]) else y.end, curve.name) for curve in curves)
-    by_name = {curve.name: curve for curve in curves}
+    lasts = [(curve.values[-1], curve) for curve in curves]
+    ends = sorted((y(last) if math.isfinite(last) else y.end, curve.name, curve.kind) for last, curve in lasts)
     taken = -math.inf
-    for top, name in ends:
+    for top, name, kind in ends:
         taken = max(top, taken + 15)
-        svg.write(picture, name, x.end + 10, taken + 4, kind=f"name {by_name[name].kind}")
+        svg.write(picture, name, x.end + 10, taken + 4, kind=f"name {kind}")
 
 
 def _best(picture: svg.Element, chart: CurveChart, curve: Curve, scales: tuple[svg.Scale, svg.Scale]) -> None:
@@ -157,19 +157,13 @@ def _best(picture: svg.Element, chart: CurveChart, curve: Curve, scales: tuple[s
     top, text = y(value), f"best {_value(chart, value)}"
     half = svg.text_width(text) / 2
     middle = min(max(x(curve.best), x.start + half), x.end - half)
-    span = (middle - half, middle + half)
-    above = _crossings(chart, span, (top - 26, top - 8), scales) if top - 30 > 0 else math.inf
-    below = _crossings(chart, span, (top + 8, top + 28), scales) if top + 28 < y.start else math.inf
-    svg.write(
-        picture, text, middle, top - 12 if above <= below else top + 22, kind=f"best {curve.kind}", anchor="middle"
-    )
+    epochs = np.linspace(x.value(middle - half), x.value(middle + half), 25)
+    paths = [np.interp(epochs, np.arange(1, len(each.values) + 1), each.values).tolist() for each in chart.curves]
 
+    def crossings(band: tuple[float, float]) -> int:
+        return sum(band[0] <= y(value) <= band[1] for path in paths for value in path)
 
-def _crossings(
-    chart: CurveChart, span: tuple[float, float], band: tuple[float, float], scales: tuple[svg.Scale, svg.Scale]
-) -> int:
-    """Count how often the curves pass through a box of pixels: `span` across, `band` down."""
-    x, y = scales
-    epochs = np.linspace(x.value(span[0]), x.value(span[1]), 25)
-    paths = (np.interp(epochs, np.arange(1, len(curve.values) + 1), curve.values) for curve in chart.curves)
-    return sum(band[0] <= y(value) <= band[1] for path in paths for value in path.tolist())
+    above = crossings((top - 26, top - 8)) if top - 30 > 0 else math.inf
+    below = crossings((top + 8, top + 28)) if top + 28 < y.start else math.inf
+    baseline = top - 12 if above <= below else top + 22
+    svg.write(picture, text, middle, baseline, kind=f"best {curve.kind}", anchor="middle")

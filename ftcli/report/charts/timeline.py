@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,29 +19,21 @@ _FAINTEST, _STRONGEST = 0.12, 0.55  # so that text reads on every rate
 
 @dataclass(frozen=True)
 class Row:
-    """Neighbouring groups that train alike, from `first` to `last`, and their rate in each phase."""
+    """Neighbouring groups that train alike, and their rate in each phase."""
 
-    first: str
-    last: str
-    groups: int
+    groups: tuple[str, ...]
     rates: tuple[float | None, ...]
 
     @property
     def name(self) -> str:
         """What the row is called."""
-        return self.first if self.groups == 1 else f"{self.first} … {self.last}"
+        return " … ".join(dict.fromkeys((self.groups[0], self.groups[-1])))
 
 
 def rows_of(plan: Plan) -> tuple[Row, ...]:
     """Return the groups from the head down to the input, those that train alike as one row."""
-    rows: list[Row] = []
-    for group in plan.groups:
-        rates = tuple(phase.lr[group] for phase in plan.phases)
-        if rows and rows[-1].rates == rates:
-            rows[-1] = Row(rows[-1].first, group, rows[-1].groups + 1, rates)
-        else:
-            rows.append(Row(group, group, 1, rates))
-    return tuple(reversed(rows))
+    alike = itertools.groupby(plan.groups, lambda group: tuple(phase.lr[group] for phase in plan.phases))
+    return tuple(reversed([Row(tuple(groups), rates) for rates, groups in alike]))
 
 
 def strength(rate: float, rates: Sequence[float]) -> float:
@@ -56,8 +49,8 @@ def draw_timeline(plan: Plan, records: Sequence[EpochRecord], width: int) -> svg
     scheduled = any(phase.solver == "sgd" for phase in plan.phases)
     base = _TOP + len(rows) * (_ROW + _GAP) + (_SCHEDULE if scheduled else 0)
     picture = svg.drawing(width, base + 38, label=_describe(plan, spans))
-    left = min(max(svg.text_width(row.name) for row in rows) + 10, 0.36 * width)
-    left = max(left, svg.text_width("schedule") + 10)
+    widest = max(svg.text_width(row.name) for row in rows) + 10
+    left = max(min(widest, 0.36 * width), svg.text_width("schedule") + 10)
     x = svg.Scale(0.5, len(records) + 0.5, left, width - 4)
     _phases(picture, spans, x, base)
     for index, row in enumerate(rows):
