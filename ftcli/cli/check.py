@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Quiet
-from ftcli.cli.output import show, show_sections, stderr
+from ftcli.cli.output import show, show_sections
 
 
 def check(
@@ -36,7 +36,7 @@ def check(
     from ftcli.report.progress import choose_progress
     from ftcli.report.text.check import check_sections
 
-    with choose_progress(stderr(), quiet=quiet) as progress:
+    with choose_progress(quiet=quiet) as progress:
         result = check_dataset(dataset, val_fraction=val_fraction, group_by=group_by, progress=progress)
     if as_json:
         show(result.to_json())

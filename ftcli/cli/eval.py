@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Quiet
-from ftcli.cli.output import Markdown, check_form, show, show_sections, stderr
+from ftcli.cli.output import Markdown, check_form, show, show_sections
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
     scoring = Scoring(data, split, batch_size, device, predictions, calibrate, target_precision)
     result = evaluate_checkpoint(checkpoint, scoring)
     for notice in result.notices:
-        choose_progress(stderr(), quiet=quiet).notice(notice)
+        choose_progress(quiet=quiet).notice(notice)
     if junit is not None:
         write_junit(junit, result.gates, suite="ftcli eval")
     if as_json:

@@ -13,6 +13,5 @@ MaxMinutes = Annotated[
     float | None, typer.Option(min=0, help="Save and stop after this many minutes, with exit code 0.")
 ]
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Overrides such as epochs=3 strategy.lr=0.01."),
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides such as epochs=3 strategy.lr=0.01.")
 ]

@@ -41,7 +41,8 @@ def show_sections(sections: list[Section], title: str = "", *, markdown: bool = 
     from ftcli.report.markdown import as_markdown
     from ftcli.report.plain import as_text
 
-    show(as_markdown(sections, title=title) if markdown else as_text(sections, title=title, width=width()))
+    width = min(shutil.get_terminal_size().columns, 120)
+    show(as_markdown(sections, title=title) if markdown else as_text(sections, title=title, width=width))
 
 
 @contextmanager
@@ -54,23 +55,6 @@ def reaching_a_reader() -> Iterator[None]:
         let_go(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             raise RunError(f"cannot print the result: {error.strerror}") from error
-
-
-def stderr() -> Any:
-    """Return the console for progress."""
-    from ftcli.report.progress import Screen
-
-    return Screen(stderr=True)
-
-
-def width() -> int:
-    """Return the number of columns for text."""
-    return min(shutil.get_terminal_size().columns, 120)
-
-
-def marks() -> str:
-    """Return the characters of sparklines on stdout; none where it cannot show them."""
-    return marks_for(sys.stdout, os.environ)
 
 
 def show_trained(result: TrainResult | SeedsResult, *, as_json: bool) -> None:
@@ -99,6 +83,7 @@ def _trained_sections(result: TrainResult | SeedsResult) -> list[Section]:
         sections.append(Section("", prose(*gates)))
     else:
         if result.summary is not None and result.evaluation is not None:
-            sections += run_sections(result.summary, result.evaluation, result.plan, result.records, marks=marks())
+            marks = marks_for(sys.stdout, os.environ)
+            sections += run_sections(result.summary, result.evaluation, result.plan, result.records, marks=marks)
         sections.append(gates_section(result.gates))
     return [*sections, Section("", prose(unchecked_text(result.unchecked))), Section("", (Lines((str(result.run),)),))]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, Overrides, Quiet
-from ftcli.cli.output import show, show_sections, stderr
+from ftcli.cli.output import show, show_sections
 
 
 def plan(
@@ -25,7 +25,7 @@ def plan(
 
     result = plan_recipe(recipe, overrides or [])
     for text in result.prepared.notices:
-        choose_progress(stderr(), quiet=quiet).notice(text)
+        choose_progress(quiet=quiet).notice(text)
     if as_json:
         show(result.to_json())
     else:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, MaxMinutes, Quiet
-from ftcli.cli.output import show_trained, stderr
+from ftcli.cli.output import show_trained
 
 
 def resume(
@@ -17,8 +17,7 @@ def resume(
         Path, typer.Argument(metavar="RUN", help="A run directory, or the directory of the runs of several seeds.")
     ],
     changes: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Higher epochs or patience, such as epochs=20."),
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Higher epochs or patience, such as epochs=20.")
     ] = None,
     max_minutes: MaxMinutes = None,
     as_json: Json = False,
@@ -38,6 +37,6 @@ def resume(
     from ftcli.report.progress import choose_progress
 
     deadline = Deadline(started, None if max_minutes is None else 60 * max_minutes)
-    with choose_progress(stderr(), quiet=quiet) as progress:
+    with choose_progress(quiet=quiet) as progress:
         result = resume_run(run, changes or [], progress=progress, deadline=deadline)
     show_trained(result, as_json=as_json)

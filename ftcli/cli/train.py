@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ftcli.cli.options import Debug, Json, MaxMinutes, Overrides, Quiet
-from ftcli.cli.output import show_trained, stderr
+from ftcli.cli.output import show_trained
 from ftcli.cli.plan import plan
 from ftcli.cli.resume import resume as resume_command
 
@@ -31,8 +31,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Resume this run, as `ftcli resume RUN` does."),
+        Path | None, typer.Option(metavar="RUN", help="Resume this run, as `ftcli resume RUN` does.")
     ] = None,
     seeds: Annotated[
         str | None,
@@ -64,7 +63,7 @@ def train(
     from ftcli.interrupt import Deadline
     from ftcli.report.progress import choose_progress
 
-    with choose_progress(stderr(), quiet=quiet) as progress:
+    with choose_progress(quiet=quiet) as progress:
         result = train_recipe(
             Path(recipe),
             overrides or [],

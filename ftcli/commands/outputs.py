@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftcli.errors import UsageError
 from ftcli.records import Gate
-from ftcli.report.gates import gates_junit
+from ftcli.report.markdown import gates_junit
 from ftcli.runs.create import put_back
 from ftcli.runs.directory import OWN_FILES, OWN_FOLDERS, SEEDS_SUMMARY, RunDirectory
 from ftcli.runs.files import write_text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ftcli.data.checks.findings import Case, files_text
@@ -14,7 +14,8 @@ from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.predictions import Seen
 from ftcli.evaluation.ranking import QUICK_CELLS, ROC_AUC
 from ftcli.metrics import METRICS
-from ftcli.phrases import count, listed
+from ftcli.phrases import listed, resume_hint
+from ftcli.plan import Phase
 from ftcli.records import Gate, Interval, RunSummary
 
 # Control characters, those that turn the direction of writing around, and halves of characters.
@@ -64,9 +65,7 @@ def signed(name: str, value: float) -> str:
 
 def deviation_text(name: str, value: float | None) -> str:
     """Return a metric's standard deviation in the unit of its differences; a dash where it is undefined."""
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f}" if _as_percent(name) else f"{value:.3f}"
+    return "-" if value is None else signed(name, value).removeprefix("+")
 
 
 def share(value: float | None) -> str:
@@ -82,6 +81,13 @@ def p_figure(value: float) -> str:
 def setting(value: Any) -> str:
     """Return a value of a recipe on one line."""
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def rate_text(rate: float | None, phase: Phase) -> str:
+    """Return what a group does in a phase."""
+    if rate is None:
+        return "frozen"
+    return "lbfgs" if phase.solver == "lbfgs" else f"{rate:.3g}"
 
 
 # Remarks about figures.
@@ -101,15 +107,10 @@ def seen_notes(seen: Seen) -> tuple[str, ...]:
     def which(images: int) -> str:
         return "these images" if images == seen.images else f"{images:,} of these {seen.images:,} images"
 
-    notes = []
-    if seen.trained_on:
-        trained_on = which(seen.trained_on)
-        notes.append(
-            f"The network was trained on {trained_on}, which flatters it; a test split gives an unbiased figure."
-        )
-    if seen.chose_epoch:
-        notes.append(chosen_on(which(seen.chose_epoch)))
-    return tuple(notes)
+    flattered = "which flatters it; a test split gives an unbiased figure."
+    trained = f"The network was trained on {which(seen.trained_on)}, {flattered}" if seen.trained_on else ""
+    chosen = chosen_on(which(seen.chose_epoch)) if seen.chose_epoch else ""
+    return tuple(note for note in (trained, chosen) if note)
 
 
 def ranking_text(evaluation: Evaluation) -> str:
@@ -142,7 +143,7 @@ def pending_text(pending: Pending) -> str:
     if awaited:
         have, are = ("has", "is") if len(awaited) == 1 else ("have", "are")
         remarks.append(f"{', '.join(awaited)} {have} no figures yet and {are} left out.")
-    return f"{' '.join(remarks)} Resume with: ftcli resume {shlex.quote(pending.resume)}"
+    return f"{' '.join(remarks)} {resume_hint(Path(pending.resume))}"
 
 
 # Expectations and gates.
@@ -174,8 +175,3 @@ def case_text(case: Case, *, sign: str = "=") -> str:
         places = ", ".join(f"{split} ({listed(names, most=1)})" for split, names in case.by_split.items())
         return f"{case.note}: {places}"
     return ": ".join(part for part in (files_text(case.files, sign=sign), case.note or "") if part)
-
-
-def scored_text(evaluation: Evaluation) -> str:
-    """Return how many images of how many classes were scored."""
-    return f"{count(evaluation.images, 'image')}, {count(len(evaluation.classes), 'class', 'classes')}"

@@ -1,17 +1,19 @@
-"""Render sections as Markdown that GitHub shows, for a comment on a pull request."""
+"""Render results for a pull request and its CI: sections as Markdown that GitHub shows, gates as JUnit XML."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+from xml.etree import ElementTree as ET
 
+from ftcli.records import Gate
 from ftcli.report.format import printable
-from ftcli.report.plain import cell_text
-from ftcli.report.sections import Gates, Lines, Matrix, Prose, Section, Table
+from ftcli.report.sections import Gates, Lines, Matrix, Prose, Section, Table, cell_text
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
+_NOT_XML = re.compile("[\ufffe\uffff]")  # the only characters left that XML 1.0 forbids
 
 
 def as_markdown(sections: Iterable[Section], *, title: str) -> str:
@@ -62,3 +64,25 @@ def _table(part: Table) -> str:
     ]
     more = len(part.rows) - len(rows)
     return "\n".join(lines) + (f"\n\nand {more:,} more" if more else "")
+
+
+def gates_junit(gates: Sequence[Gate], *, suite: str) -> str:
+    """Return one test suite with a test for each gate; a gate that fails is a failed test."""
+    failures = sum(not gate.holds for gate in gates)
+    counts = {"tests": str(len(gates)), "failures": str(failures), "errors": "0"}
+    root = ET.Element("testsuites", counts)
+    tests = ET.SubElement(root, "testsuite", {"name": _xml(suite), **counts})
+    for gate in gates:
+        name = _xml(f"{gate.rule} {gate.metric}")
+        test = ET.SubElement(tests, "testcase", {"classname": _xml(gate.run), "name": name})
+        reason = _xml(gate.sentence)
+        if gate.holds:
+            ET.SubElement(test, "system-out").text = reason
+        else:
+            ET.SubElement(test, "failure", {"message": reason, "type": "gate"}).text = reason
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("?", printable(text))

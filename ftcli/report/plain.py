@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -23,7 +23,6 @@ from ftcli.report.format import gate_text, printable
 from ftcli.report.sections import (
     MATRIX_CLASSES,
     Bullets,
-    Cell,
     Column,
     Facts,
     Findings,
@@ -33,6 +32,7 @@ from ftcli.report.sections import (
     Prose,
     Section,
     Table,
+    cell_text,
 )
 
 _NAME = 12
@@ -65,7 +65,8 @@ def _part(part: Any, width: int) -> str:
         case Bullets():
             text = "\n".join(_bullets(part, _INDENT))
         case Facts(rows=rows):
-            text = "\n".join(_fact(name, fact, width) for name, fact in rows)
+            facts = (f"{printable(name):<8}{printable(fact)}" for name, fact in rows)
+            text = "\n".join(textwrap.fill(f"{_INDENT}{fact}", width, subsequent_indent=10 * " ") for fact in facts)
         case Table():
             text = _cut_table(part, width)
         case Matrix():
@@ -82,11 +83,6 @@ def _part(part: Any, width: int) -> str:
 def wrapped(text: str, width: int) -> str:
     """Break prose at a width, but never a word."""
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _fact(name: str, text: str, width: int) -> str:
-    filled = f"{printable(name):<8}{printable(text)}"
-    return textwrap.fill(filled, width, initial_indent=_INDENT, subsequent_indent=_INDENT + 8 * " ")
 
 
 def _bullets(bullets: Bullets, indent: str) -> list[str]:
@@ -111,11 +107,6 @@ def _cut_table(part: Table, width: int) -> str:
     return f"{shown}\n{_INDENT}and {more:,} more; --json has them all" if more else shown
 
 
-def cell_text(cell: str | Cell) -> str:
-    """Return what a cell shows."""
-    return cell if isinstance(cell, str) else cell.text
-
-
 def grid(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, gap: int = 1) -> str:
     """Return a table.
 
@@ -124,13 +115,9 @@ def grid(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *
     """
     table = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="", padding=(0, gap))
     for column, cells in zip(columns, _widths(columns, rows, width - len(_INDENT), gap), strict=True):
-        table.add_column(
-            Text(printable(column.title)),
-            justify="right" if column.number else "left",
-            no_wrap=column.number,
-            overflow="fold",
-            width=cells,
-        )
+        side: Literal["right", "left"] = "right" if column.number else "left"
+        title = Text(printable(column.title))
+        table.add_column(title, justify=side, no_wrap=column.number, overflow="fold", width=cells)
     for row in rows:
         table.add_row(*map(Text, row))
     screen = io.StringIO()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -24,9 +22,7 @@ class QuietProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         """Leave the screen in order."""
 
     def notice(self, text: str) -> None:
@@ -70,57 +66,42 @@ class LineProgress(QuietProgress):
             )
 
 
-@dataclass(frozen=True)
-class _Bar:
-    what: str = ""
-    total: int | None = None
-    done: int = 0
-
-
 class LiveProgress(LineProgress):
     """A bar for the step at hand, below the lines of the finished ones."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[steps]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
+        name, steps = TextColumn("{task.description}"), TextColumn("{task.fields[steps]}")
+        self.bar = Progress(name, BarColumn(), steps, TimeRemainingColumn(), console=console, transient=True)
         self.task: TaskID | None = None
-        self._shown = _Bar()
+        self._shown: tuple[str, int | None] = ("", None)
+        self._done = 0
 
     def __enter__(self) -> Self:
         self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         """Take the bar off the screen."""
         self.bar.stop()
 
     def step(self, what: str, done: int, total: int | None) -> None:
-        """Move the bar; without a total it swings, since nobody knows how long it takes.
+        """Move the bar; without a total, it swings.
 
         Each step has a bar of its own, so that the remaining time is of this one alone.
         """
-        before = self._shown
-        if (what, total) != (before.what, before.total) or done < before.done:  # train's features, then val's
+        if self.task is None or (what, total) != self._shown or done < self._done:  # train's features, then val's
             if self.task is not None:
                 self.bar.remove_task(self.task)
             self.task = self.bar.add_task(what, total=total, steps="")
-        self._shown = _Bar(what, total, done)
+        self._shown, self._done = (what, total), done
         if total is not None:
-            assert self.task is not None
             self.bar.update(self.task, completed=done, steps=f"{done}/{total}")
 
 
-def choose_progress(console: Console, *, quiet: bool) -> QuietProgress:
-    """Return a bar for a terminal, lines for a log, and only warnings for `--quiet`."""
+def choose_progress(*, quiet: bool) -> QuietProgress:
+    """Return what shows progress on stderr: a bar on a terminal, lines in a log, only warnings for `--quiet`."""
+    console = Screen(stderr=True)
     if quiet:
         return QuietProgress(console)
     return LiveProgress(console) if console.is_terminal else LineProgress(console)

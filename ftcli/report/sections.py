@@ -14,6 +14,9 @@ from ftcli.data.checks.findings import Finding
 from ftcli.records import Gate
 from ftcli.report.format import case_text, share
 
+MATRIX_CLASSES = 20
+"""With more classes, a confusion matrix is too wide for a screen."""
+
 
 @dataclass(frozen=True)
 class Prose:
@@ -26,17 +29,14 @@ class Prose:
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines that are never broken, such as paths."""
+    """Lines that are never broken, such as paths; a page shows them as code."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list that shows its first `most` items; `whole` names the file or option with the others.
-
-    A page sets paths smaller.
-    """
+    """The first `most` items of a list; `whole` names the file or option with the others. A page sets paths smaller."""
 
     items: tuple[str, ...]
     most: int | None = None
@@ -51,9 +51,10 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names, each with a text."""
+    """Names, each with a text; in a page's `headline`, each with a value and a remark."""
 
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+    headline: bool = False
 
 
 class Cell(NamedTuple):
@@ -65,11 +66,6 @@ class Cell(NamedTuple):
 
 
 Row = Sequence[str | Cell]
-
-
-def share_cell(value: float | None) -> Cell:
-    """Return a share as a percentage that sorts by its value."""
-    return Cell(share(value), value)
 
 
 @dataclass(frozen=True)
@@ -113,6 +109,16 @@ class Table:
         return replace(self, columns=(*self.columns[:at], *columns, *self.columns[at:]), rows=rows)
 
 
+def share_cell(value: float | None) -> Cell:
+    """Return a share as a percentage that sorts by its value."""
+    return Cell(share(value), value)
+
+
+def cell_text(cell: str | Cell) -> str:
+    """Return what a cell shows."""
+    return cell if isinstance(cell, str) else cell.text
+
+
 def texts(*titles: str, **more: Any) -> tuple[Column, ...]:
     """Return columns of text."""
     return tuple(Column(title, **more) for title in titles)
@@ -149,9 +155,8 @@ class Findings:
 
     def cases(self, finding: Finding) -> Bullets:
         """Return the cases of one of the findings."""
-        return Bullets(
-            tuple(case_text(case, sign=finding.sign) for case in finding.cases), self.most, self.whole, path=True
-        )
+        cases = tuple(case_text(case, sign=finding.sign) for case in finding.cases)
+        return Bullets(cases, self.most, self.whole, path=True)
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,3 @@ class Section:
 def prose(*paragraphs: str, tone: str = "") -> tuple[Prose, ...]:
     """Return the paragraphs that say anything."""
     return tuple(Prose(text, tone) for text in paragraphs if text)
-
-
-MATRIX_CLASSES = 20
-"""With more classes, a confusion matrix is too wide for a screen."""

@@ -8,21 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftcli.phrases import count
 from ftcli.records import EpochRecord
-from ftcli.report.charts.svg import (
-    Element,
-    Scale,
-    add,
-    drawing,
-    epoch_ticks,
-    fits,
-    percent_labels,
-    polyline,
-    text_width,
-    tick_labels,
-    ticks,
-    write,
-)
+from ftcli.report.charts import svg
 
 HEIGHT = 260
 _TOP, _BOTTOM, _LEFT = 30, 38, 46
@@ -73,32 +61,32 @@ def spans_of(records: Sequence[EpochRecord]) -> tuple[Span, ...]:
     return tuple(Span(index + 1, each[0].phase, each[0].epoch, each[-1].epoch) for index, each in epochs.items())
 
 
-def titles(spans: Sequence[Span], wanted: Sequence[str], x: Scale) -> list[str]:
+def titles(spans: Sequence[Span], wanted: Sequence[str], x: svg.Scale) -> list[str]:
     """Return the titles of the phases: the wanted ones if all fit, else their numbers, else nothing."""
     rooms = [x(span.last + 0.5) - x(span.first - 0.5) - 8 for span in spans]
     for texts in (wanted, [str(span.number) for span in spans]):
-        if all(fits(text, room) for text, room in zip(texts, rooms, strict=True)):
+        if all(svg.text_width(text) <= room for text, room in zip(texts, rooms, strict=True)):
             return list(texts)
     return [""] * len(spans)
 
 
-def draw_curves(chart: CurveChart, width: int) -> Element:
+def draw_curves(chart: CurveChart, width: int) -> svg.Element:
     """Return the chart at a width in pixels."""
-    picture = drawing(width, HEIGHT, label=describe(chart))
-    right = 16 + max(text_width(curve.name) for curve in chart.curves)
-    x = Scale(0.5, chart.epochs + 0.5, _LEFT, width - right)
+    picture = svg.drawing(width, HEIGHT, label=describe(chart))
+    right = 16 + max(svg.text_width(curve.name) for curve in chart.curves)
+    x = svg.Scale(0.5, chart.epochs + 0.5, _LEFT, width - right)
     y, labels = _vertical(chart)
-    for value, label in labels:
-        add(picture, "line", kind="grid", x1=_LEFT, x2=width - right, y1=y(value), y2=y(value))
-        write(picture, label, _LEFT - 6, y(value) + 4, kind="tick", anchor="end")
-    _epoch_axis(picture, chart.epochs, x)
+    svg.value_axis(picture, labels, y, (_LEFT, width - right))
+    svg.epoch_axis(picture, chart.epochs, x, HEIGHT - _BOTTOM)
     _boundaries(picture, chart.spans, x)
     for curve in chart.curves:
         _line(picture, curve, x, y)
     _names(picture, chart.curves, x, y)
     best = [curve for curve in chart.curves if curve.best is not None and math.isfinite(curve.values[curve.best - 1])]
     for curve in best:
-        _ring(picture, curve, x, y)
+        assert curve.best is not None
+        place = {"cx": x(curve.best), "cy": y(curve.values[curve.best - 1])}
+        svg.add(picture, "circle", kind=f"ring {curve.kind}", r=6, **place)
     if len(best) == 1:  # the names of two would lie on one another
         _best(picture, chart, best[0], (x, y))
     return picture
@@ -106,7 +94,7 @@ def draw_curves(chart: CurveChart, width: int) -> Element:
 
 def describe(chart: CurveChart) -> str:
     """Return what a chart shows, in words."""
-    parts = [f"{chart.title} over {chart.epochs} {'epoch' if chart.epochs == 1 else 'epochs'}."]
+    parts = [f"{chart.title} over {count(chart.epochs, 'epoch')}."]
     for curve in chart.curves:
         first, last = (_value(chart, value) for value in (curve.values[0], curve.values[-1]))
         best = f", {_value(chart, curve.values[curve.best - 1])} in the best epoch, {curve.best}" if curve.best else ""
@@ -118,83 +106,64 @@ def _value(chart: CurveChart, value: float) -> str:
     return f"{100 * value:.1f} %" if chart.shares else f"{value:.3f}"
 
 
-def _vertical(chart: CurveChart) -> tuple[Scale, list[tuple[float, str]]]:
+def _vertical(chart: CurveChart) -> tuple[svg.Scale, list[tuple[float, str]]]:
     """Return the vertical scale and its labelled ticks; values that are not finite are ignored."""
     values = [value for curve in chart.curves for value in curve.values if math.isfinite(value)] or [0.0]
     low, high = (min(values), max(values)) if chart.shares else (0.0, max(values) or 1.0)
     if chart.shares:  # a narrower axis would make much of one image
         low = max(0.0, min(low, high - _LEAST_SHARES))
-    marks = ticks(low, high, 6)
+    marks = svg.ticks(low, high, 6)
     if chart.shares:
         marks = [mark for mark in marks if -1e-9 <= mark <= 1 + 1e-9]
-    scale = Scale(marks[0], marks[-1], HEIGHT - _BOTTOM, _TOP)
-    return scale, list(zip(marks, (percent_labels if chart.shares else tick_labels)(marks), strict=True))
+    scale = svg.Scale(marks[0], marks[-1], HEIGHT - _BOTTOM, _TOP)
+    return scale, list(zip(marks, (svg.percent_labels if chart.shares else svg.tick_labels)(marks), strict=True))
 
 
-def _epoch_axis(picture: Element, epochs: int, x: Scale) -> None:
-    base = HEIGHT - _BOTTOM
-    add(picture, "line", kind="axis", x1=x.start, x2=x.end, y1=base, y2=base)
-    for epoch in epoch_ticks(epochs, int((x.end - x.start) / 36)):
-        add(picture, "line", kind="axis", x1=x(epoch), x2=x(epoch), y1=base, y2=base + 4)
-        write(picture, str(epoch), x(epoch), base + 17, kind="tick", anchor="middle")
-    write(picture, "epoch", (x.start + x.end) / 2, HEIGHT - 5, kind="tick", anchor="middle")
-
-
-def _boundaries(picture: Element, spans: Sequence[Span], x: Scale) -> None:
+def _boundaries(picture: svg.Element, spans: Sequence[Span], x: svg.Scale) -> None:
     """Draw a line where each phase but the first begins, and name the phases where there is room."""
     if len(spans) < 2:
         return
     for span, title in zip(spans, titles(spans, [span.name for span in spans], x), strict=True):
         left = x(span.first - 0.5)
         if span.first > 1:
-            add(picture, "line", kind="boundary", x1=left, x2=left, y1=8, y2=HEIGHT - _BOTTOM)
-        write(picture, title, left + 6, 17, kind="phase")
+            svg.add(picture, "line", kind="boundary", x1=left, x2=left, y1=8, y2=HEIGHT - _BOTTOM)
+        svg.write(picture, title, left + 6, 17, kind="phase")
 
 
-def _line(picture: Element, curve: Curve, x: Scale, y: Scale) -> None:
+def _line(picture: svg.Element, curve: Curve, x: svg.Scale, y: svg.Scale) -> None:
     points = [(x(i), y(value)) for i, value in enumerate(curve.values, start=1) if math.isfinite(value)]
     if len(points) > 1:
-        polyline(picture, points, kind=f"line {curve.kind}")
+        svg.polyline(picture, points, kind=f"line {curve.kind}")
     if len(curve.values) <= _MARKED:
         for left, top in points:
-            add(picture, "circle", kind=f"mark {curve.kind}", cx=left, cy=top, r=2.6)
+            svg.add(picture, "circle", kind=f"mark {curve.kind}", cx=left, cy=top, r=2.6)
 
 
-def _names(picture: Element, curves: Sequence[Curve], x: Scale, y: Scale) -> None:
+def _names(picture: svg.Element, curves: Sequence[Curve], x: svg.Scale, y: svg.Scale) -> None:
     """Write each curve's name next to its end, without overlaps."""
-    ends = sorted((y(curve.values[-1]) if math.isfinite(curve.values[-1]) else y.end, curve.name) for curve in curves)
-    by_name = {curve.name: curve for curve in curves}
+    lasts = [(curve.values[-1], curve) for curve in curves]
+    ends = sorted((y(last) if math.isfinite(last) else y.end, curve.name, curve.kind) for last, curve in lasts)
     taken = -math.inf
-    for top, name in ends:
+    for top, name, kind in ends:
         taken = max(top, taken + 15)
-        write(picture, name, x.end + 10, taken + 4, kind=f"name {by_name[name].kind}")
+        svg.write(picture, name, x.end + 10, taken + 4, kind=f"name {kind}")
 
 
-def _ring(picture: Element, curve: Curve, x: Scale, y: Scale) -> None:
-    assert curve.best is not None
-    place = {"cx": x(curve.best), "cy": y(curve.values[curve.best - 1])}
-    add(picture, "circle", kind=f"ring {curve.kind}", r=6, **place)
-
-
-def _best(picture: Element, chart: CurveChart, curve: Curve, scales: tuple[Scale, Scale]) -> None:
+def _best(picture: svg.Element, chart: CurveChart, curve: Curve, scales: tuple[svg.Scale, svg.Scale]) -> None:
     """Write the best value above or below its ring, wherever fewer lines pass."""
     assert curve.best is not None
     x, y = scales
     value = curve.values[curve.best - 1]
     top, text = y(value), f"best {_value(chart, value)}"
-    half = text_width(text) / 2
+    half = svg.text_width(text) / 2
     middle = min(max(x(curve.best), x.start + half), x.end - half)
-    span = (middle - half, middle + half)
-    above = _crossings(chart, span, (top - 26, top - 8), scales) if top - 30 > 0 else math.inf
-    below = _crossings(chart, span, (top + 8, top + 28), scales) if top + 28 < y.start else math.inf
-    write(picture, text, middle, top - 12 if above <= below else top + 22, kind=f"best {curve.kind}", anchor="middle")
+    epochs = np.linspace(x.value(middle - half), x.value(middle + half), 25)
+    paths = [np.interp(epochs, np.arange(1, len(each.values) + 1), each.values).tolist() for each in chart.curves]
 
+    def crossings(band: tuple[float, float]) -> int:
+        return sum(band[0] <= y(value) <= band[1] for path in paths for value in path)
 
-def _crossings(
-    chart: CurveChart, span: tuple[float, float], band: tuple[float, float], scales: tuple[Scale, Scale]
-) -> int:
-    """Count how often the curves pass through a box of pixels: `span` across, `band` down."""
-    x, y = scales
-    epochs = np.linspace(x.value(span[0]), x.value(span[1]), 25)
-    paths = (np.interp(epochs, np.arange(1, len(curve.values) + 1), curve.values) for curve in chart.curves)
-    return sum(band[0] <= y(value) <= band[1] for path in paths for value in path.tolist())
+    above = crossings((top - 26, top - 8)) if top - 30 > 0 else math.inf
+    below = crossings((top + 8, top + 28)) if top + 28 < y.start else math.inf
+    baseline = top - 12 if above <= below else top + 22
+    svg.write(picture, text, middle, baseline, kind=f"best {curve.kind}", anchor="middle")

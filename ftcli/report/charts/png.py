@@ -40,14 +40,8 @@ def reliability_picture(bins: Sequence[CalibrationBin]) -> bytes:
     axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=(0, (5, 4)), linewidth=1)
     accuracy = [each.accuracy for each in bins]
     reach = [[each.value - each.low for each in accuracy], [each.high - each.value for each in accuracy]]
-    axes.errorbar(
-        [each.confidence for each in bins],
-        [each.value for each in accuracy],
-        yerr=reach,
-        fmt="o",
-        color=_COLOURS["a"],
-        markersize=5,
-    )
+    confidence, right = [each.confidence for each in bins], [each.value for each in accuracy]
+    axes.errorbar(confidence, right, yerr=reach, fmt="o", color=_COLOURS["a"], markersize=5)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy", title="Reliability")
     _style(axes)
     return _png(figure)
@@ -58,7 +52,7 @@ def _draw(axes: Axes, chart: CurveChart) -> None:
         epochs = range(1, len(curve.values) + 1)
         dashes = "--" if curve.kind == "b" else "-"
         marker = "o" if len(curve.values) <= 15 else ""
-        label = _plain(curve.name)
+        label = printable(curve.name).replace("$", r"\$")  # matplotlib would read a formula
         axes.plot(epochs, curve.values, dashes, color=_COLOURS[curve.kind], marker=marker, markersize=3, label=label)
         if curve.best is not None:
             best = curve.values[curve.best - 1]
@@ -82,11 +76,6 @@ def _style(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(colors=_SOFT)
-
-
-def _plain(text: str) -> str:
-    """Escape what matplotlib would read as a formula."""
-    return printable(text).replace("$", r"\$")
 
 
 def _figure(inches: tuple[float, float]) -> Figure:

@@ -21,15 +21,35 @@ _CHARACTER = 6.9
 """Approximate width of a character at 12 pixels: generous for most fonts."""
 
 
-def drawing(width: float, height: float, *, label: str) -> Element:
-    """Return an empty drawing of this size in pixels; `label` describes it in words."""
-    attributes = {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "aria-label": printable(label)}
-    return Element("svg", attributes)
+def drawing(width: float, height: float, *, label: str = "") -> Element:
+    """Return an empty drawing of this size in pixels.
+
+    `label` describes it in words; without one, it is hidden where the text next to it says as much.
+    """
+    described = {"role": "img", "aria-label": printable(label)} if label else {"aria-hidden": "true"}
+    return Element("svg", {"viewBox": f"0 0 {_number(width)} {_number(height)}", **described})
 
 
-def ornament(width: float, height: float) -> Element:
-    """Return an empty drawing without a description, for what the text next to it already says."""
-    return Element("svg", {"viewBox": f"0 0 {_number(width)} {_number(height)}", "aria-hidden": "true"})
+def value_axis(picture: Element, marks: Sequence[tuple[float, str]], y: Scale, sides: tuple[float, float]) -> None:
+    """Draw a line across for each labelled tick of a vertical scale, between the sides; labels are on the left."""
+    for value, label in marks:
+        add(picture, "line", kind="grid", x1=sides[0], x2=sides[1], y1=y(value), y2=y(value))
+        write(picture, label, sides[0] - 6, y(value) + 4, kind="tick", anchor="end")
+
+
+def base_axis(picture: Element, marks: Sequence[tuple[float, str]], x: Scale, base: float) -> None:
+    """Draw the labelled ticks of a horizontal scale below a baseline."""
+    for value, label in marks:
+        add(picture, "line", kind="axis", x1=x(value), x2=x(value), y1=base, y2=base + 4)
+        write(picture, label, x(value), base + 17, kind="tick", anchor="middle")
+
+
+def epoch_axis(picture: Element, epochs: int, x: Scale, base: float) -> None:
+    """Draw a baseline with its epochs."""
+    add(picture, "line", kind="axis", x1=x.start, x2=x.end, y1=base, y2=base)
+    marks = [(epoch, str(epoch)) for epoch in epoch_ticks(epochs, int((x.end - x.start) / 36))]
+    base_axis(picture, marks, x, base)
+    write(picture, "epoch", (x.start + x.end) / 2, base + 33, kind="tick", anchor="middle")
 
 
 def add(parent: Element, tag: str, *, kind: str | None = None, **attributes: float | str) -> Element:
@@ -54,16 +74,10 @@ def polyline(parent: Element, points: list[tuple[float, float]], *, kind: str) -
 
 def fitted(text: str, width: float) -> str:
     """Return a text cut to about this width in pixels, with an ellipsis where it was cut."""
-    room = int(width / _CHARACTER)
-    text = printable(text)
+    room, text = int(width / _CHARACTER), printable(text)
     if len(text) <= room:
         return text
     return f"{text[: room - 1]}…" if room > 1 else ""
-
-
-def fits(text: str, width: float) -> bool:
-    """Return whether a text fits into about this width in pixels."""
-    return len(printable(text)) * _CHARACTER <= width
 
 
 def text_width(text: str) -> float:

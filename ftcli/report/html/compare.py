@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftcli.evaluation.compare.differences import Flip
-from ftcli.evaluation.compare.evidence import Contrast
 from ftcli.evaluation.compare.result import Findings, RunPair
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE
 from ftcli.metrics import METRICS
 from ftcli.phrases import count, duration
-from ftcli.records import Interval
 from ftcli.report.charts.diagrams import draw_differences
-from ftcli.report.charts.thumbnails import thumbnails
 from ftcli.report.format import (
     VAL_CHOSE_THE_EPOCH,
     figure,
@@ -29,7 +25,7 @@ from ftcli.report.format import (
     signed,
 )
 from ftcli.report.html.epochs import paired_plan_parts, paired_training_parts
-from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Page, Picture, chart, render
+from ftcli.report.html.page import WHOLE, Chart, Columns, Gallery, Picture, chart, render, thumbnails
 from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import (
     change_parts,
@@ -50,8 +46,7 @@ FLIPS = 12
 _RESOLVED = "Where an interval contains zero, the images do not show a difference."
 
 
-@dataclass(frozen=True)
-class ShownRun:
+class ShownRun(NamedTuple):
     """A run and its evaluation, with the letter and the short name that the page gives it."""
 
     letter: str
@@ -73,11 +68,11 @@ def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluatio
     alerts = [pending_text(each) for each in findings.pending]
     if len(runs) == 2:
         pair = findings.pairs[0]
-        kicker, title, lede = "ftcli report, two runs compared", " and ".join(names), conclusion(pair.comparison)
-        return render(Page(kicker, title, lede, alerts, _two(shown, pair)))
-    title, lede = _heading(shown, findings)
-    kicker = f"ftcli report, {len(runs)} runs compared"
-    return render(Page(kicker, title, lede, alerts, _several(shown, findings)))
+        title, lede, sections, which = " and ".join(names), conclusion(pair.comparison), _two(shown, pair), "two"
+    else:
+        title, lede = _heading(shown, findings)
+        sections, which = _several(shown, findings), str(len(runs))
+    return render(title, lede, sections, kicker=f"ftcli report, {which} runs compared", alerts=alerts)
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -89,24 +84,21 @@ def _short_names(names: Sequence[str]) -> list[str]:
 
 
 def _runs(shown: Sequence[ShownRun]) -> Table:
-    columns = (
-        *texts("run", "model, strategy"),
-        *numbers("accuracy", "95 % interval", "log loss", "best epoch", "time"),
-    )
-    rows = []
-    for each in shown:
-        run, accuracy = each.run, each.evaluation.metrics["accuracy"]
-        rows.append(
-            (
-                each.title,
-                f"{run.recipe['model']['name']}, {run.plan.strategy}",
-                share(accuracy.value),
-                interval_text("accuracy", accuracy),
-                figure("log_loss", each.evaluation.metrics["log_loss"].value),
-                f"{run.best_epoch} of {len(run.records)}",
-                duration(run.summary.seconds) if run.summary else "unfinished",
-            )
+    figures = numbers("accuracy", "95 % interval", "log loss", "best epoch", "time")
+    columns = (*texts("run", "model, strategy"), *figures)
+    rows = [
+        (
+            each.title,
+            f"{run.recipe['model']['name']}, {run.plan.strategy}",
+            share(metrics["accuracy"].value),
+            interval_text("accuracy", metrics["accuracy"]),
+            figure("log_loss", metrics["log_loss"].value),
+            f"{run.best_epoch} of {len(run.records)}",
+            duration(run.summary.seconds) if run.summary else "unfinished",
         )
+        for each in shown
+        for run, metrics in [(each.run, each.evaluation.metrics)]
+    ]
     table = Table(columns, rows, "Runs")
     if any(each.run.summary and each.run.summary.gates for each in shown):
         met = [[gates_met(each.run.summary)] for each in shown]
@@ -119,16 +111,15 @@ def _runs(shown: Sequence[ShownRun]) -> Table:
 
 def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     comparison = pair.comparison
-    shares = [
-        (metric_name(name), Interval(each.difference, each.low, each.high))
-        for name, each in comparison.metrics.items()
-        if METRICS[name].drawn_with_accuracy
-    ]
+    drawn_together = [(name, each) for name, each in comparison.metrics.items() if METRICS[name].drawn_with_accuracy]
+    shares = [(metric_name(name), each) for name, each in drawn_together]
     drawn = chart(lambda width: draw_differences(shares, "B - A, in points", width), WHOLE)
+    only_a, only_b = comparison.only_a, comparison.only_b
+    not_shared = f"{count(only_a, 'image')} scored by A alone and {only_b} by B alone are not counted."
     figures = (
         Chart(drawn, caption=f"Difference of each share of images with its 95 % interval. {_RESOLVED}"),
         differences_table(comparison.metrics, "A", "B", "B - A"),
-        *prose(f"{comparison.resolution} {chosen_epochs(pair)}", _not_shared(pair), tone="hint"),
+        *prose(f"{comparison.resolution} {chosen_epochs(pair)}", not_shared if only_a or only_b else "", tone="hint"),
     )
     flips = (("B is right, A is wrong", comparison.b_better), ("A is right, B is wrong", comparison.a_better))
     columns = tuple((_flips(title, shown[0].run, each),) for title, each in flips)
@@ -147,17 +138,13 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     ]
 
 
-def _not_shared(pair: RunPair) -> str:
-    """Return how many images only one run has scored."""
-    only_a, only_b = pair.comparison.only_a, pair.comparison.only_b
-    if not only_a and not only_b:
-        return ""
-    return f"{count(only_a, 'image')} scored by A alone and {only_b} by B alone are not counted."
-
-
 def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
     """Return the flips in which the wrong run is most confident, with pictures of run A's files."""
-    first = sorted(flips, key=lambda flip: -_confidence_of_the_wrong(flip))[:FLIPS]
+
+    def a_is_right(flip: Flip) -> bool:  # then B is wrong: the runs are right on different sides of a flip
+        return flip.a_predicted == flip.label
+
+    first = sorted(flips, key=lambda flip: -(flip.b_probability if a_is_right(flip) else flip.a_probability))[:FLIPS]
     content = dict(zip(run.predictions.paths, run.predictions.sha256, strict=True))
     files = thumbnails(run.image_root, [(flip.path, content[flip.path]) for flip in first])
     pictures = [
@@ -167,8 +154,8 @@ def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
             f"{flip.path}: {flip.label}",
             flip.label,
             (
-                ("A:", flip.a_predicted, _right(flip.a_predicted, flip), share(flip.a_probability)),
-                ("B:", flip.b_predicted, _right(flip.b_predicted, flip), share(flip.b_probability)),
+                ("A:", flip.a_predicted, ", right" if a_is_right(flip) else ", wrong", share(flip.a_probability)),
+                ("B:", flip.b_predicted, ", wrong" if a_is_right(flip) else ", right", share(flip.b_probability)),
             ),
         )
         for flip, thumbnail in zip(first, files, strict=True)
@@ -179,14 +166,6 @@ def _flips(title: str, run: RecordedRun, flips: Sequence[Flip]) -> Section:
         parts.append(Prose(which, tone="soft", code=True))
     parts.append(Gallery(tuple(pictures)) if pictures else Prose("None.", tone="soft"))
     return Section(f"{title}: {count(len(flips), 'image')}", tuple(parts))
-
-
-def _right(predicted: str, flip: Flip) -> str:
-    return ", right" if predicted == flip.label else ", wrong"
-
-
-def _confidence_of_the_wrong(flip: Flip) -> float:
-    return flip.b_probability if flip.a_predicted == flip.label else flip.a_probability
 
 
 # More runs.
@@ -220,23 +199,18 @@ def _contrasts(findings: Findings, baseline: str) -> tuple[Any, ...]:
     contrasts = findings.contrasts
     measured = "Mean accuracy" if findings.sides else "Accuracy"
     names = _short_names([contrasts[0].a_name, *(each.b_name for each in contrasts)])[1:]
-    gaps = [(name, Interval(each.difference, each.low, each.high)) for name, each in zip(names, contrasts, strict=True)]
-    axis = "accuracy minus the baseline's, in points"
-    drawn = chart(lambda width: draw_differences(gaps, axis, width), WHOLE)
+    gaps = [(name, each) for name, each in zip(names, contrasts, strict=True)]
+    drawn = chart(lambda width: draw_differences(gaps, "accuracy minus the baseline's, in points", width), WHOLE)
     table = contrast_table(contrasts)
-    conclusions = [[_conclusion(each)] for each in contrasts]
+    conclusions = [
+        ["no difference shown" if each.adjusted >= SIGNIFICANCE else "better" if each.difference > 0 else "worse"]
+        for each in contrasts
+    ]
     return (
         Chart(drawn, caption=f"{measured} minus that of {baseline}, with its 95 % interval. {_RESOLVED}"),
         table.with_columns(len(table.columns), texts("conclusion"), conclusions),
         Prose("p-values are adjusted for the number of comparisons (Holm).", tone="hint"),
     )
-
-
-def _conclusion(contrast: Contrast) -> str:
-    """Return what a contrast shows, adjusted for the number of them."""
-    if contrast.adjusted >= SIGNIFICANCE:
-        return "no difference shown"
-    return "better" if contrast.difference > 0 else "worse"
 
 
 def _flip_counts(shown: Sequence[ShownRun], pairs: Sequence[RunPair]) -> Table:

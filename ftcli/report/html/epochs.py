@@ -11,10 +11,10 @@ from ftcli.phrases import count, duration
 from ftcli.records import ProbeRecord
 from ftcli.report.charts.curves import Curve, CurveChart, draw_curves, spans_of
 from ftcli.report.charts.diagrams import draw_trials
-from ftcli.report.charts.timeline import draw_timeline, rate_text
-from ftcli.report.format import share
+from ftcli.report.charts.timeline import draw_timeline
+from ftcli.report.format import rate_text, share
 from ftcli.report.html.page import HALF, WHOLE, Chart, Columns, chart
-from ftcli.report.sections import Cell, Prose, Row, Section, Table, numbers, share_cell, texts
+from ftcli.report.sections import Cell, Prose, Section, Table, numbers, share_cell, texts
 from ftcli.runs.read_run import RecordedRun
 
 
@@ -55,14 +55,8 @@ def _phases(run: RecordedRun) -> Table:
                 duration(sum(record.seconds for record in records)),
             )
         )
-    columns = (
-        *texts("phase"),
-        *numbers("epochs"),
-        *texts("trained groups and their rates"),
-        *numbers("parameters"),
-        *texts("frozen part"),
-        *numbers("time"),
-    )
+    trained = (*texts("trained groups and their rates"), *numbers("parameters"))
+    columns = (*texts("phase"), *numbers("epochs"), *trained, *texts("frozen part"), *numbers("time"))
     return Table(columns, rows, "What each phase trained")
 
 
@@ -127,7 +121,7 @@ def _fitted(run: RecordedRun, probe: ProbeRecord) -> tuple[Any, ...]:
 
 
 def _epochs(run: RecordedRun) -> Table:
-    rows: list[Row] = [
+    rows = [
         (
             Cell(f"{record.epoch} (best)" if record.epoch == run.best_epoch else str(record.epoch), record.epoch),
             record.phase,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ftcli import __version__
+from ftcli.data.decoding import decode, read_content
+from ftcli.data.workers import available_cores
+from ftcli.errors import ImageError
 from ftcli.report.charts.svg import Element, markup
-from ftcli.report.charts.thumbnails import Thumbnail
 from ftcli.report.format import printable
 from ftcli.report.sections import MATRIX_CLASSES, Section
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-Draw = Callable[[int], Element]
-"""Draws a chart at a width in pixels."""
 
 WHOLE = {"s": 328, "m": 680, "l": 960}
 """The widths of a chart across the page, on a phone, a tablet and a desk."""
@@ -35,12 +36,11 @@ WHOLE = {"s": 328, "m": 680, "l": 960}
 HALF = {"s m": 340, "l": 464}
 """The widths of one of two charts that are side by side where there is room."""
 
+THUMBNAIL = 288
+"""The longer side of a thumbnail in pixels: sharp at 144 on a screen with two pixels for one."""
 
-@dataclass(frozen=True)
-class Headline:
-    """The figures to read first: the name, the value and a remark of each."""
-
-    rows: tuple[tuple[str, str, str], ...]
+_JPEG_QUALITY = 78
+_TINY = 64  # pixels: smaller images are shown pixel by pixel
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,18 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Code:
-    """A file's text."""
+class Thumbnail:
+    """A picture as a data URI and its size in pixels; or, without one, why there is none."""
 
-    text: str
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    missing: str = ""
+
+    @property
+    def tiny(self) -> bool:
+        """Whether the image is so small that a page should show its pixels."""
+        return max(self.width, self.height) <= _TINY
 
 
 @dataclass(frozen=True)
@@ -87,37 +95,17 @@ class Columns:
     beside: bool = False
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page: what is above the first section, and the sections."""
-
-    kicker: str
-    title: str
-    lede: str
-    alerts: Sequence[str]
-    sections: Sequence[Section]
-
-
-def render(page: Page) -> str:
-    """Return a page, complete in itself."""
+def render(title: str, lede: str, sections: Sequence[Section], *, kicker: str, alerts: Sequence[str] = ()) -> str:
+    """Return a page, complete in itself; `alerts` are shown above all sections."""
     script, style = (_file(name) for name in ("sorting.js", "style.css"))
     policy = f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-    rows = [(beside, list(each)) for beside, each in itertools.groupby(page.sections, lambda section: section.beside)]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            page=page,
-            rows=rows,
-            policy=policy,
-            script=Markup(script),  # noqa: S704 - our own file
-            style=Markup(style),  # noqa: S704 - our own file
-            version=__version__,
-        )
-    )
+    rows = [(beside, list(each)) for beside, each in itertools.groupby(sections, lambda section: section.beside)]
+    page = {"title": title, "lede": lede, "sections": sections, "kicker": kicker, "alerts": alerts, "rows": rows}
+    files = {"policy": policy, "script": Markup(script), "style": Markup(style)}  # noqa: S704 - our own files
+    return _environment().get_template("page.html").render(page | files, version=__version__)
 
 
-def chart(draw: Draw, widths: Mapping[str, int]) -> Markup:
+def chart(draw: Callable[[int], Element], widths: Mapping[str, int]) -> Markup:
     """Return a chart drawn for each width; the style sheet shows the one that fits."""
     drawings = []
     for kind, width in widths.items():
@@ -125,6 +113,28 @@ def chart(draw: Draw, widths: Mapping[str, int]) -> Markup:
         element.set("class", kind)
         drawings.append(markup(element))
     return Markup("").join(drawings)
+
+
+def thumbnails(root: Path, images: Sequence[tuple[str, str]]) -> list[Thumbnail]:
+    """Return a thumbnail for each (path below root, sha256 of its content)."""
+    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow decodes outside the interpreter's lock
+        return list(pool.map(lambda image: _thumbnail(root / image[0], image[1]), images))
+
+
+def _thumbnail(path: Path, sha256: str) -> Thumbnail:
+    try:
+        content = read_content(path)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return Thumbnail(missing="The file has changed since it was scored.")
+        picture = decode(content, minimum_side=THUMBNAIL // 2, name=str(path))
+    except ImageError:
+        return Thumbnail(missing="The image is missing.")
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    kind = "PNG" if max(picture.size) <= _TINY else "JPEG"
+    file = io.BytesIO()
+    picture.save(file, kind, quality=_JPEG_QUALITY)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return Thumbnail(f"data:image/{kind.lower()};base64,{data}", *picture.size)
 
 
 @functools.cache
@@ -138,18 +148,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"matrix_classes": MATRIX_CLASSES, "heat": _heat}
-    environment.filters |= {"kind": lambda part: type(part).__name__, "lines": _lines, "with_code": _with_code}
+    environment.filters |= {"kind": lambda part: type(part).__name__, "with_code": _with_code}
     return environment
 
 
 def _printable(value: Any) -> Any:
     """Show the control characters of a value that is not markup already."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _lines(text: str) -> Markup:
-    """Return text of several lines; other control characters are shown as escapes."""
-    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
 
 
 def _with_code(text: str) -> Markup:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,34 +13,31 @@ from ftcli.evaluation.compare.result import change_text
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.metrics import METRICS
-from ftcli.phrases import count, duration
-from ftcli.records import Interval
+from ftcli.phrases import count, duration, resume_hint
 from ftcli.report.charts.diagrams import draw_bar, draw_confusion, draw_reliability, draw_whisker
 from ftcli.report.charts.svg import markup, ticks
-from ftcli.report.charts.thumbnails import thumbnails
 from ftcli.report.format import (
     VAL_CHOSE_THE_EPOCH,
     absent_text,
     case_text,
     figure,
     gate_text,
+    interval_text,
     ranking_text,
     share,
     unchecked_text,
 )
 from ftcli.report.html.epochs import plan_parts, training_parts
-from ftcli.report.html.page import Chart, Code, Columns, Gallery, Headline, Page, Picture, chart, render
+from ftcli.report.html.page import Chart, Columns, Gallery, Picture, chart, render, thumbnails
 from ftcli.report.sections import (
     MATRIX_CLASSES,
     Bullets,
     Cell,
-    Column,
     Facts,
     Findings,
     Gates,
-    Matrix,
+    Lines,
     Prose,
-    Row,
     Section,
     Table,
     numbers,
@@ -49,7 +45,7 @@ from ftcli.report.sections import (
     share_cell,
     texts,
 )
-from ftcli.report.text.eval import confused_table, metrics_table
+from ftcli.report.text.eval import matrix_of, metrics_table
 from ftcli.runs.read_run import RecordedRun
 
 MISTAKES = 12
@@ -66,13 +62,8 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
     """Return the page of a run; `alerts` are shown above all figures."""
     classes = count(len(evaluation.classes), "class", "classes")
     lede = f"{run.recipe['model']['name']}, strategy {run.plan.strategy}, {classes}"
-    return render(Page("ftcli report", run.name, lede, [*alerts, *_alerts(run)], run_sections(run, evaluation)))
-
-
-def run_sections(run: RecordedRun, evaluation: Evaluation) -> list[Section]:
-    """Return everything about a run."""
     few = len(evaluation.classes) <= _BESIDE_CLASSES and max(map(len, evaluation.classes)) <= _BESIDE_NAME
-    return [
+    sections = [
         Section("Figures", _figures(run, evaluation), "figures"),
         Section("Data", _data(run), "data"),
         Section("Plan", plan_parts(run), "plan"),
@@ -81,25 +72,21 @@ def run_sections(run: RecordedRun, evaluation: Evaluation) -> list[Section]:
         Section("Confusion", _confusion(evaluation), "confusion", beside=few),
         Section("Calibration", _calibration(evaluation, beside=not few), "calibration", beside=few),
         Section("Mistakes", _mistakes(run), "mistakes"),
-        Section("Recipe", (_provenance(run), Code(run.recipe_text)), "recipe", beside=True),
-        Section("Environment", (Facts(tuple(_environment(run))),), "environment", beside=True),
+        Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", beside=True),
+        Section("Environment", (_environment(run),), "environment", beside=True),
     ]
+    return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run)])
 
 
 def _alerts(run: RecordedRun) -> list[str]:
     """Return why the figures of a run may not be trusted."""
     grave = [finding.message for finding in with_level(run.findings, "error")]
-    if run.summary is None:
-        return [_unfinished(run), *grave]
-    return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *grave]
-
-
-def _unfinished(run: RecordedRun) -> str:
-    """Return how far a run got that has not finished, and how to resume it."""
-    done, planned, resume = len(run.records), run.plan.epochs, f"Resume with: ftcli resume {shlex.quote(str(run.path))}"
-    if done < planned:
-        return f"This run has not finished: it has {done} of {count(planned, 'epoch')}. {resume}"
-    return f"This run has not finished: it has {done} of {count(planned, 'epoch')}, but no summary. {resume}"
+    if run.summary is not None:
+        return [*(gate_text(gate) for gate in run.summary.gates if not gate.holds), *grave]
+    done, planned = len(run.records), run.plan.epochs
+    but = "" if done < planned else ", but no summary"
+    has = f"This run has not finished: it has {done} of {count(planned, 'epoch')}{but}."
+    return [f"{has} {resume_hint(run.path)}", *grave]
 
 
 # Figures.
@@ -113,27 +100,25 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     if summary is not None:
         gates = (Gates(summary.gates),) if summary.gates else ()
         parts.append(Section("Expected", (*gates, *prose(unchecked_text(summary.unchecked), tone="hint"))))
-        notices = _other_notices(run, summary.notices)
+        found = [finding.message for finding in run.findings]  # the section on data has these in full
+        in_full = [*found, *(f"{each.path}: {each.reason}" for each in run.skipped)]
+        notices = tuple(notice for notice in summary.notices if not any(each in notice for each in in_full))
         parts.append(Section("Notices", (Bullets(notices),) if notices else ()))
     return tuple(parts)
 
 
-def _headline(run: RecordedRun, evaluation: Evaluation) -> Headline:
+def _headline(run: RecordedRun, evaluation: Evaluation) -> Facts:
     accuracy, epochs = evaluation.metrics["accuracy"], len(run.records)
     planned = f", {run.plan.epochs} planned" if epochs < run.plan.epochs else ""
     rows = [
-        (
-            "Accuracy",
-            share(accuracy.value),
-            f"95 % interval {figure('accuracy', accuracy.low)} to {figure('accuracy', accuracy.high)}",
-        ),
+        ("Accuracy", share(accuracy.value), f"95 % interval {interval_text('accuracy', accuracy)}"),
         ("Images", str(evaluation.images), f"validation, {(~run.predictions.correct).sum()} wrong"),
         ("Best epoch", str(run.best_epoch), f"of {epochs}{planned}"),
     ]
     if run.summary is not None:
         speed = f"{run.summary.images_per_second:.0f} images/s in training"
         rows.append(("Time", duration(run.summary.seconds), speed))
-    return Headline(tuple(rows))
+    return Facts(tuple(rows), headline=True)
 
 
 def _metrics(evaluation: Evaluation) -> Table:
@@ -141,18 +126,9 @@ def _metrics(evaluation: Evaluation) -> Table:
     drawn = {name: each for name, each in evaluation.metrics.items() if METRICS[name].drawn_with_accuracy}
     start = ticks(min(each.low for each in drawn.values()), 1.0, 5)[0]
     low = max(start, min(METRICS[name].bounds[0] for name in drawn))
-    whiskers = [
-        [markup(draw_whisker(each, low, 1.0)) if name in drawn else ""] for name, each in evaluation.metrics.items()
-    ]
-    return metrics_table(evaluation.metrics).with_columns(
-        3, texts(f"{100 * low:.0f} to 100 %", css="roomy soft"), whiskers
-    )
-
-
-def _other_notices(run: RecordedRun, notices: Sequence[str]) -> tuple[str, ...]:
-    """Return the notices that do not repeat a finding or a skipped image: the section on data has these in full."""
-    shown = [*(finding.message for finding in run.findings), *(f"{each.path}: {each.reason}" for each in run.skipped)]
-    return tuple(notice for notice in notices if not any(each in notice for each in shown))
+    whiskers = {name: markup(draw_whisker(each, low, 1.0)) for name, each in drawn.items()}
+    cells, column = [[whiskers.get(name, "")] for name in evaluation.metrics], f"{100 * low:.0f} to 100 %"
+    return metrics_table(evaluation.metrics).with_columns(3, texts(column, css="roomy soft"), cells)
 
 
 # Data.
@@ -196,14 +172,14 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     )
     train = run.dataset.get("splits", {}).get("train", {}).get("per_class", {})
     weakest = sorted(evaluation.per_class, key=lambda each: (each.recall is None, each.recall and each.recall.value))
-    rows: list[Row] = [
+    rows = [
         (
             each.name,
             Cell(str(train.get(each.name, "-")), train.get(each.name)),
             str(each.images),
             share_cell(None if each.recall is None else each.recall.value),
             "" if each.recall is None else f"{100 * each.recall.low:.0f} to {100 * each.recall.high:.0f}",
-            _bar(each.recall),
+            "" if each.recall is None else markup(draw_bar(each.recall)),
             share_cell(None if each.precision is None else each.precision.value),
             share_cell(each.f1),
         )
@@ -220,37 +196,29 @@ def _classes(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     )
     table = Table(columns, rows, "Recall, precision and F1 of each class", tall=True)
     if ROC_AUC in evaluation.metrics:
-        ranked = [
-            [Cell("-" if each.roc_auc is None else figure(ROC_AUC, each.roc_auc), each.roc_auc)] for each in weakest
-        ]
-        table = table.with_columns(8, [Column("ROC-AUC", number=True, sort="up", css="roomiest")], ranked)
+        shown = ("-" if each.roc_auc is None else figure(ROC_AUC, each.roc_auc) for each in weakest)
+        ranked = [[Cell(text, each.roc_auc)] for text, each in zip(shown, weakest, strict=True)]
+        table = table.with_columns(8, numbers("ROC-AUC", sort="up", css="roomiest"), ranked)
     return *prose(what, absent_text(evaluation), tone="soft"), table
-
-
-def _bar(recall: Interval | None) -> str:
-    return "" if recall is None else markup(draw_bar(recall))
 
 
 def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
     """Return the matrix, as a picture where there are many classes, and the pairs that were confused most."""
-    classes, pairs = len(evaluation.classes), confused_table(evaluation)
-    matrix = Matrix(evaluation.classes, evaluation.confusion, replace(pairs, rows=pairs.rows[:_PAIRS]))
-    left = len(pairs.rows) - _PAIRS
-    cut = prose(
-        f"Of the confused pairs, the {_PAIRS} with the most images are listed; {left} more are not." * (left > 0)
-    )
+    classes, left = len(evaluation.classes), len(evaluation.most_confused) - _PAIRS
+    cut = f"Of the confused pairs, the {_PAIRS} with the most images are listed; {left} more are not."
+    listed = (*prose(cut if left > 0 else ""), matrix_of(evaluation, pairs=_PAIRS))
     if classes <= MATRIX_CLASSES:
         what = "Images by true class (rows) and predicted class (columns). The diagonal is right; a stronger colour is "
-        return Prose(f"{what}a greater share of the row.", tone="soft"), *cut, matrix
+        return Prose(f"{what}a greater share of the row.", tone="soft"), *listed
     if classes > _DRAWN_CLASSES:
-        return *cut, matrix
+        return listed
     caption = (
         "A cell for every pair of classes with images: rows are true classes from the top, columns predicted ones from "
         "the left, in the order of the classes' names. Blue on the diagonal is right, orange is wrong, and a stronger "
         "colour a greater share of the row."
     )
     picture = chart(lambda width: draw_confusion(evaluation.confusion, width), {"always": 640})
-    return Chart(picture, caption=caption, css="square"), *cut, matrix
+    return Chart(picture, caption=caption, css="square"), *listed
 
 
 def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
@@ -259,7 +227,7 @@ def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
     what = (
         "Accuracy of the images in each bin of confidence with 95 % intervals, and the number of images. On the dashed "
         "line, a model is right as often as it is confident. The expected calibration error is "
-        f"{figure('ece', ece.value)} ({figure('ece', ece.low)} to {figure('ece', ece.high)}){chance}."
+        f"{figure('ece', ece.value)} ({interval_text('ece', ece)}){chance}."
     )
     drawn = chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420})
     parts = Prose(what, tone="soft"), Chart(drawn, css="small")
@@ -274,31 +242,23 @@ def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist()
     if not rows:
         return (Prose("Every validation image was classified correctly."),)
-    pictures = []
+    pictures, listed = [], []
     files = thumbnails(run.image_root, [(predictions.paths[row], predictions.sha256[row]) for row in rows])
     for row, thumbnail in zip(rows, files, strict=True):
         path, label = predictions.paths[row], predictions.classes[predictions.labels[row]]
         predicted = predictions.classes[predictions.predicted[row]]
         of_label = share(float(predictions.probabilities[row, predictions.labels[row]]))
         chances = ("taken for", predicted, "", share(float(confidence[row]))), ("is", label, "", of_label)
+        listed.append((path, label, predicted, share(float(confidence[row]))))
         pictures.append(Picture(thumbnail, path, f"{path}: {label}, taken for {predicted}", "", chances))
-    which = Prose(_which_mistakes(len(rows), len(wrong)), code=True)
+    most = f"The {len(rows)} most confident of {count(len(wrong), 'mistake')}; `predictions/val.csv` has them all."
+    all_of_them = "The only mistake." if len(wrong) == 1 else f"All {len(wrong)} mistakes, the most confident first."
+    which = Prose(most if len(wrong) > len(rows) else all_of_them, code=True)
     if not all(picture.thumbnail.missing for picture in pictures):
         return which, Gallery(tuple(pictures))
     missing = f"The images are not shown: {run.image_root} no longer holds them as they were scored."
-    listed = [
-        (each.path, label, predicted, probability)
-        for each in pictures
-        for (_, predicted, _, probability), (_, label, _, _) in [each.rows]
-    ]
     columns = (*texts("image", kind="path"), *texts("true class", "predicted", kind="name"), *numbers("probability"))
     return which, Prose(missing), Table(columns, listed, "The most confident mistakes")
-
-
-def _which_mistakes(shown: int, wrong: int) -> str:
-    if wrong > shown:
-        return f"The {shown} most confident of {count(wrong, 'mistake')}; `predictions/val.csv` has them all."
-    return "The only mistake." if wrong == 1 else f"All {wrong} mistakes, the most confident first."
 
 
 # Provenance.
@@ -318,8 +278,8 @@ def _provenance(run: RecordedRun) -> Prose:
     return Prose(f"Resolved, with every default written out; {again}", tone="soft")
 
 
-def _environment(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return what the run recorded of its machine and its data, by name."""
+def _environment(run: RecordedRun) -> Facts:
+    """Return what the run recorded of its machine and its data."""
     recorded, data = run.environment, run.dataset
     versions = ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items() if version)
     splits = data.get("splits", {})
@@ -337,4 +297,4 @@ def _environment(run: RecordedRun) -> list[tuple[str, str]]:
         "Python": recorded.get("python"),
         "Versions": versions,
     }
-    return [(name, str(value)) for name, value in rows.items() if value]
+    return Facts(tuple((name, str(value)) for name, value in rows.items() if value))

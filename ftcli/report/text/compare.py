@@ -112,7 +112,7 @@ def recall_table(classes: Sequence[ClassDifference]) -> Table:
     """Return the recall of each class in both runs; of many, those that differ most come first."""
     if len(classes) > _SHOWN:
         classes = sorted(classes, key=lambda each: -abs(each.difference))
-    rows: list[Row] = [
+    rows = [
         (
             each.name,
             str(each.images),
@@ -180,14 +180,10 @@ def _runs(findings: Findings) -> tuple[str, ...]:
 
 def contrast_table(contrasts: Sequence[Contrast]) -> Table:
     """Return every run or group against the baseline."""
+    p_values = [Cell(p_figure(each.adjusted), each.adjusted) for each in contrasts]
     rows: list[Row] = [
-        (
-            each.b_name,
-            metric_name(each.metric),
-            *difference_cells(each.metric, each),
-            Cell(p_figure(each.adjusted), each.adjusted),
-        )
-        for each in contrasts
+        (each.b_name, metric_name(each.metric), *difference_cells(each.metric, each), p_value)
+        for each, p_value in zip(contrasts, p_values, strict=True)
     ]
     columns = (
         *texts("against the baseline", "metric", sort="up"),

@@ -10,16 +10,7 @@ from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.temperature import Calibration
 from ftcli.phrases import count
 from ftcli.records import Gate, Interval
-from ftcli.report.format import (
-    absent_text,
-    figure,
-    interval_text,
-    metric_name,
-    scored_text,
-    share,
-    signed,
-    unchecked_text,
-)
+from ftcli.report.format import absent_text, figure, interval_text, metric_name, share, signed, unchecked_text
 from ftcli.report.sections import Cell, Gates, Matrix, Prose, Row, Section, Table, numbers, prose, share_cell, texts
 
 _LEAST_COVERAGE = 0.5  # thresholds that answer fewer images are left to --json
@@ -35,13 +26,12 @@ def eval_sections(
     gates: Sequence[Gate] = (),
 ) -> list[Section]:
     """Return the sections of an evaluation; `notes` say what limits its figures."""
-    figures = (Prose(scored_text(evaluation)), metrics_table(evaluation.metrics), *prose(absent_text(evaluation)))
+    scored = f"{count(evaluation.images, 'image')}, {count(len(evaluation.classes), 'class', 'classes')}"
+    figures = (Prose(scored), metrics_table(evaluation.metrics), *prose(absent_text(evaluation)))
     return [
         Section("", figures),
         Section("Classes", (_class_table(evaluation),), folded=True),
-        Section(
-            "Confusion", (Matrix(evaluation.classes, evaluation.confusion, confused_table(evaluation)),), folded=True
-        ),
+        Section("Confusion", (matrix_of(evaluation),), folded=True),
         *(() if calibration is None else (Section("Temperature", _calibration(calibration)),)),
         *(() if abstention is None else (Section("Abstention", _abstention(abstention)),)),
         Section("", prose(*notes, unchecked_text(unchecked))),
@@ -69,18 +59,16 @@ def differences_table(metrics: Mapping[str, Difference], a: str, b: str, gap: st
 
 def difference_cells(name: str, found: Difference) -> tuple[Cell, ...]:
     """Return a metric of two sides as cells of a table: A, B, B minus A and its 95 % interval."""
-    return (
-        Cell(figure(name, found.a), found.a),
-        Cell(figure(name, found.b), found.b),
-        Cell(signed(name, found.difference), found.difference),
-        Cell(f"{signed(name, found.low)} to {signed(name, found.high)}"),
-    )
+    sides = [Cell(figure(name, value), value) for value in (found.a, found.b)]
+    gap = Cell(signed(name, found.difference), found.difference)
+    return *sides, gap, Cell(f"{signed(name, found.low)} to {signed(name, found.high)}")
 
 
-def confused_table(evaluation: Evaluation) -> Table:
-    """Return the pairs of classes that were confused, those with the most images first."""
-    rows: list[Row] = [
-        (pair.true, pair.predicted, str(pair.images), share_cell(pair.share)) for pair in evaluation.most_confused
+def matrix_of(evaluation: Evaluation, *, pairs: int | None = None) -> Matrix:
+    """Return the confusion matrix, with the pairs that were confused: the first `pairs`, the most images first."""
+    rows = [
+        (pair.true, pair.predicted, str(pair.images), share_cell(pair.share))
+        for pair in evaluation.most_confused[:pairs]
     ]
     columns = (
         *texts("true class", "predicted", sort="up", kind="name"),
@@ -88,7 +76,8 @@ def confused_table(evaluation: Evaluation) -> Table:
         *numbers("of the class", sort="down"),
     )
     caption = "Pairs of classes that were confused"
-    return Table(columns, rows, caption, most=10, most_folded=20, tall=True, narrow=True)
+    confused = Table(columns, rows, caption, most=10, most_folded=20, tall=True, narrow=True)
+    return Matrix(evaluation.classes, evaluation.confusion, confused)
 
 
 def _class_table(evaluation: Evaluation) -> Table:
@@ -108,8 +97,8 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 def _calibration(calibration: Calibration) -> tuple[Prose | Table, ...]:
     """Return what a temperature changes, and which images it was fitted and tested on."""
-    how = f"Temperature {calibration.temperature:.3f}, fitted on {calibration.source}"
-    how += f" ({count(calibration.images, 'image')})."
+    fitted_on = f"fitted on {calibration.source} ({count(calibration.images, 'image')})"
+    how = f"Temperature {calibration.temperature:.3f}, {fitted_on}."
     if calibration.folds:
         how += (
             f" Some of these images are scored as well, so the figures are cross-fitted: in {calibration.folds} folds, "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ftcli.phrases import count, duration, size
 from ftcli.plan import Phase, Plan
+from ftcli.report.format import rate_text
 from ftcli.report.sections import Lines, Prose, Section, Table, numbers, prose, texts
 
 if TYPE_CHECKING:
@@ -55,18 +56,10 @@ def _about(seconds: float) -> str:
 
 
 def _table(plan: Plan, parameters: Mapping[str, int], batchnorm: Mapping[str, bool]) -> Table:
+    def cell(phase: Phase, group: str) -> str:
+        learns = phase.lr[group] is not None and phase.solver == "sgd"
+        return rate_text(phase.lr[group], phase) + (" bn" if batchnorm[group] and learns else "")
+
     phases = [f"phase {number}" for number in range(1, len(plan.phases) + 1)]
-    rows = [
-        (group, f"{parameters[group]:,}", *(_cell(phase, group, bn=batchnorm[group]) for phase in plan.phases))
-        for group in plan.groups
-    ]
+    rows = [(group, f"{parameters[group]:,}", *(cell(phase, group) for phase in plan.phases)) for group in plan.groups]
     return Table((*texts("group"), *numbers("parameters", *phases)), rows)
-
-
-def _cell(phase: Phase, group: str, *, bn: bool) -> str:
-    rate = phase.lr[group]
-    if rate is None:
-        return "frozen"
-    if phase.solver == "lbfgs":
-        return "lbfgs"
-    return f"{rate:.3g} bn" if bn else f"{rate:.3g}"

@@ -44,15 +44,22 @@ def epoch_parts(records: Sequence[EpochRecord], best_epoch: int, *, marks: str =
 
     Of many, a dozen are shown; the first epoch of every phase is among them as long as there is room.
     """
-    rows = [_row(records[index], best_epoch) for index in shown_epochs(records, best_epoch)]
+    rows = [
+        (
+            record.phase,
+            f"* {record.epoch}" if record.epoch == best_epoch else str(record.epoch),
+            plain(record.train_loss, 4),
+            plain(record.val["loss"], 4),
+            share(record.val["accuracy"]),
+            f"{record.seconds:.1f}",
+        )
+        for record in (records[index] for index in shown_epochs(records, best_epoch))
+    ]
     left_out = f"{len(rows)} of {len(records)} epochs; metrics.jsonl has them all" if len(rows) < len(records) else ""
     if marks:
-        curves = (
-            [record.train_loss for record in records],
-            [record.val["loss"] for record in records],
-            [record.val["accuracy"] for record in records],
-        )
-        rows.append(("all", "", *(sparkline(values, marks) for values in curves), ""))
+        values = [(record.train_loss, record.val["loss"], record.val["accuracy"]) for record in records]
+        curves = [sparkline(curve, marks) for curve in zip(*values, strict=True)]
+        rows.append(("all", "", curves[0], curves[1], curves[2], ""))
     columns = (*texts("phase"), *numbers("epoch", "train loss", "val loss", "val accuracy", "seconds"))
     return Table(columns, rows), *prose(left_out)
 
@@ -80,18 +87,6 @@ def sparkline(values: Sequence[float], marks: str) -> str:
     if low == high:
         return marks[0] * cells
     return "".join(marks[round((mean - low) / (high - low) * (len(marks) - 1))] for mean in means)
-
-
-def _row(record: EpochRecord, best_epoch: int) -> tuple[str, ...]:
-    star = "* " if record.epoch == best_epoch else ""
-    return (
-        record.phase,
-        f"{star}{record.epoch}",
-        plain(record.train_loss, 4),
-        plain(record.val["loss"], 4),
-        share(record.val["accuracy"]),
-        f"{record.seconds:.1f}",
-    )
 
 
 def seeds_sections(

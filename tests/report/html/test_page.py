@@ -1,8 +1,15 @@
+import base64
+import hashlib
+import io
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from helpers.pages import Outline, comparison_of, page_of
+from PIL import Image
+
+from ftcli.report.html.page import THUMBNAIL, thumbnails
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "\u202egnp\x1b[31m", "&amp;")
 
@@ -49,3 +56,17 @@ def test_tables_have_captions_and_scopes_and_pictures_have_words(make_run, kind)
     ids = [each["id"] for _, each in outline.tags if "id" in each]
     assert len(ids) == len(set(ids))
     assert {each["aria-labelledby"] for each in outline.all("section")} <= set(ids)
+
+
+def test_a_thumbnail_is_small_and_upright(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (1200, 800), "white")
+    photo.paste("red", (0, 0, 600, 800))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the file's left is the picture's top
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    sha256 = hashlib.sha256((tmp_path / "photo.jpg").read_bytes()).hexdigest()
+    (thumbnail,) = thumbnails(tmp_path, [("photo.jpg", sha256)])
+    assert (thumbnail.width, thumbnail.height) == (THUMBNAIL * 2 // 3, THUMBNAIL)
+    with Image.open(io.BytesIO(base64.b64decode(thumbnail.uri.partition(",")[2]))) as picture:
+        top, bottom = (picture.convert("RGB").getpixel((90, y)) for y in (20, 270))
+    assert top[1] < 100 < bottom[1]  # type: ignore[index]
