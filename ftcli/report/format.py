@@ -39,7 +39,7 @@ def metric_name(name: str) -> str:
 
 
 def _as_percent(name: str) -> bool:
-    """Tell whether a figure is shown as a percentage; those of one class, such as its recall, always are."""
+    """Return whether a figure is shown as a percentage; those of one class, such as its recall, always are."""
     return name not in METRICS or METRICS[name].as_percent
 
 

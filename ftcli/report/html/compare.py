@@ -34,7 +34,7 @@ from ftcli.report.text.compare import (
     conclusion,
     contrast_table,
     recall_table,
-    seeds_section,
+    seeds_sections,
     side_text,
 )
 from ftcli.report.text.eval import differences_table
@@ -186,10 +186,9 @@ def _heading(shown: Sequence[ShownRun], findings: Findings) -> tuple[str, str]:
 def _several(shown: Sequence[ShownRun], findings: Findings) -> list[Section]:
     baseline = findings.sides[0].name if findings.sides else "A"
     chosen = VAL_CHOSE_THE_EPOCH if any(any(pair.chose_epoch) for pair in findings.pairs) else ""
-    seeds = [seeds_section(group) for group in findings.replicates if len(group.runs) > 1]
     flips = Section(f"Flipped images, each run against A, {shown[0].name}", (_flip_counts(shown, findings.pairs),))
     return [
-        Section("Figures", (_runs(shown), *prose(chosen, tone="hint"), *seeds), "figures"),
+        Section("Figures", (_runs(shown), *prose(chosen, tone="hint"), *seeds_sections(findings)), "figures"),
         Section(f"Differences from {baseline}", (*_contrasts(findings, baseline), flips), "differences"),
         Section("Recipes", _recipes(shown, findings.pairs), "recipes"),
     ]

@@ -89,7 +89,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Columns:
-    """Parts side by side where there is room: equal halves if `beside`, else as wide as charts."""
+    """Parts side by side where there is room, as wide as charts or in equal halves."""
 
     columns: tuple[tuple[Any, ...], ...]
     beside: bool = False

@@ -20,17 +20,16 @@ def check_sections(
 ) -> list[Section]:
     """Return what a dataset holds and what was found, the gravest first; `embeddings` were compared."""
     gravest_first = with_level(findings, "error", "warning", "info")
+    held: tuple[Table | Prose | Facts, ...] = ()
+    if contents is not None:
+        cut = "" if contents.val_fraction is None else f"val is cut from train: {contents.val_fraction:.0%}"
+        facts = () if contents.histograms is None else (_histograms(contents.histograms),)
+        held = (_class_table(contents.splits), *prose(cut), *facts)
     return [
-        Section("", () if contents is None else _contents(contents)),
+        Section("", held),
         Section("", (Findings(gravest_first, _CASES, "--json"),) if findings else ()),
         Section("", prose(_how(contents, findings, embeddings), _verdict(findings))),
     ]
-
-
-def _contents(contents: Contents) -> tuple[Table | Prose | Facts, ...]:
-    cut = "" if contents.val_fraction is None else f"val is cut from train: {contents.val_fraction:.0%}"
-    facts = () if contents.histograms is None else (_histograms(contents.histograms),)
-    return _class_table(contents.splits), *prose(cut), *facts
 
 
 def _class_table(splits: Mapping[str, Mapping[str, int]]) -> Table:

@@ -45,8 +45,7 @@ def compare_sections(findings: Findings) -> list[Section]:
             a, b = pair.comparison.names
             found = Prose(verdict(pair.comparison))
             sections.append(Section(f"{b} (B) against {a} (A)", (found, *change_parts(pair))))
-    sections += [seeds_section(group) for group in findings.replicates if len(group.runs) > 1]
-    return [*sections, gates_section(findings.gates)]
+    return [*sections, *seeds_sections(findings), gates_section(findings.gates)]
 
 
 def pair_sections(pair: RunPair) -> list[Section]:
@@ -201,10 +200,11 @@ def side_text(group: Replicates) -> str:
     return f"{group.name}, the mean of {runs} seeds" if runs > 1 else group.name
 
 
-def seeds_section(group: Replicates) -> Section:
-    """Return several seeds of one recipe as one result."""
-    title = f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(group.runs)}"
-    return Section(title, (spread_table(group.metrics),))
+def seeds_sections(findings: Findings) -> list[Section]:
+    """Return the runs that differ in the seed alone, the runs of each recipe as one result."""
+    several = [group for group in findings.replicates if len(group.runs) > 1]
+    titles = [f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(group.runs)}" for group in several]
+    return [Section(title, (spread_table(group.metrics),)) for title, group in zip(titles, several, strict=True)]
 
 
 def spread_table(spread: Mapping[str, Spread]) -> Table:

@@ -71,11 +71,8 @@ def shown_epochs(records: Sequence[EpochRecord], best_epoch: int) -> list[int]:
     last = len(records) - 1
     starts = [i for i in range(last + 1) if i == 0 or records[i].phase_index != records[i - 1].phase_index]
     even = [round(step * last / (_ROWS - 1)) for step in range(_ROWS)]
-    chosen: set[int] = set()
-    for index in [last, best_epoch - 1, *starts, *even]:
-        if len(chosen) < _ROWS:
-            chosen.add(index)
-    return sorted(chosen)
+    wanted = dict.fromkeys([last, best_epoch - 1, *starts, *even])
+    return sorted(list(wanted)[:_ROWS])
 
 
 def sparkline(values: Sequence[float], marks: str) -> str:
