@@ -65,7 +65,6 @@ def check_dataset(
     """Check every image of a folder, or of the dataset that a recipe names.
 
     The two options are what a recipe would say about a folder.
-
     Raises DatasetError for a missing folder, and UsageError for options that a recipe or a val folder contradicts.
     """
     options = {"val_fraction": val_fraction, "group_by": group_by}
@@ -75,7 +74,10 @@ def check_dataset(
         open_recipe_dataset(recipe)  # raises, and says what is there instead
     try:
         if val_fraction is not None:
-            _refuse_val_folder(recipe, source)
+            folder = val_folder_of(image_root(recipe))
+            if folder is not None:  # nothing is cut from train
+                message = f"there is a {folder}/ folder, so --val-fraction would be ignored"
+                raise UsageError(message, where=source, hint=f"Leave --val-fraction out, or move {folder}/ away.")
         dataset = open_recipe_dataset(recipe)
     except DatasetError as error:
         return CheckResult(recipe.data.root, None, tuple(layout_findings(error)))
@@ -94,13 +96,6 @@ def _recipe(source: str, given: Mapping[str, Any]) -> Recipe:
         hint = "Leave the options out, or give the folder of images instead of the recipe."
         raise UsageError(f"this is a recipe, which sets {' and '.join(given)} itself", where=source, hint=hint)
     return load_recipe(path)
-
-
-def _refuse_val_folder(recipe: Recipe, source: str) -> None:
-    """Raise UsageError where val has a folder, so that nothing is cut from train."""
-    if (folder := val_folder_of(image_root(recipe))) is not None:
-        message = f"there is a {folder}/ folder, so --val-fraction would be ignored"
-        raise UsageError(message, where=source, hint=f"Leave --val-fraction out, or move {folder}/ away.")
 
 
 def _evidence(recipe: Recipe, dataset: Dataset, progress: Progress) -> Evidence:

@@ -129,7 +129,10 @@ def _open_splits(
     listed = [name for name in (TRAIN, val_folder or "", TEST) if name in folders]
     found = {name: read_class_folders(root / name, prefix=f"{name}/", reading=reading) for name in listed}
     classes = training_classes(found[TRAIN])
-    unlabelled = [*_outside_splits(root), *(path for each in found.values() for path in each.unlabelled)]
+    top = list_folder(root)
+    extra = [name for name in top.folders if name not in SPLIT_FOLDERS]
+    unlabelled = [root / name for name in (*top.images, *top.others, *extra)]
+    unlabelled += [path for each in found.values() for path in each.unlabelled]
     for each in found.values():
         _refuse_unclustered(each, classes)
     if val_folder:
@@ -200,9 +203,3 @@ def _scored_split(root: Path, split_folders: Sequence[str], *, split: str | None
         hint = f"Name one of the splits that exist: {', '.join(split_folders)}."
         raise DatasetError(message, where=str(root), hint=hint)
     return chosen
-
-
-def _outside_splits(root: Path) -> list[Path]:
-    listing = list_folder(root)
-    extra = [name for name in listing.folders if name not in SPLIT_FOLDERS]
-    return [root / name for name in (*listing.images, *listing.others, *extra)]

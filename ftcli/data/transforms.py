@@ -110,7 +110,11 @@ def training_transform(spec: InputSpec, augment: str) -> Transform:
     if not policy.is_random:
         return evaluation_transform(spec)
     steps = [_step(spec, name, step) for name, step in policy.on_tensor.items()]
-    return Transform(v2.Compose([*_image_steps(spec, policy), *steps]), _minimum_side(spec, policy), augment)
+    if policy.crop is None:
+        minimum_side = evaluation_transform(spec).minimum_side
+    else:  # the smallest crop is still as large as the network's input
+        minimum_side = math.ceil(spec.image_size / math.sqrt(policy.crop[0] * CROP_RATIO[0]))
+    return Transform(v2.Compose([*_image_steps(spec, policy), *steps]), minimum_side, augment)
 
 
 def draw(transform: Callable[[Image.Image], Tensor], image: Image.Image, rng_seed: int) -> Tensor:
@@ -137,13 +141,6 @@ def _image_steps(spec: InputSpec, policy: Policy) -> list[Callable[..., Any]]:
     if policy.crop is not None:
         return [_RandomCrop(spec, policy.crop), *mirror, *steps, _to_tensor]
     return [evaluation_transform(spec).function, F.to_pil_image, *mirror, *steps, _to_tensor]
-
-
-def _minimum_side(spec: InputSpec, policy: Policy) -> int:
-    """Return the shorter side at which the smallest crop is still as large as the network's input."""
-    if policy.crop is None:
-        return evaluation_transform(spec).minimum_side
-    return math.ceil(spec.image_size / math.sqrt(policy.crop[0] * CROP_RATIO[0]))
 
 
 def _step(spec: InputSpec, name: str, step: Step) -> Callable[..., Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +20,6 @@ _SHOWN = 5
 
 _Counts = NDArray[np.int64]
 """Images of each class, (C,)."""
-
-
-@dataclass(frozen=True)
-class SplitCluster:
-    """A cluster with images in several splits: each of these splits with the images that it holds."""
-
-    cluster: str
-    images: Mapping[str, tuple[str, ...]]
 
 
 def cut_val(
@@ -148,18 +139,14 @@ def refuse_unclustered(samples: Iterable[Sample], pattern: re.Pattern[str], *, w
         )
 
 
-def clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]]) -> tuple[SplitCluster, ...]:
-    """Return the clusters that are not whole in one split, by name."""
+def clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]]) -> dict[str, dict[str, list[str]]]:
+    """Return the clusters that are not whole in one split, by name, each as the names of its images by split."""
     images: dict[str, dict[str, list[str]]] = {}
     for split, samples in splits.items():
         for sample in samples:
             if sample.cluster is not None:
                 images.setdefault(sample.cluster, {}).setdefault(split, []).append(sample.name)
-    return tuple(
-        SplitCluster(cluster, {split: tuple(names) for split, names in by_split.items()})
-        for cluster, by_split in sorted(images.items())
-        if len(by_split) > 1
-    )
+    return {cluster: by_split for cluster, by_split in sorted(images.items()) if len(by_split) > 1}
 
 
 def refuse_clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]], *, where: str) -> None:
@@ -167,9 +154,9 @@ def refuse_clusters_in_several_splits(splits: Mapping[str, Sequence[Sample]], *,
     leaking = clusters_in_several_splits(splits)
     if leaking:
         lines = [f"{count(len(leaking), 'group')} of data.group_by in more than one split:"]
-        for leak in leaking[:_SHOWN]:
-            places = ", ".join(f"{split} ({names[0]})" for split, names in leak.images.items())
-            lines.append(f"  {leak.cluster}: {places}")
+        for cluster, by_split in list(leaking.items())[:_SHOWN]:
+            places = ", ".join(f"{split} ({names[0]})" for split, names in by_split.items())
+            lines.append(f"  {cluster}: {places}")
         if len(leaking) > _SHOWN:
             lines.append(f"  and {len(leaking) - _SHOWN:,} more")
         hint = "Move the images of each group to one split; `ftcli check` lists them all."

@@ -81,7 +81,8 @@ class _Unit:
     @property
     def is_single_layer(self) -> bool:
         """Whether it is small: a stem by name, or at most one weight matrix or convolution kernel."""
-        return _is_stem(self.name) or sum(map(_has_weight, self.module.modules())) <= 1
+        tensors = [list(module.parameters(recurse=False)) for module in self.module.modules()]
+        return _is_stem(self.name) or sum(not all(map(_is_vector, own)) for own in tensors) <= 1
 
 
 def group_network(network: nn.Module, head: str) -> tuple[Group, ...]:
@@ -163,10 +164,6 @@ def _is_wrapper(module: nn.Module, *, inside: nn.Module) -> bool:
 
 def _is_vector(tensor: Tensor) -> bool:
     return tensor.numel() == max(tensor.shape, default=1)
-
-
-def _has_weight(module: nn.Module) -> bool:
-    return any(not _is_vector(tensor) for tensor in module.parameters(recurse=False))
 
 
 def _slices(units: Sequence[_Unit], stem_units: int) -> list[list[_Unit]]:

@@ -154,13 +154,8 @@ def _require(
         for name in names
         if name in tensors and expected[name].is_floating_point() and not tensors[name].is_floating_point()
     ]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(names)} tensors are missing: {listed(missing)}")
-    if shaped:
-        problems.append(f"{len(shaped)} of {len(names)} tensors have another shape: {listed(shaped)}")
-    if integers:
-        problems.append(f"{len(integers)} of {len(names)} tensors are not floating-point numbers: {listed(integers)}")
+    kinds = {"are missing": missing, "have another shape": shaped, "are not floating-point numbers": integers}
+    problems = [f"{len(of)} of {len(names)} tensors {what}: {listed(of)}" for what, of in kinds.items() if of]
     if problems:
         raise ModelError("; ".join(problems), where=origin, hint=_HINT)
 

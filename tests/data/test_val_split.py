@@ -155,17 +155,17 @@ def test_a_cluster_in_two_given_splits_is_found_with_its_images(touch):
         *scans("train/a", {1: 2, 2: 1}), *scans("train/b", {3: 1}), *scans("val/b", {1: 1}), *scans("test/a", {3: 1})
     )
     dataset = open_dataset(root, group_by=PATIENT)
-    first, second = clusters_in_several_splits(dataset.splits)
-    assert (first.cluster, second.cluster) == ("p1", "p3")
-    assert first.images == {"train": ("train/a/p1_0.png", "train/a/p1_1.png"), "val": ("val/b/p1_0.png",)}
-    assert set(second.images) == {"train", "test"}
+    found = clusters_in_several_splits(dataset.splits)
+    assert list(found) == ["p1", "p3"]
+    assert found["p1"] == {"train": ["train/a/p1_0.png", "train/a/p1_1.png"], "val": ["val/b/p1_0.png"]}
+    assert set(found["p3"]) == {"train", "test"}
     with pytest.raises(DatasetError, match=r"2 groups (.|\n)*p1: train \(train/a/p1_0\.png\), val"):
         refuse_clusters_in_several_splits(dataset.splits, where="here")
 
 
 def test_without_group_by_there_are_no_clusters(touch):
     dataset = open_dataset(touch("train/a/p1_1.png", "train/b/p1_2.png", "val/a/p1_3.png"))
-    assert clusters_in_several_splits(dataset.splits) == ()
+    assert clusters_in_several_splits(dataset.splits) == {}
 
 
 def test_images_left_out_are_treated_as_missing(touch):

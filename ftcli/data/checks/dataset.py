@@ -55,10 +55,10 @@ def bad_image_findings(bad: Sequence[BadImage], *, skipped: bool) -> Iterator[Fi
 def cluster_findings(dataset: Dataset) -> Iterator[Finding]:
     """Find clusters with images in several splits."""
     cases = []
-    for cluster in clusters_in_several_splits(dataset.splits):
-        placed = [(name, split) for split, names in cluster.images.items() for name in names]
+    for cluster, by_split in clusters_in_several_splits(dataset.splits).items():
+        placed = [(name, split) for split, names in by_split.items() for name in names]
         names, splits = zip(*placed, strict=True)
-        cases.append(Case(names, f"group {cluster.cluster}", splits=splits))
+        cases.append(Case(names, f"group {cluster}", splits=splits))
     if cases:
         message = f"{count(len(cases), 'group of data.group_by is', 'groups of data.group_by are')} in several splits."
         advice = "Move the images of each to one split; `ftcli train` will refuse them."

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from PIL import Image
-
 from ftcli.data.checks.copies import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 from ftcli.data.checks.findings import Case, Finding
 from ftcli.data.class_folders import Sample
@@ -50,15 +48,10 @@ def check_image(sample: Sample) -> ImageCheck:
     """Read and decode an image once. Raises ImageError."""
     content = read_content(sample.path, name=sample.name)
     image, facts = decode_with_facts(content, minimum_side=SIDE_FOR_HASH, name=sample.name)
-    one_colour = _is_one_colour(image)
+    ranges = [each for each in image.getextrema() if isinstance(each, tuple)]
+    one_colour = all(highest - lowest <= ONE_COLOUR_LEVELS for lowest, highest in ranges)
     plain = one_colour or min(facts.width, facts.height) < LEAST_SIDE
     return ImageCheck(facts, one_colour, None if plain else fingerprint(image))
-
-
-def _is_one_colour(image: Image.Image) -> bool:
-    return all(
-        isinstance(channel, tuple) and channel[1] - channel[0] <= ONE_COLOUR_LEVELS for channel in image.getextrema()
-    )
 
 
 def colour_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:

@@ -146,13 +146,10 @@ def _describe(network: Network, graph: fx.Graph) -> str:
     """Describe a graph and the settings of its modules, equally in every process."""
     lines = [network.name, str(network.spec.image_size)]
     for node in graph.nodes:
-        lines.append(f"{node.name} = {node.op} {_callee(node)} {node.args} {node.kwargs}")
+        target: Any = node.target
+        callee = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+        lines.append(f"{node.name} = {node.op} {callee} {node.args} {node.kwargs}")
         if node.op == "call_module":
             lines.append(repr(network.module.get_submodule(str(node.target))))
     # The representation of some functions has their address, which differs between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
-
-
-def _callee(node: fx.Node) -> str:
-    target: Any = node.target
-    return target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
