@@ -11,10 +11,10 @@ from ftcli.cache.key import CacheError, cache_directory, read_descriptions
 from ftcli.commands.prepare import image_root, open_recipe_dataset
 from ftcli.data.builtin import DIGITS
 from ftcli.data.checks.contents import Contents, contents_of
-from ftcli.data.checks.dataset import layout_findings
 from ftcli.data.checks.findings import Finding, with_level
 from ftcli.data.checks.images import ImageCheck, check_image
 from ftcli.data.checks.look_alikes import Embeddings
+from ftcli.data.checks.structure import layout_findings
 from ftcli.data.checks.table import Evidence, all_findings
 from ftcli.data.class_folders import is_folder
 from ftcli.data.dataset import Dataset, val_folder_of

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftcli.data.checks.dataset import class_counts, imbalance
+from ftcli.data.checks.structure import class_counts, imbalance
 from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import ImageFacts
 

@@ -10,15 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ftcli.data.checks.copies import duplicate_findings
-from ftcli.data.checks.dataset import (
-    bad_image_findings,
-    class_name_findings,
-    cluster_findings,
-    imbalance_findings,
-    layout_findings,
-    small_class_findings,
-    unlabelled_findings,
-)
 from ftcli.data.checks.findings import Finding, Level
 from ftcli.data.checks.images import (
     ImageCheck,
@@ -29,6 +20,15 @@ from ftcli.data.checks.images import (
     uncompared_findings,
 )
 from ftcli.data.checks.look_alikes import Embeddings, cache_findings, similar_findings
+from ftcli.data.checks.structure import (
+    bad_image_findings,
+    class_name_findings,
+    cluster_findings,
+    imbalance_findings,
+    layout_findings,
+    small_class_findings,
+    unlabelled_findings,
+)
 from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import BadImage
 from ftcli.errors import DatasetError
