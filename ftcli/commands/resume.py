@@ -234,7 +234,7 @@ def _check_best(training: TrainingRun, past: Past) -> None:
     """Raise RunDirectoryError if the best epoch lacks its files; those of the last epoch are written again."""
     from ftcli.runs.checkpoint import load_checkpoint
 
-    run, best_epoch = training.directory, training.watch().best_epoch
+    run, best_epoch = training.directory, training.watch.best_epoch
     if past.state is None or past.state.val_probabilities is not None or best_epoch == 0:
         return
     found = load_checkpoint(run.best).info.epoch

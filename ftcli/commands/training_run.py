@@ -46,7 +46,6 @@ from ftcli.tracking.trackers import open_trackers
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
     from ftcli.engine.loop import Epoch, Start, TrainSettings
-    from ftcli.engine.monitor import Watch
     from ftcli.engine.phase_data import DataOpener
     from ftcli.model.network import Network
 
@@ -116,12 +115,14 @@ class TrainingRun:
         `resume_path` is what `ftcli resume` takes: the run itself, or the directory of several seeds.
         """
         from ftcli.engine.device import pick_compute
+        from ftcli.engine.monitor import Watch
 
         self.directory = directory
         self.prepared = prepared
         self.network = network
         self.progress = progress
         self.records: list[EpochRecord] = []
+        self.watch = Watch(prepared.recipe.monitor)
         self.notices = (*prepared.notices, *network.notices)
         self.hint = resume_hint(resume_path or directory.path)
         self._lock: RunLock | None = None
@@ -147,12 +148,6 @@ class TrainingRun:
 
         return environment(str(self._compute.device), self._compute.precision)
 
-    def watch(self) -> Watch:
-        """Return the watch after the epochs so far."""
-        from ftcli.engine.monitor import Watch
-
-        return reduce(lambda watch, record: watch.after(record), self.records, Watch(self.recipe.monitor))
-
     def create(self, *, overwrite: bool = False) -> Self:
         """Make the run directory and lock it. Raises RunDirectoryError where another process was faster."""
         from ftcli.runs.dataset_file import dataset_json, hash_lines
@@ -165,9 +160,8 @@ class TrainingRun:
             run.train_images.name: hash_lines(prepared.facts["train"]),
             run.environment.name: {"format": FORMAT_VERSION, **self.machine},
         }
-        with (
-            exclusive(run) if overwrite and run.path.is_dir() else nullcontext()
-        ):  # no other process may be training it
+        # No other process may be training the run that is replaced.
+        with exclusive(run) if overwrite and run.path.is_dir() else nullcontext():
             made = create(run, files, overwrite=overwrite)
         with ExitStack() as opened:
             self._lock = opened.enter_context(exclusive(run))
@@ -177,8 +171,11 @@ class TrainingRun:
 
     def reopen(self, lock: RunLock, past: Past) -> Self:
         """Continue a run that exists, has been locked, and has a past."""
+        from ftcli.engine.monitor import Watch
+
         self._lock, self._past = lock, past
         self.records = list(past.records)
+        self.watch = reduce(Watch.after, past.records, self.watch)
         self.notices = past.notices or self.notices
         return self
 
@@ -223,7 +220,7 @@ class TrainingRun:
 
     def _is_over(self, index: int) -> bool:
         """Return whether a later phase has begun, or this one has exhausted its patience."""
-        watch, patience = self.watch(), self.prepared.plan.phases[index].patience
+        watch, patience = self.watch, self.prepared.plan.phases[index].patience
         return watch.phase_index > index or (watch.phase_index == index and watch.is_over(patience))
 
     def write(self, epoch: Epoch) -> None:
@@ -233,7 +230,8 @@ class TrainingRun:
 
         self._check_lock()
         run, record = self.directory, epoch.record
-        is_best = self.watch().after(record).best_epoch == record.epoch
+        watch = self.watch.after(record)
+        is_best = watch.best_epoch == record.epoch
         info = CheckpointInfo(
             model=self.network.name,
             classes=self.network.classes,
@@ -246,6 +244,7 @@ class TrainingRun:
         save_state(run, ResumeState(record, self._seconds(), self.notices, epoch.optimizer, probabilities))
         save_checkpoint(run.last, self.network.module.state_dict(), info)
         self.records.append(record)
+        self.watch = watch
         run.append(record)
         if is_best:
             self.write_best(epoch.val_probabilities)
@@ -372,7 +371,7 @@ class TrainingRun:
         training_seconds = sum(record.seconds for record in self.records)
         images = len(self.prepared.facts["train"]) * len(self.records)
         summary = RunSummary(
-            best_epoch=self.watch().best_epoch,
+            best_epoch=self.watch.best_epoch,
             epochs=len(self.records),
             monitor=self.recipe.monitor,
             metrics=evaluation.metrics,
