@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.launch import Launch
 from helpers.recorded_runs import write_run
 from helpers.support import Ftcli, MakeRun, Outcome, write_images
 
@@ -33,6 +34,14 @@ def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     yield call
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launch:
+    """Call the command line in a forked process, which may be killed."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    return Launch(tmp_path)
 
 
 @pytest.fixture
