@@ -16,6 +16,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a shell runs the tests in the background
 
 
+SLOWEST = ("test_kills.py", "test_configs.py", "test_resume.py", "test_seeds.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest files first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.path.name not in SLOWEST)
+
+
 @pytest.fixture
 def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ftcli]:
     """Call the command line in this process; arguments are converted to text."""
