@@ -20,6 +20,7 @@ from ftcli.cli.eval import evaluate
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.plan import plan
+from ftcli.cli.predict import predict
 from ftcli.cli.report import report
 from ftcli.cli.resume import resume
 from ftcli.cli.schema import schema
@@ -44,6 +45,7 @@ app.command()(resume)
 app.command()(plan)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(predict)
 app.command()(check)
 app.command()(report)
 app.command()(schema)
