@@ -10,23 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.outputs import check_output, make_folder
+from ftcli.commands.target import Target, open_target
 from ftcli.data.given_paths import GivenImage, find_images
 from ftcli.data.inspection import BadImage, Survey, bad_image
 from ftcli.data.sort_into import Placing, place
 from ftcli.errors import ImageError, InterruptedRunError, StoppedAtOnce, UsageError
 from ftcli.evaluation.abstention import abstention
-from ftcli.recipe.loading import recipe_from
 from ftcli.records import SCHEMA
 from ftcli.report.progress import QuietProgress
 from ftcli.report.text.predict import ABSTAIN, Form, Labelled, header, line
-from ftcli.runs.create import put_back
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.part_file import PartFile
 from ftcli.runs.predictions_file import read_predictions
 
 if TYPE_CHECKING:
     from ftcli.engine.inference import Scorer
-    from ftcli.runs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -90,23 +88,20 @@ def predict(
     Images that cannot be used are skipped, and are in the result. Raises CheckpointError, DatasetError for a path that
     names nothing, and UsageError for what cannot be written or promised.
     """
-    from ftcli.runs.checkpoint import load_checkpoint
-
-    put_back(target)
     if how.output is not None:
         check_output(how.output)
     if how.sort_into is not None:
         _check_sort_into(how.sort_into, paths)
     images = find_images(paths, listed=listed)
-    checkpoint = load_checkpoint(target)
-    classes = checkpoint.info.classes
-    threshold = None if how.target_precision is None else _threshold(checkpoint, how.target_precision, progress)
+    opened = open_target(target)
+    classes = opened.classes
+    threshold = None if how.target_precision is None else _threshold(opened, how.target_precision, progress)
     names = (*classes, ABSTAIN) if threshold is not None else classes
-    result = PredictResult(checkpoint.path, dict.fromkeys(names, 0), threshold)
+    result = PredictResult(opened.path, dict.fromkeys(names, 0), threshold)
     first = header(how.form, classes)
-    part = None if how.output is None else _part_file(how, first, checkpoint, threshold)
+    part = None if how.output is None else _part_file(how, first, opened, threshold)
     images = images if part is None else tuple(each for each in images if each.path not in part.done)
-    scorer = _scorer(checkpoint, how)
+    scorer = opened.scorer(device=how.device, batch_size=how.batch_size)
     started = time.monotonic()
     with part or nullcontext():
         write = emit if part is None else part.write
@@ -129,7 +124,7 @@ def _label(
     images: Sequence[GivenImage], scorer: Scorer, result: PredictResult, how: Labelling, progress: QuietProgress
 ) -> Iterator[Labelled]:
     """Yield each image that can be used with its label, sorted into its folder; count them and the others."""
-    classes = scorer.network.classes
+    classes = scorer.classes
     progress.step("images", 0, len(images))
     files = ((Path(image.path), image.path) for image in images)
     for done, (image, scored) in enumerate(zip(images, scorer.label(files), strict=True), 1):
@@ -179,12 +174,12 @@ def _skip(error: ImageError, result: PredictResult, progress: QuietProgress) -> 
     progress.notice(f"skipped {error.where}: {error.message}")
 
 
-def _part_file(how: Labelling, first: str | None, checkpoint: Checkpoint, threshold: float | None) -> PartFile:
+def _part_file(how: Labelling, first: str | None, target: Target, threshold: float | None) -> PartFile:
     """Open the output file's part, and refuse to continue one that has other labels or columns."""
     from ftcli.runs.files import hashes_of
 
     assert how.output is not None
-    (digest,) = hashes_of(checkpoint.path.parent, [checkpoint.path.name]).values()
+    (digest,) = hashes_of(target.path.parent, [target.path.name]).values()
     make_folder(how.output)
     settings = {
         "checkpoint_sha256": digest, "format": how.form.format, "header": first, "topk": how.form.topk,
@@ -193,37 +188,22 @@ def _part_file(how: Labelling, first: str | None, checkpoint: Checkpoint, thresh
     return PartFile(how.output, settings, is_csv=how.form.format == "csv", resume=how.resume)
 
 
-def _threshold(checkpoint: Checkpoint, target: float, progress: QuietProgress) -> float:
+def _threshold(opened: Target, target: float, progress: QuietProgress) -> float:
     """Return the least confidence that promises the target precision, from the predictions of val in the run."""
-    if ABSTAIN in checkpoint.info.classes:
+    if ABSTAIN in opened.classes:
         message = f"a class is called {ABSTAIN}, as images without a class would be"
-        raise UsageError(message, where=str(checkpoint.path), hint="Leave --target-precision out.")
-    run = RunDirectory(checkpoint.path.resolve().parent.parent)
+        raise UsageError(message, where=str(opened.path), hint="Leave --target-precision out.")
+    run = RunDirectory(opened.path.resolve().parent.parent)
     file = run.predictions("val")
-    if checkpoint.path.resolve() != run.best.resolve() or not file.is_file():
+    if opened.path.resolve() != run.best.resolve() or not file.is_file():
         message = "is not the best checkpoint of a run, so there are no predictions of val to find a threshold from"
-        raise UsageError(message, where=str(checkpoint.path), hint="Give the run's directory.")
+        raise UsageError(message, where=str(opened.path), hint="Give the run's directory.")
     run.check_unchanged(f"{file.parent.name}/{file.name}")
     predictions = read_predictions(file)
     found = abstention(predictions, target=target).suggestion
     if found is None:
         message = f"no confidence promises a precision of {target:g}: val has {len(predictions)} images"
         raise UsageError(message, where=str(file), hint="Lower --target-precision, or train with a larger val.")
-    if recipe_from(checkpoint.info.recipe, source=str(checkpoint.path)).chooses_epoch:
+    if opened.recipe.chooses_epoch:
         progress.notice("the threshold comes from val, which chose the epoch: its precision may be optimistic")
     return found.threshold
-
-
-def _scorer(checkpoint: Checkpoint, how: Labelling) -> Scorer:
-    from ftcli.engine.device import pick_compute
-    from ftcli.engine.inference import Scorer
-    from ftcli.model.network import restore_network
-
-    info = checkpoint.info
-    recipe = recipe_from(info.recipe, source=str(checkpoint.path))
-    compute = pick_compute(how.device or recipe.device, recipe.precision)
-    network = restore_network(
-        info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict, origin=str(checkpoint.path)
-    )
-    compute.place(network.module)
-    return Scorer(network, compute, batch_size=how.batch_size or recipe.data.batch_size)

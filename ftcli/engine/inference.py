@@ -21,9 +21,11 @@ from ftcli.data.loader import Images, Loader
 from ftcli.data.transforms import evaluation_transform, normalise
 from ftcli.data.workers import available_cores, default_workers
 from ftcli.engine.device import Compute
-from ftcli.errors import ImageError, ModelError
+from ftcli.errors import CheckpointError, ImageError, ModelError
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network
+from ftcli.phrases import first_line
+from ftcli.records import InputSpec
 
 BatchT = TypeVar("BatchT")
 _Decoded = tuple[ImageFacts, Tensor] | ImageError
@@ -32,12 +34,17 @@ _BATCHES_AHEAD = 3
 """Batches that are decoded while one is scored."""
 
 
+Score = Callable[[Iterable[Tensor]], Iterator[NDArray[np.float64]]]
+"""Takes batches of uint8 images (n, 3, S, S), and yields the probabilities (n, classes) of each."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Scores images with a network and its own preprocessing."""
+    """Scores images with a network or an exported file, after its own preprocessing."""
 
-    network: Network
-    compute: Compute
+    classes: tuple[str, ...]
+    spec: InputSpec
+    score: Score
     batch_size: int
 
     def scores(self, images: Images) -> Generator[tuple[int, NDArray[np.float64]]]:
@@ -45,14 +52,9 @@ class Scorer:
 
         Raises ImageError as `Loader.batches` does. Close the iterator to stop its workers early.
         """
-        transform, workers = evaluation_transform(self.network.spec), default_workers(len(images))
+        transform, workers = evaluation_transform(self.spec), default_workers(len(images))
         with Loader(images, transform=transform, batch_size=self.batch_size, workers=workers) as loader:
-            batches = score_batches(
-                self.network,
-                loader.in_order(),
-                lambda batch: self.network.module(to_input(batch.images, self.network, self.compute)),
-                self.compute,
-            )
+            batches = self.score(batch.images for batch in loader.in_order())
             yield from enumerate(row for rows in batches for row in rows)
 
     def label(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[ImageFacts, NDArray[np.float64]] | ImageError]:
@@ -77,18 +79,14 @@ class Scorer:
                 for each in decoded.popleft():
                     yield each if isinstance(each, ImageError) else (each[0], next(rows))
 
-        def forward(images: Tensor) -> Tensor:
-            logits: Tensor = self.network.module(to_input(images, self.network, self.compute))
-            return logits
-
-        for rows in score_batches(self.network, batches(), forward, self.compute):
+        for rows in self.score(batches()):
             _check_finite(rows)
             yield from finished(iter(rows))
         yield from finished(iter(()))  # batches without any image
 
     def _decode(self, files: Iterable[tuple[Path, str]]) -> Iterator[list[_Decoded]]:
         """Yield batches of decoded files, in order."""
-        transform = evaluation_transform(self.network.spec)
+        transform = evaluation_transform(self.spec)
 
         def decoded(file: tuple[Path, str]) -> _Decoded:
             path, name = file
@@ -121,6 +119,43 @@ class Scorer:
             probabilities = np.stack([row for _, row in scores])
         _check_finite(probabilities)
         return probabilities
+
+
+def network_scorer(network: Network, compute: Compute, *, batch_size: int) -> Scorer:
+    """Return a scorer for a network, which is on the device of `compute`."""
+
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = network.module(to_input(images, network, compute))
+        return logits
+
+    def score(batches: Iterable[Tensor]) -> Iterator[NDArray[np.float64]]:
+        return score_batches(network, batches, forward, compute)
+
+    return Scorer(network.classes, network.spec, score, batch_size)
+
+
+def onnx_scorer(path: Path, classes: tuple[str, ...], spec: InputSpec, *, batch_size: int) -> Scorer:
+    """Return a scorer for a file of `ftcli export --format onnx`, run by onnxruntime on the CPU.
+
+    Raises ImportError without onnxruntime, and CheckpointError for a file that it refuses.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no class of their own
+        message = f"onnxruntime cannot load it: {first_line(error)}"
+        raise CheckpointError(message, where=str(path), hint="Export the run again.") from error
+    takes_pixels = session.get_inputs()[0].type == "tensor(uint8)"
+
+    def score(batches: Iterable[Tensor]) -> Iterator[NDArray[np.float64]]:
+        for batch in batches:
+            images = batch.permute(0, 2, 3, 1) if takes_pixels else normalise(batch, spec)
+            (rows,) = session.run(["probabilities"], {"images": images.contiguous().numpy()})
+            wide = rows.astype(np.float64)
+            yield wide / wide.sum(axis=1, keepdims=True)
+
+    return Scorer(classes, spec, score, batch_size)
 
 
 def _check_finite(probabilities: NDArray[np.float64]) -> None:

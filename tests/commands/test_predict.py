@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +13,6 @@ from helpers.support import Ftcli, MakeRun, write_images
 
 from ftcli.errors import StoppedAtOnce
 from ftcli.runs.predictions_file import read_predictions
-
-
-@pytest.fixture(scope="module")
-def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a small network on two classes that it tells apart."""
-    import subprocess
-
-    folder = tmp_path_factory.mktemp("trained")
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(
-        f"data: {{root: {tiny}, image_size: 32, batch_size: 5, workers: 0, views: 1}}\n"
-        "model: {name: timm/test_resnet, weights: none}\nepochs: 4\nreport: false\n"
-    )
-    command = [sys.executable, "-m", "ftcli", "train", recipe, "--runs", folder, "--name", "run"]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / "run"
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
