@@ -13,7 +13,9 @@ from ftcli.cli.output import show, show_sections
 
 def export(
     target: Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")],
-    form: Annotated[Literal["onnx"], typer.Option("--format", help="onnx.")] = "onnx",
+    form: Annotated[
+        Literal["onnx", "openvino", "timm"], typer.Option("--format", help="timm: for transformers, too.")
+    ] = "onnx",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: export/FORMAT/ in the run.")
     ] = None,

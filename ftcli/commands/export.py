@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,12 +18,13 @@ from ftcli.commands.eval import ScoredImages, folder_images, split_images
 from ftcli.commands.target import Target, need, open_target
 from ftcli.data.dataset import VAL
 from ftcli.errors import GateError, RunDirectoryError, UsageError
+from ftcli.model.formats import FORMATS
 from ftcli.records import SCHEMA
 from ftcli.report.model_card import model_card
 from ftcli.report.progress import QuietProgress
 from ftcli.runs.create import exchange, put_back, staged, sweep_places
 from ftcli.runs.directory import RunDirectory
-from ftcli.runs.export_directory import CARD, DESCRIPTION, GOLDEN, MODEL_FILES, SCRIPT, GoldenImage
+from ftcli.runs.export_directory import CARD, DESCRIPTION, GOLDEN, SCRIPT, GoldenImage
 from ftcli.runs.files import cannot_write, hashes_of, read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _BATCHES = (1, 2, 7)
 class ExportOptions:
     """What to write: `input` is uint8 pixels, or float images that the caller normalises."""
 
-    format: Literal["onnx"] = "onnx"
+    format: Literal["onnx", "openvino", "timm"] = "onnx"
     input: Literal["uint8", "float"] = "uint8"
     output: Path | None = None
     data: Path | None = None
@@ -74,25 +74,28 @@ def export(path: Path, options: ExportOptions, progress: QuietProgress) -> Expor
     DatasetError without images to prove the file with, and GateError where the file gives other labels: then nothing is
     left behind.
     """
-    need("onnx", "onnxscript", "onnxruntime", extra="onnx")
+    form = FORMATS[options.format]
+    need(*form.packages, extra=form.extra)
     target = open_target(path)
+    if options.input == "float" and options.format == "timm":
+        raise UsageError("--input is for onnx and openvino; timm normalises images itself", hint="Leave it out.")
     if target.checkpoint is None:
         raise UsageError("is an exported model already", where=str(path), hint="Give the run or its checkpoint.")
     directory = _directory(path, options)
     images = _val_images(target, options)
     progress.stage(f"scoring {len(images.samples):,} images with the checkpoint")
     expected = target.scorer(device="cpu", batch_size=None).probabilities(_loaded(images))
-    runtime = f"onnxruntime {metadata.version('onnxruntime')}"
+    runtime = f"{form.runtime} {metadata.version(form.runtime)}"
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         sweep_places(directory.parent)
         with staged(directory) as staging:
-            progress.stage(f"writing {MODEL_FILES[options.format]}")
-            file = staging / MODEL_FILES[options.format]
+            progress.stage(f"writing {form.file}")
+            file = staging / form.file
             about = _about(target, options)
-            _write_model(target, options, file, about)
+            _write_model(target, options.format, file, about)
             progress.stage(f"running it with {runtime}")
-            scorer = exported_scorer(target, file)
+            scorer = written_scorer(target, options.format, file)
             difference = _prove(scorer, images, expected)
             golden = _golden(staging, target, options, images, scorer)
             verification = {
@@ -134,10 +137,10 @@ def _about(target: Target, options: ExportOptions) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "format": options.format,
-        "file": MODEL_FILES[options.format],
+        "file": FORMATS[options.format].file,
         "classes": list(info.classes),
         "preprocessing": asdict(info.spec),
-        "input": options.input,
+        "input": "float" if options.format == "timm" else options.input,
         "model": info.model,
         "epoch": info.epoch,
         "checkpoint_sha256": digest,
@@ -146,7 +149,7 @@ def _about(target: Target, options: ExportOptions) -> dict[str, Any]:
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "ftcli": __version__,
-            **{name: metadata.version(name) for name in ("torch", "onnx", "onnxscript")},
+            **{name: metadata.version(name) for name in ("torch", *FORMATS[options.format].packages)},
         },
     }
 
@@ -163,8 +166,8 @@ def _run_metrics(checkpoint: Path) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-def _write_model(target: Target, options: ExportOptions, file: Path, about: Mapping[str, Any]) -> None:
-    from ftcli.model.export import write_onnx
+def _write_model(target: Target, form: str, file: Path, about: Mapping[str, Any]) -> None:
+    from ftcli.model import export
     from ftcli.model.network import restore_network
 
     assert target.checkpoint is not None
@@ -176,18 +179,14 @@ def _write_model(target: Target, options: ExportOptions, file: Path, about: Mapp
         state_dict=target.checkpoint.state_dict,
         origin=str(target.path),
     )
-    # The standard keys for images (onnx/docs/MetadataProps.md), and one JSON object with everything.
-    pixels = {"Image.BitmapPixelFormat": "Rgb8", "Image.ColorSpaceGamma": "SRGB"}
-    value_range = "NominalRange_0_255" if options.input == "uint8" else "Normalized_0_1"
-    props = {"ftcli": json.dumps(about), **pixels, "Image.NominalPixelRange": value_range}
-    write_onnx(network, file, kind=options.input, metadata=props)
+    getattr(export, FORMATS[form].write)(network, file, about)
 
 
-def exported_scorer(target: Target, file: Path) -> Scorer:
+def written_scorer(target: Target, form: str, file: Path) -> Scorer:
     """Return a scorer that runs the written file with its own runtime."""
-    from ftcli.engine.inference import onnx_scorer
+    from ftcli.engine.inference import exported_scorer
 
-    return onnx_scorer(file, target.classes, target.spec, batch_size=max(_BATCHES))
+    return exported_scorer(file, form, target.classes, target.spec, batch_size=max(_BATCHES))
 
 
 def _loaded(images: ScoredImages) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcli.errors import UsageError
+from ftcli.model.formats import FORMATS
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import recipe_from
 from ftcli.records import InputSpec
@@ -22,25 +23,27 @@ if TYPE_CHECKING:
 class Target:
     """A classifier: its file, its classes and input, and the recipe that it was trained with.
 
-    `checkpoint` is None for an exported model.
+    `checkpoint` is None for an exported model, `form` for anything else.
     """
 
     path: Path
     classes: tuple[str, ...]
     spec: InputSpec
     recipe: Recipe
-    checkpoint: Checkpoint | None
+    checkpoint: Checkpoint | None = None
+    form: str | None = None
 
     def scorer(self, *, device: str | None, batch_size: int | None) -> Scorer:
         """Return a scorer; None means what the recipe says. Raises UsageError without the device or the runtime."""
         from ftcli.engine.device import pick_compute
-        from ftcli.engine.inference import network_scorer, onnx_scorer
+        from ftcli.engine.inference import exported_scorer, network_scorer
         from ftcli.model.network import restore_network
 
         size = batch_size or self.recipe.data.batch_size
         if self.checkpoint is None:
-            need("onnxruntime", extra="onnx")
-            return onnx_scorer(self.path, self.classes, self.spec, batch_size=size)
+            assert self.form is not None, "an exported model has a format"
+            need(FORMATS[self.form].runtime, extra=FORMATS[self.form].extra)
+            return exported_scorer(self.path, self.form, self.classes, self.spec, batch_size=size)
         info = self.checkpoint.info
         compute = pick_compute(device or self.recipe.device, self.recipe.precision)
         network = restore_network(
@@ -60,7 +63,8 @@ def open_target(path: Path) -> Target:
     if is_export(path):
         folder, model = read_export(path)
         file = folder / model.file
-        return Target(file, model.classes, model.preprocessing, recipe_from(model.recipe, source=str(file)), None)
+        recipe = recipe_from(model.recipe, source=str(file))
+        return Target(file, model.classes, model.preprocessing, recipe, form=model.format)
     from ftcli.runs.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)

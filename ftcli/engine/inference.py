@@ -22,6 +22,7 @@ from ftcli.data.transforms import evaluation_transform, normalise
 from ftcli.data.workers import available_cores, default_workers
 from ftcli.engine.device import Compute
 from ftcli.errors import CheckpointError, ImageError, ModelError
+from ftcli.model.formats import FORMATS
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network
 from ftcli.phrases import first_line
@@ -134,25 +135,22 @@ def network_scorer(network: Network, compute: Compute, *, batch_size: int) -> Sc
     return Scorer(network.classes, network.spec, score, batch_size)
 
 
-def onnx_scorer(path: Path, classes: tuple[str, ...], spec: InputSpec, *, batch_size: int) -> Scorer:
-    """Return a scorer for a file of `ftcli export --format onnx`, run by onnxruntime on the CPU.
+def exported_scorer(file: Path, form: str, classes: tuple[str, ...], spec: InputSpec, *, batch_size: int) -> Scorer:
+    """Return a scorer for a file of `ftcli export`, run by its own runtime on the CPU.
 
-    Raises ImportError without onnxruntime, and CheckpointError for a file that it refuses.
+    Raises CheckpointError for a file that the runtime refuses.
     """
-    import onnxruntime
+    from ftcli.engine import exported
 
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no class of their own
-        message = f"onnxruntime cannot load it: {first_line(error)}"
-        raise CheckpointError(message, where=str(path), hint="Export the run again.") from error
-    takes_pixels = session.get_inputs()[0].type == "tensor(uint8)"
+        run = getattr(exported, FORMATS[form].run)(file, spec)
+    except Exception as error:  # each runtime has errors of its own
+        message = f"{FORMATS[form].runtime} cannot load it: {first_line(error)}"
+        raise CheckpointError(message, where=str(file), hint="Export the run again.") from error
 
     def score(batches: Iterable[Tensor]) -> Iterator[NDArray[np.float64]]:
         for batch in batches:
-            images = batch.permute(0, 2, 3, 1) if takes_pixels else normalise(batch, spec)
-            (rows,) = session.run(["probabilities"], {"images": images.contiguous().numpy()})
-            wide = rows.astype(np.float64)
+            wide = run(batch).astype(np.float64)
             yield wide / wide.sum(axis=1, keepdims=True)
 
     return Scorer(classes, spec, score, batch_size)

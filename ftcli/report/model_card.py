@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ftcli.model.formats import FORMATS
 from ftcli.phrases import count, listed
 from ftcli.records import Interval
 from ftcli.report.format import figure, interval_text, metric_name
@@ -15,7 +16,7 @@ from ftcli.report.markdown import escaped
 _NOT_STATED = "Not stated. Fill this in before you share the model."
 
 
-_USE = """    pip install numpy pillow onnxruntime
+_USE = """    pip install numpy pillow {runtime}
     python classify.py IMAGE...
 
 Without an image, classify.py checks the model on the golden images that came with it."""
@@ -27,7 +28,7 @@ def model_card(model: Mapping[str, Any]) -> str:
     front = yaml.safe_dump(_front_matter(model, metrics), sort_keys=False, allow_unicode=True)
     sections = {
         "Model details": _details(model),
-        "How to use": _USE,
+        "How to use": _USE.format(runtime=FORMATS[model["format"]].runtime),
         "Evaluation": _evaluation(model, metrics),
         "Training data": _NOT_STATED,
         "Intended use and limitations": _NOT_STATED,
@@ -41,7 +42,7 @@ def _details(model: Mapping[str, Any]) -> str:
     spec = model["preprocessing"]
     side = spec["image_size"]
     if model["input"] == "uint8":
-        takes = f"RGB pixels (N, {side}, {side}, 3) of type uint8; it normalises them itself"
+        takes = f"RGB pixels (N, {side}, {side}, 3) of type uint8, and normalises them itself"
     else:
         takes = (
             f"float32 images (N, 3, {side}, {side}), normalised with mean {spec['mean']} and deviation {spec['std']}"
@@ -55,7 +56,7 @@ def _details(model: Mapping[str, Any]) -> str:
         f"SHA-256 of the checkpoint: `{model['checkpoint_sha256']}`."
     )
     file = (
-        f"`{model['file']}` takes {takes}, as `images`, in batches of any size. It gives `probabilities` and `logits` "
+        f"`{model['file']}` takes `images`: {takes}. Batches may have any size. It gives `probabilities` and `logits` "
         "(N, classes), in the order of `classes` in export.json."
     )
     images = (
@@ -87,7 +88,7 @@ def _front_matter(model: Mapping[str, Any], metrics: Mapping[str, Interval]) -> 
         "metrics": measured,
     }
     return {
-        "library_name": "onnx",
+        "library_name": model["format"],
         "tags": ["image-classification", "ftcli"],
         "pipeline_tag": "image-classification",
         "model-index": [{"name": model["model"], "results": [result] if measured else []}],

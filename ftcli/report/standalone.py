@@ -1,7 +1,7 @@
 """Classify images with the model in this folder: python classify.py IMAGE...
 
 Each line starts with the class. Without an image, the script checks itself on the golden ones, and exits with 1 if they
-come out otherwise. It needs numpy, pillow and onnxruntime. Written by ftcli export, which copies it as it is.
+come out otherwise. It needs numpy, pillow and the runtime of the model: onnxruntime, openvino or timm.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 HERE = Path(__file__).parent
@@ -43,26 +42,42 @@ def pixels(path: Path) -> Any:
     return np.asarray(image.resize((side, side), Image.Resampling[spec["interpolation"].upper()], box=box))
 
 
-def probabilities(session: Any, path: Path) -> Any:
-    """Return the probability of each class."""
-    images = pixels(path)[None]
-    if MODEL["input"] == "float":
-        mean, std = (255 * np.array(MODEL["preprocessing"][name], np.float32) for name in ("mean", "std"))
-        images = ((images.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
-    return session.run(["probabilities"], {"images": images})[0][0]
+def open_model() -> Any:
+    """Return a function from images (N, S, S, 3) uint8 to probabilities (N, classes), of the model's own runtime."""
+    file, spec = HERE / MODEL["file"], MODEL["preprocessing"]
+    mean, std = (255 * np.array(spec[name], np.float32) for name in ("mean", "std"))
+
+    def fed(images: Any) -> Any:
+        return images if MODEL["input"] == "uint8" else ((images - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
+
+    if MODEL["format"] == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return lambda images: session.run(["probabilities"], {"images": fed(images)})[0]
+    if MODEL["format"] == "openvino":
+        import openvino
+
+        compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda images: compiled({"images": fed(images)})["probabilities"]
+    import timm
+    import torch
+
+    network = timm.create_model(f"local-dir:{HERE}", pretrained=True).eval()
+    return lambda images: network(torch.from_numpy(fed(images))).softmax(dim=1).detach().numpy()
 
 
 def main() -> int:
     """Classify the images that are named, or check the golden ones."""
-    session = onnxruntime.InferenceSession(str(HERE / MODEL["file"]), providers=["CPUExecutionProvider"])
+    model = open_model()
     for name in sys.argv[1:]:
-        row = probabilities(session, Path(name))
+        row = model(pixels(Path(name))[None])[0]
         print(f"{MODEL['classes'][row.argmax()]} {row.max():.4f} {name}")
     if sys.argv[1:]:
         return 0
     wrong = 0
     for golden in MODEL["golden"]:
-        row = probabilities(session, HERE / golden["file"])
+        row = model(pixels(HERE / golden["file"])[None])[0]
         wrong += bool(np.abs(row - np.array(golden["probabilities"])).max() > MODEL["tolerance"])
     print(f"{len(MODEL['golden']) - wrong} of {len(MODEL['golden'])} golden images come out as they should")
     return 1 if wrong else 0

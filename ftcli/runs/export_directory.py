@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import CheckpointError
+from ftcli.model.formats import FORMATS
 from ftcli.records import InputSpec, checked
 from ftcli.runs.files import read_json
 
@@ -15,7 +16,6 @@ DESCRIPTION = "export.json"
 SCRIPT = "classify.py"
 CARD = "README.md"
 GOLDEN = "golden"
-MODEL_FILES = {"onnx": "model.onnx"}
 
 _HINT = "Give a file that ftcli export wrote, with the other files of its directory."
 
@@ -51,7 +51,7 @@ class ExportedModel:
 def is_export(path: Path) -> bool:
     """Return whether a path is a directory of an exported model, or the model file in one."""
     folder = path if path.is_dir() else path.parent
-    return (folder / DESCRIPTION).is_file() and (path.is_dir() or path.name in MODEL_FILES.values())
+    return (folder / DESCRIPTION).is_file() and (path.is_dir() or path.name in {each.file for each in FORMATS.values()})
 
 
 def read_export(path: Path) -> tuple[Path, ExportedModel]:

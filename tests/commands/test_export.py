@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import timm
+import torch
 from helpers.support import Ftcli
+from PIL import Image
 
 from ftcli.commands.target import Target
-from ftcli.engine.inference import Scorer, onnx_scorer
+from ftcli.engine.inference import Scorer, exported_scorer
 from ftcli.runs.predictions_file import read_predictions
 
 
@@ -53,24 +57,24 @@ def test_batches_have_any_size(trained: Path, size: int) -> None:
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(size), abs=1e-5)
 
 
-def without_ftcli(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script where importing ftcli or torch fails."""
+def without(*packages: str, script: str, folder: Path, images: Sequence[Path] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a script where these packages cannot be imported."""
     blocked = folder / "blocked"
-    for name in ("ftcli", "torch"):
+    for name in packages:
         (blocked / name).mkdir(parents=True, exist_ok=True)
         (blocked / name / "__init__.py").write_text("raise ImportError('this machine has no such package')")
     environment = {**os.environ, "PYTHONPATH": str(blocked)}
-    command = [sys.executable, *map(str, arguments)]
+    command = [sys.executable, script, *map(str, images)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
 
 
 def test_the_script_beside_the_file_classifies_as_the_run_does(trained: Path, exported: Path, tiny: Path) -> None:
     scored = read_predictions(trained / "predictions/val.csv")
     images = [tiny / path for path in scored.paths]
-    done = without_ftcli("classify.py", *images, folder=exported)
+    done = without("ftcli", "torch", script="classify.py", images=images, folder=exported)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [scored.classes[row] for row in scored.predicted]
-    checked = without_ftcli("classify.py", folder=exported)
+    checked = without("ftcli", "torch", script="classify.py", folder=exported)
     assert (checked.returncode, checked.stdout) == (0, "8 of 8 golden images come out as they should\n")
 
 
@@ -87,7 +91,7 @@ def test_private_images_stay_at_home(ftcli: Ftcli, trained: Path, tiny: Path) ->
     assert of_val.isdisjoint(path.read_bytes() for path in Path("out/golden").iterdir())
     assert ftcli("verify", "out", "--json").json["golden"] == 8
     assert json.loads(Path("out/export.json").read_text())["input"] == "float"
-    done = without_ftcli("classify.py", folder=Path("out").absolute())
+    done = without("ftcli", "torch", script="classify.py", folder=Path("out").absolute())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -97,19 +101,57 @@ def test_the_script_notices_a_swapped_model(ftcli: Ftcli, exported: Path) -> Non
     values = onnx.numpy_helper.to_array(weights)
     weights.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weights.name))
     onnx.save(model, exported / "model.onnx")
-    done = without_ftcli("classify.py", folder=exported)
+    done = without("ftcli", "torch", script="classify.py", folder=exported)
     assert done.returncode == 1
     assert "model.onnx" in ftcli("verify", exported, code=4).err
+
+
+@pytest.mark.parametrize("form", ["openvino", "timm"])
+def test_other_formats_give_the_labels_of_the_run_without_ftcli(
+    ftcli: Ftcli, trained: Path, tiny: Path, form: str
+) -> None:
+    ftcli("export", trained, "--format", form, "-o", "out")
+    assert ftcli("verify", "out", "--json").json["problems"] == []
+    scored = read_predictions(trained / "predictions/val.csv")
+    wanted = [scored.classes[row] for row in scored.predicted]
+    own = ftcli("predict", "out", tiny / "val").out.splitlines()[1:]
+    assert [line.split(",")[2] for line in own] == wanted
+    blocked = ("ftcli",) if form == "timm" else ("ftcli", "torch")
+    done = without(
+        *blocked, script="classify.py", images=[tiny / path for path in scored.paths], folder=Path("out").absolute()
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()] == wanted, done.stderr
+
+
+def test_timm_and_its_own_preprocessing_take_the_directory_as_it_is(ftcli: Ftcli, trained: Path, tiny: Path) -> None:
+    ftcli("export", trained, "--format", "timm", "-o", "out")
+    network = timm.create_model("local-dir:out", pretrained=True).eval()
+    assert network.pretrained_cfg["label_names"] == ["blue", "red"]
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg))
+    scored = read_predictions(trained / "predictions/val.csv")
+    with torch.inference_mode():
+        images = torch.stack([transform(Image.open(tiny / path).convert("RGB")) for path in scored.paths])
+        assert network(images).argmax(dim=1).tolist() == scored.predicted.tolist()
+
+
+def test_a_network_that_timm_lacks_is_refused(ftcli: Ftcli, tiny: Path) -> None:
+    Path("recipe.yaml").write_text(
+        f"data: {{root: {tiny}, image_size: 32, workers: 0, views: 1}}\n"
+        "model: {name: squeezenet1_1, weights: none}\nepochs: 1\nreport: false\n"
+    )
+    ftcli("train", "recipe.yaml", "--name", "a")
+    assert "squeezenet1_1" in ftcli("export", "runs/a", "--format", "timm", code=2).err
+    assert not any(Path("runs/a/export").iterdir())
 
 
 def test_a_file_that_gives_other_labels_is_not_kept(
     ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(target: Target, file: Path) -> Scorer:
-        right = onnx_scorer(file, target.classes, target.spec, batch_size=4)
+    def wrong(target: Target, form: str, file: Path) -> Scorer:
+        right = exported_scorer(file, form, target.classes, target.spec, batch_size=4)
         return replace(right, score=lambda batches: (rows[:, ::-1] for rows in right.score(batches)))
 
-    monkeypatch.setattr("ftcli.commands.export.exported_scorer", wrong)
+    monkeypatch.setattr("ftcli.commands.export.written_scorer", wrong)
     err = ftcli("export", trained, "-o", "out", code=4).err
     assert "of 12 val images" in err
     assert not list(Path().iterdir())

@@ -17,8 +17,9 @@ def export_sections(
         f"{file.name} ({size(file.stat().st_size)}), run with {runtime} on {source}: all {count(images, 'label')} are "
         f"those of the checkpoint; no probability differs by more than {difference:.1g}."
     )
+    package = runtime.partition(" ")[0]
     commands = (
-        f"python {shlex.quote(str(directory / 'classify.py'))} IMAGE   (needs numpy, pillow and onnxruntime only)",
+        f"python {shlex.quote(str(directory / 'classify.py'))} IMAGE   (needs numpy, pillow and {package} only)",
         f"ftcli predict {shlex.quote(str(directory))} IMAGE",
         f"ftcli verify {shlex.quote(str(directory))}   (on the machine that uses it)",
     )
