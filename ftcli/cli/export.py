@@ -30,6 +30,12 @@ def export(
         Literal["val", "synthetic"],
         typer.Option(help="Images that travel with the file: eight of val, or synthetic ones where val is private."),
     ] = "val",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="With openvino: quantize to int8, calibrated on train, and measure the loss.")
+    ] = False,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0.0, help="Refuse an int8 file that loses more accuracy; 0.01 is one point.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -41,16 +47,12 @@ def export(
     """
     from ftcli.commands.export import ExportOptions, export
     from ftcli.report.progress import choose_progress
-    from ftcli.report.text.export import export_sections
+    from ftcli.report.text.export import export_sections, proof_text
 
     with choose_progress(quiet=quiet) as progress:
-        result = export(target, ExportOptions(form, takes, output, data, golden), progress)
+        result = export(target, ExportOptions(form, takes, output, data, golden, int8, max_drop), progress)
     if as_json:
         show(result.to_json())
     else:
-        show_sections(
-            export_sections(
-                result.directory, result.file, images=result.images, source=result.source,
-                difference=result.largest_difference, runtime=result.runtime,
-            )
-        )  # fmt: skip
+        proof = proof_text(result.images, result.source, result.largest_difference, result.runtime, result.int8)
+        show_sections(export_sections(result.directory, result.file, proof=proof, runtime=result.runtime))

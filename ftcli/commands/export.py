@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata, resources
@@ -16,12 +16,19 @@ from numpy.typing import NDArray
 from ftcli import __version__
 from ftcli.commands.eval import ScoredImages, folder_images, split_images
 from ftcli.commands.target import Target, need, open_target
-from ftcli.data.dataset import VAL
+from ftcli.data.dataset import TRAIN, VAL
 from ftcli.errors import GateError, RunDirectoryError, UsageError
+from ftcli.evaluation.compare.differences import Difference
+from ftcli.evaluation.compare.evidence import PairEvidence
+from ftcli.evaluation.compare.pair import compare_paired
+from ftcli.evaluation.compare.pairing import pair_by_content
+from ftcli.evaluation.gates import Rule, Rules, judge
+from ftcli.evaluation.predictions import Predictions
 from ftcli.model.formats import FORMATS
-from ftcli.records import SCHEMA
+from ftcli.records import SCHEMA, InputSpec
 from ftcli.report.model_card import model_card
 from ftcli.report.progress import QuietProgress
+from ftcli.report.text.export import Quantized
 from ftcli.runs.create import exchange, put_back, staged, sweep_places
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.export_directory import CARD, DESCRIPTION, GOLDEN, SCRIPT, GoldenImage
@@ -34,19 +41,27 @@ TOLERANCE = 1e-3
 """The largest difference of a probability between the network and the exported file that counts as equal."""
 
 GOLDEN_IMAGES = 8
+CALIBRATION_IMAGES = 300
+"""Images of train that int8 is calibrated on, if there are so many."""
+
 _BATCHES = (1, 2, 7)
 """Batch sizes that an exported file is tried with, in turn: a size that was fixed by mistake fails."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to write: `input` is uint8 pixels, or float images that the caller normalises."""
+    """What to write: `input` is uint8 pixels, or float images that the caller normalises.
+
+    With `int8`, the file is quantized, and refused if it loses more than `max_drop` of accuracy (0.01 is a point).
+    """
 
     format: Literal["onnx", "openvino", "timm"] = "onnx"
     input: Literal["uint8", "float"] = "uint8"
     output: Path | None = None
     data: Path | None = None
     golden: Literal["val", "synthetic"] = "val"
+    int8: bool = False
+    max_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class ExportResult:
     largest_difference: float
     tolerance: float
     runtime: str
+    int8: Quantized | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `export --json` prints."""
@@ -75,10 +91,9 @@ def export(path: Path, options: ExportOptions, progress: QuietProgress) -> Expor
     left behind.
     """
     form = FORMATS[options.format]
-    need(*form.packages, extra=form.extra)
+    _check_options(options)
+    need(*form.packages, *(["nncf"] if options.int8 else []), extra=form.extra)
     target = open_target(path)
-    if options.input == "float" and options.format == "timm":
-        raise UsageError("--input is for onnx and openvino; timm normalises images itself", hint="Leave it out.")
     if target.checkpoint is None:
         raise UsageError("is an exported model already", where=str(path), hint="Give the run or its checkpoint.")
     directory = _directory(path, options)
@@ -97,17 +112,24 @@ def export(path: Path, options: ExportOptions, progress: QuietProgress) -> Expor
             progress.stage(f"running it with {runtime}")
             scorer = written_scorer(target, options.format, file)
             difference = _prove(scorer, images, expected)
+            quantized = None
+            if options.int8:
+                quantized = _quantize(target, options, file, images, expected, progress)
+                scorer = written_scorer(target, options.format, file)
             golden = _golden(staging, target, options, images, scorer)
             verification = {
                 "images": len(expected), "source": images.source, "equal_labels": len(expected),
                 "largest_difference": difference, "batch_sizes": list(_BATCHES), "runtime": runtime,
             }  # fmt: skip
             description = {**about, "tolerance": TOLERANCE, "verification": verification, "golden": golden}
+            description["int8"] = quantized and asdict(quantized)
             _write_beside(staging, description)
             exchange(staging, directory)
     except OSError as error:
         raise cannot_write(directory, error, what="cannot write the export") from error
-    return ExportResult(directory, directory / file.name, len(expected), images.source, difference, TOLERANCE, runtime)
+    return ExportResult(
+        directory, directory / file.name, len(expected), images.source, difference, TOLERANCE, runtime, quantized
+    )
 
 
 def _directory(path: Path, options: ExportOptions) -> Path:
@@ -120,6 +142,51 @@ def _directory(path: Path, options: ExportOptions) -> Path:
     if directory.is_symlink() or not (is_free or (directory / DESCRIPTION).is_file()):
         raise UsageError("exists and is not an export", where=str(directory), hint="Choose another --output.")
     return directory
+
+
+def _check_options(options: ExportOptions) -> None:
+    if options.input == "float" and options.format == "timm":
+        raise UsageError("--input is for onnx and openvino; timm takes normalised images", hint="Leave it out.")
+    if options.int8 and options.format != "openvino":
+        raise UsageError("--int8 is for openvino", hint="Add --format openvino.")
+    if options.max_drop is not None and not options.int8:
+        raise UsageError("--max-drop is for --int8", hint="Add --int8, or leave it out.")
+
+
+def _quantize(
+    target: Target,
+    options: ExportOptions,
+    file: Path,
+    images: ScoredImages,
+    expected: NDArray[np.float64],
+    progress: QuietProgress,
+) -> Quantized:
+    """Quantize the written file, calibrated on images of train, and measure on val what that costs.
+
+    Raises GateError where it costs more than allowed.
+    """
+    from ftcli.model.export import quantize_openvino
+
+    assert target.checkpoint is not None
+    train = split_images(target.checkpoint, target.recipe, TRAIN)
+    count = min(CALIBRATION_IMAGES, len(train.samples))
+    chosen = np.random.default_rng(0).choice(len(train.samples), count, replace=False)
+    progress.stage(f"calibrating int8 on {count:,} images of train")
+    quantize_openvino(file, _pixels([train.samples[place].path for place in sorted(chosen)], target.spec), target.spec)
+    found = written_scorer(target, options.format, file).probabilities(_loaded(images))
+    labels = [sample.label for sample in images.samples]
+    a, b = (Predictions.of(target.classes, images.facts, labels, each) for each in (expected, found))
+    names = "checkpoint", f"int8 {file.name}"
+    paired = pair_by_content(a, b, names=names)
+    comparison = compare_paired(paired, names=names)
+    if options.max_drop is not None:
+        rules = Rules((Rule("drop", options.max_drop),))
+        (gate,) = judge(rules, [PairEvidence(names, paired)])
+        if not gate.holds:
+            raise GateError(f"{gate.sentence} Nothing was written.", hint="Export without --int8, or raise --max-drop.")
+    worst = min(comparison.per_class, key=lambda each: each.difference)
+    recall = Difference(worst.a, worst.b, worst.difference, worst.low, worst.high)
+    return Quantized(count, comparison.metrics["accuracy"], comparison.mcnemar.flips, worst.name, recall)
 
 
 def _val_images(target: Target, options: ExportOptions) -> ScoredImages:
@@ -197,10 +264,13 @@ def _loaded(images: ScoredImages) -> Any:
 
 def _prove(scorer: Scorer, images: ScoredImages, expected: NDArray[np.float64]) -> float:
     """Return the largest difference of a probability on val. Raises GateError where a label or more differs."""
+    import torch
+
     found = scorer.probabilities(_loaded(images))
+    first = _pixels([sample.path for sample in images.samples[: max(_BATCHES)]], scorer.spec)
     for size in _BATCHES:  # of the first images, which the pass above has scored in the largest batches
-        again = np.concatenate(list(scorer.score(iter([_pixels(images, size, scorer)]))))
-        if not np.allclose(again, found[:size], atol=TOLERANCE):
+        (again,) = scorer.score([torch.stack(first[:size])])
+        if not np.allclose(again, found[: len(again)], atol=TOLERANCE):
             raise GateError(f"the exported file gives other probabilities in batches of {size}; nothing was written")
     difference = float(np.abs(found - expected).max())
     flips = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
@@ -213,15 +283,13 @@ def _prove(scorer: Scorer, images: ScoredImages, expected: NDArray[np.float64]) 
     return difference
 
 
-def _pixels(images: ScoredImages, count: int, scorer: Scorer) -> Any:
-    import torch
-
+def _pixels(paths: Sequence[Path], spec: InputSpec) -> list[Any]:
+    """Return images as uint8 (3, S, S), as the network takes them before it normalises."""
     from ftcli.data.decoding import decode
     from ftcli.data.transforms import evaluation_transform
 
-    transform = evaluation_transform(scorer.spec)
-    samples = [images.samples[place % len(images.samples)] for place in range(count)]
-    return torch.stack([transform(decode(each.path, minimum_side=transform.minimum_side)) for each in samples])
+    transform = evaluation_transform(spec)
+    return [transform(decode(path, minimum_side=transform.minimum_side)) for path in paths]
 
 
 def _golden(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ftcli.data.transforms import normalise
+from ftcli.model.export import fed_images
 from ftcli.model.freezing import eval_mode
 from ftcli.records import InputSpec
 
@@ -27,7 +27,7 @@ def run_onnx(file: Path, spec: InputSpec) -> Run:
     takes_pixels = session.get_inputs()[0].type == "tensor(uint8)"
 
     def run(images: Tensor) -> NDArray[np.float32]:
-        (rows,) = session.run(["probabilities"], {"images": _fed(images, spec, takes_pixels=takes_pixels)})
+        (rows,) = session.run(["probabilities"], {"images": fed_images(images, spec, takes_pixels=takes_pixels)})
         return np.asarray(rows)
 
     return run
@@ -42,7 +42,7 @@ def run_openvino(file: Path, spec: InputSpec) -> Run:
     takes_pixels = compiled.input("images").get_element_type() == openvino.Type.u8
 
     def run(images: Tensor) -> NDArray[np.float32]:
-        return np.array(compiled({"images": _fed(images, spec, takes_pixels=takes_pixels)})["probabilities"])
+        return np.array(compiled({"images": fed_images(images, spec, takes_pixels=takes_pixels)})["probabilities"])
 
     return run
 
@@ -59,9 +59,3 @@ def run_timm(file: Path, spec: InputSpec) -> Run:
         return rows
 
     return run
-
-
-def _fed(images: Tensor, spec: InputSpec, *, takes_pixels: bool) -> NDArray[Any]:
-    """Return uint8 images (n, 3, S, S) as an exported file takes them."""
-    fed: NDArray[Any] = (images.permute(0, 2, 3, 1) if takes_pixels else normalise(images, spec)).contiguous().numpy()
-    return fed

@@ -106,6 +106,16 @@ def test_the_script_notices_a_swapped_model(ftcli: Ftcli, exported: Path) -> Non
     assert "model.onnx" in ftcli("verify", exported, code=4).err
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--int8",), ("--max-drop", "0.1"), ("--format", "timm", "--input", "float"), ("--format", "tflite")],
+    ids=" ".join,
+)
+def test_options_that_do_not_go_together_are_refused(ftcli: Ftcli, trained: Path, options: tuple[str, ...]) -> None:
+    assert options[-2 if len(options) > 1 else -1] in ftcli("export", trained, *options, "-o", "out", code=2).err
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("form", ["openvino", "timm"])
 def test_other_formats_give_the_labels_of_the_run_without_ftcli(
     ftcli: Ftcli, trained: Path, tiny: Path, form: str
@@ -121,6 +131,34 @@ def test_other_formats_give_the_labels_of_the_run_without_ftcli(
         *blocked, script="classify.py", images=[tiny / path for path in scored.paths], folder=Path("out").absolute()
     )
     assert [line.split()[0] for line in done.stdout.splitlines()] == wanted, done.stderr
+
+
+def test_int8_says_what_it_costs_and_is_refused_above_a_limit(
+    ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("export", trained, "--format", "openvino", "--int8", "--golden", "synthetic", "-o", "out")
+    found = ftcli(*command, "--json").json["int8"]
+    assert found["calibrated_on"] == 18
+    assert found["accuracy"]["low"] <= found["accuracy"]["difference"] <= found["accuracy"]["high"]
+    assert found["worst_class"] in {"blue", "red"}
+    assert ftcli("verify", "out", "--json").json["problems"] == []
+    shutil.rmtree("out")
+    opened = []
+
+    def worse_the_second_time(target: Target, form: str, file: Path) -> Scorer:
+        opened.append(file)
+        right = exported_scorer(file, form, target.classes, target.spec, batch_size=4)
+        return right if len(opened) == 1 else turned(right)
+
+    monkeypatch.setattr("ftcli.model.export.quantize_openvino", lambda *_: None)
+    monkeypatch.setattr("ftcli.commands.export.written_scorer", worse_the_second_time)
+    assert "more than 0.1 worse" in ftcli(*command, "--max-drop", "0.1", code=4).err
+    assert not Path("out").exists()
+
+
+def turned(right: Scorer) -> Scorer:
+    """Return a scorer that exchanges the probabilities of two classes."""
+    return replace(right, score=lambda batches: (rows[:, ::-1] for rows in right.score(batches)))
 
 
 def test_timm_and_its_own_preprocessing_take_the_directory_as_it_is(ftcli: Ftcli, trained: Path, tiny: Path) -> None:
@@ -148,8 +186,7 @@ def test_a_file_that_gives_other_labels_is_not_kept(
     ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(target: Target, form: str, file: Path) -> Scorer:
-        right = exported_scorer(file, form, target.classes, target.spec, batch_size=4)
-        return replace(right, score=lambda batches: (rows[:, ::-1] for rows in right.score(batches)))
+        return turned(exported_scorer(file, form, target.classes, target.spec, batch_size=4))
 
     monkeypatch.setattr("ftcli.commands.export.written_scorer", wrong)
     err = ftcli("export", trained, "-o", "out", code=4).err
