@@ -24,6 +24,13 @@ def check(
     val_fraction: Annotated[
         float | None, typer.Option(help="Share of train to hold out without a val/ folder.")
     ] = None,
+    keep_together: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[identical|similar]",
+            help="What a cut of val keeps together: identical files, or near-duplicates as well. Default: identical.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -37,7 +44,9 @@ def check(
     from ftcli.report.text.check import check_sections
 
     with choose_progress(quiet=quiet) as progress:
-        result = check_dataset(dataset, val_fraction=val_fraction, group_by=group_by, progress=progress)
+        options = {"val_fraction": val_fraction, "group_by": group_by, "keep_together": keep_together}
+        given = {key: value for key, value in options.items() if value is not None}
+        result = check_dataset(dataset, given, progress=progress)
     if as_json:
         show(result.to_json())
     else:

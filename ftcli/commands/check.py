@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.cache.key import CacheError, cache_directory, read_descriptions
-from ftcli.commands.prepare import image_root, open_recipe_dataset
+from ftcli.commands.prepare import image_root, kept_together, open_recipe_dataset
 from ftcli.data.builtin import DIGITS
 from ftcli.data.checks.contents import Contents, contents_of
 from ftcli.data.checks.findings import Finding, with_level
-from ftcli.data.checks.images import ImageCheck, check_image
+from ftcli.data.checks.images import ImageCheck, check_images, fingerprints_of
 from ftcli.data.checks.look_alikes import Embeddings
 from ftcli.data.checks.structure import layout_findings
 from ftcli.data.checks.table import Evidence, all_findings
 from ftcli.data.class_folders import is_folder
 from ftcli.data.dataset import Dataset, val_folder_of
-from ftcli.data.inspection import attempt_all, bad_image
 from ftcli.data.workers import available_cores
-from ftcli.errors import DataError, DatasetError, ImageError, UsageError
+from ftcli.errors import DataError, DatasetError, UsageError
 from ftcli.phrases import count
 from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import load_recipe, recipe_from
@@ -59,21 +58,17 @@ class CheckResult:
         }
 
 
-def check_dataset(
-    source: str, *, val_fraction: float | None = None, group_by: str | None = None, progress: Progress
-) -> CheckResult:
+def check_dataset(source: str, given: Mapping[str, Any], *, progress: Progress) -> CheckResult:
     """Check every image of a folder, or of the dataset that a recipe names.
 
-    The two options are what a recipe would say about a folder.
+    `given` has the keys of `data` that a recipe would have for a folder.
     Raises DatasetError for a missing folder, and UsageError for options that a recipe or a val folder contradicts.
     """
-    options = {"val_fraction": val_fraction, "group_by": group_by}
-    given = {key: value for key, value in options.items() if value is not None}
     recipe = _recipe(source, given)
     if recipe.data.root != DIGITS and not is_folder(recipe.data.root):
         open_recipe_dataset(recipe)  # raises, and says what is there instead
     try:
-        if val_fraction is not None:
+        if "val_fraction" in given:
             folder = val_folder_of(image_root(recipe))
             if folder is not None:  # nothing is cut from train
                 message = f"there is a {folder}/ folder, so --val-fraction would be ignored"
@@ -101,19 +96,16 @@ def _recipe(source: str, given: Mapping[str, Any]) -> Recipe:
 def _evidence(recipe: Recipe, dataset: Dataset, progress: Progress) -> Evidence:
     """Decode every image, and collect what the checks need to know."""
     samples = [sample for split in dataset.splits.values() for sample in split]
-    results = attempt_all(
-        check_image,
-        samples,
-        workers=available_cores(),
-        on_image=lambda done, total: progress.step("images", done, total),
+    images, bad = check_images(
+        samples, workers=available_cores(), on_image=lambda done, total: progress.step("images", done, total)
     )
-    images = [result for result in results if isinstance(result, ImageCheck)]
-    bad = [bad_image(result) for result in results if isinstance(result, ImageError)]
-    usable, layout_error = _without_bad(recipe, dataset, {each.path for each in bad})
+    sha256_of = {image.facts.name: image.facts.sha256 for image in images}
+    alike = kept_together(recipe, dataset, sha256_of, fingerprints_of(images))
+    usable, layout_error = _as_trained(recipe, dataset, {each.path for each in bad}, alike)
     embeddings, cache_problem = _embeddings(images)
     return Evidence(
         usable,
-        {image.facts.name: image.facts.sha256 for image in images},
+        sha256_of,
         images=images,
         bad=bad,
         skips_bad=recipe.data.on_bad_image == "skip",
@@ -123,16 +115,18 @@ def _evidence(recipe: Recipe, dataset: Dataset, progress: Progress) -> Evidence:
     )
 
 
-def _without_bad(recipe: Recipe, dataset: Dataset, bad: set[str]) -> tuple[Dataset, DatasetError | None]:
-    """Return the dataset without its bad images, and the error if it cannot be opened without them.
+def _as_trained(
+    recipe: Recipe, dataset: Dataset, bad: set[str], alike: Mapping[str, str]
+) -> tuple[Dataset, DatasetError | None]:
+    """Return the dataset without its bad images and with the cut of training, and the error if there is no such cut.
 
-    It is opened again, as training does, since leaving images out can change which ones become val. Where that fails,
-    a class without a good image for example, the splits stay and the bad images are dropped from them.
+    It is opened again, as training does, since leaving images out can change which ones become val, as copies can.
+    Where that fails, a class without a good image for example, the splits stay and the bad images are dropped.
     """
-    if not bad:
+    if not bad and not alike:
         return dataset, None
     try:
-        return open_recipe_dataset(recipe, left_out=bad), None
+        return open_recipe_dataset(recipe, left_out=bad, alike=alike), None
     except DatasetError as error:
         splits = {
             split: tuple(sample for sample in samples if sample.name not in bad)

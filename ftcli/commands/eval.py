@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.outputs import check_output, make_folder
-from ftcli.commands.prepare import directory_where_began, inspect_dataset, open_recipe_dataset, readable_samples
+from ftcli.commands.prepare import (
+    directory_where_began,
+    inspect_dataset,
+    open_recipe_dataset,
+    readable_samples,
+    with_final_cut,
+)
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, VAL, VAL_FOLDERS, Sample, open_scored_folder
 from ftcli.data.inspection import BadImage, ImageFacts
@@ -181,10 +187,13 @@ def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredIm
         there = ", ".join(dataset.splits)
         raise DatasetError(f"has no {split} split, only {there}", where=str(dataset.root), hint="Choose with --split.")
     source = f"{split} of {dataset.root}"
-    if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
-        # Which images are val depends on which images could be read when train was split.
-        dataset, facts, skipped = inspect_dataset(recipe, dataset)
-        return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
+    if dataset.val_fraction is not None and split in {TRAIN, VAL}:
+        if recipe.data.on_bad_image == "skip" or recipe.data.keep_together == "similar":
+            # Which images are val depends on which images could be read when train was split, and on what they show.
+            dataset, facts, skipped = inspect_dataset(recipe, dataset)
+            return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
+        if "keep_together" in checkpoint.info.recipe["data"]:  # earlier versions cut by names alone
+            dataset = with_final_cut(recipe, dataset)
     samples, survey = readable_samples(recipe, dataset.splits[split])
     return ScoredImages(samples, survey.facts, source, split, survey.bad)
 

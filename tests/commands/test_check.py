@@ -196,15 +196,22 @@ def test_clusters_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
     assert "finds no group in train/ants/00.png" in unmatched["layout"][0]["message"]
 
 
-def test_copies_in_one_folder_leak_into_the_val_that_is_cut_from_it(ftcli: Ftcli, root: Path) -> None:
+def test_copies_in_one_folder_do_not_leak_into_the_val_that_is_cut_from_it(ftcli: Ftcli, root: Path) -> None:
     folder = root / "train"
     for path in sorted((folder / "ants").iterdir()):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
-    leaking = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, code=3))
-    assert "data.group_by" in leaking["leak"][0]["advice"]
-    grouped = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, "--group-by", "([0-9]+)[.]png$"))
-    assert "leak" not in grouped
-    assert "duplicate" in grouped
+    for grouped in ([], ["--group-by", "(.)[.]png$"]):
+        found = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, *grouped))
+        assert "leak" not in found
+        assert sum(len(each["cases"]) for each in found["duplicate"]) == 12
+
+
+def test_a_class_that_is_one_image_many_times_cannot_be_cut(ftcli: Ftcli, root: Path) -> None:
+    for path in sorted((root / "train/ants").iterdir()):
+        shutil.copy(root / "train/ants/00.png", path) if path.name != "00.png" else None
+    finding = findings_of(ftcli("check", root / "train", "--json", code=3))["layout"][0]
+    assert "all images of class 'ants' are alike, such as ants/00.png" in finding["message"]
+    assert "bad images" not in finding["message"]
 
 
 def test_a_recipe_says_what_its_dataset_is(ftcli: Ftcli, root: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ftcli.data.checks.findings import Case, Finding, Level
 from ftcli.data.dataset import Dataset, Sample
+from ftcli.data.val_split import join
 from ftcli.phrases import count
 
 BITS = 256
@@ -66,7 +67,10 @@ def duplicate_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> Iterat
 def in_several_splits(dataset: Dataset, one: str, other: str) -> str:
     """Return what to do about images that two splits share."""
     if dataset.val_fraction is not None and {one, other} == {"train", "val"}:
-        return "Remove the copies, or keep related images together with data.group_by: val was cut from this folder."
+        return (
+            "Remove the copies, or keep related images in one split with data.keep_together: similar or data.group_by: "
+            "val was cut from this folder."
+        )
     return f"Remove them from {one} or from {other}."
 
 
@@ -169,15 +173,49 @@ def _nearest_cases(pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerp
 
 
 def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each of the wanted hashes (M, 4) the fewest bits to one of the pool (N, 4), and its position (M,)."""
-    distances, positions = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
+    """Return for each of the wanted hashes (M, 4) the fewest bits to one of the pool (N, 4), and its position (M,).
+
+    Only hashes within LIMIT_BITS are looked for: where there is none, the number is BITS + 1.
+    """
+    distances, positions = np.full(len(wanted), BITS + 1, np.int64), np.zeros(len(wanted), np.int64)
+    for rows, found, bits in close_pairs(wanted, pool):
+        order = np.lexsort((found, bits, rows))  # of equally near ones, the first of the pool
+        first = order[np.unique(rows[order], return_index=True)[1]]
+        better = first[bits[first] < distances[rows[first]]]
+        distances[rows[better]], positions[rows[better]] = bits[better], found[better]
+    return distances, positions
+
+
+def similar(sha256_of: Mapping[str, str], fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:
+    """Return one name for each set of copies, changed or not, by the name of each image that has one.
+
+    What is a copy of a copy is in the set, too.
+    """
+    first: dict[str, str] = {}
+    pairs = [(name, first.setdefault(sha256, name)) for name, sha256 in sha256_of.items()]
+    different = [name for name in fingerprints if first[sha256_of[name]] == name]
+    if different:
+        prints = np.stack([fingerprints[name] for name in different])
+        for side in (0, 1):
+            for rows, positions, _ in close_pairs(prints[:, side], prints[:, 0]):
+                pairs += [(different[row], different[position]) for row, position in zip(rows, positions, strict=True)]
+    return join((one, other) for one, other in pairs if one != other)
+
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Positions in two arrays of hashes, and the number of bits that differ."""
+
+
+def close_pairs(wanted: Fingerprint, pool: Fingerprint) -> Iterator[Pairs]:
+    """Yield all pairs of wanted hashes (M, 4) and hashes of the pool (N, 4) that differ in at most LIMIT_BITS."""
+    if not len(pool):
+        return
     rows = max(PAIRS_AT_ONCE // len(pool), 1)
     for start in range(0, len(wanted), rows):
         block = wanted[start : start + rows]
         apart = np.zeros((len(block), len(pool)), np.uint16)
         for word in range(block.shape[1]):
             apart += np.bitwise_count(block[:, word, None] ^ pool[None, :, word])
-        closest = apart.argmin(axis=1)
-        positions[start : start + rows] = closest
-        distances[start : start + rows] = apart[np.arange(len(block)), closest]
-    return distances, positions
+        near, found = np.nonzero(apart <= LIMIT_BITS)
+        if len(near):
+            yield near + start, found, apart[near, found].astype(np.int64)

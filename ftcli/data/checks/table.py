@@ -59,7 +59,7 @@ class Check:
 
 CHECKS = (
     Check({"bad-image": ("error", "warning")}, lambda given: bad_image_findings(given.bad, skipped=given.skips_bad)),
-    Check({"layout": ("error",)}, lambda given: layout_findings(given.layout_error, without_bad=True)),
+    Check({"layout": ("error",)}, lambda given: layout_findings(given.layout_error, without_bad=bool(given.bad))),
     Check({"cache-unread": ("info",)}, lambda given: cache_findings(given.cache_problem)),
     Check(
         {"label-conflict": ("error",), "leak": ("error", "warning"), "duplicate": ("warning",)},
