@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.cache.key import CacheError, cache_directory, read_descriptions
-from ftcli.commands.prepare import image_root, kept_together, open_recipe_dataset
+from ftcli.commands.prepare import earlier_images, image_root, kept_together, open_recipe_dataset
 from ftcli.data.builtin import DIGITS
 from ftcli.data.checks.contents import Contents, contents_of
 from ftcli.data.checks.findings import Finding, with_level
@@ -112,6 +112,7 @@ def _evidence(recipe: Recipe, dataset: Dataset, progress: Progress) -> Evidence:
         layout_error=layout_error,
         embeddings=embeddings,
         cache_problem=cache_problem,
+        earlier=earlier_images(recipe),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcli.data.builtin import DIGITS, digits_folder
-from ftcli.data.checks.copies import Fingerprint, similar
+from ftcli.data.checks.copies import Earlier, Fingerprint, similar
 from ftcli.data.checks.findings import Finding, finding_notices, skipped_notices
 from ftcli.data.checks.images import check_images, fingerprints_of
 from ftcli.data.checks.table import content_findings
@@ -52,7 +52,8 @@ class Prepared:
     """What a recipe comes to, without reading weights or writing a file.
 
     `prepare` fills what follows from names; `inspect` adds what images hold: `facts` of train and val by split, and
-    then `dataset` lacks the images that cannot be used, which are in `skipped`.
+    then `dataset` lacks the images that cannot be used, which are in `skipped`. `earlier` is what the initial weights
+    were trained on, where they are not a library's.
     """
 
     recipe: Recipe
@@ -64,6 +65,7 @@ class Prepared:
     facts: dict[str, tuple[ImageFacts, ...]] = field(default_factory=dict)
     skipped: tuple[BadImage, ...] = ()
     findings: tuple[Finding, ...] = ()
+    earlier: Earlier | None = None
 
     def of_seed(self, seed: int) -> Prepared:
         """Return the same for one of the recipe's seeds."""
@@ -108,7 +110,8 @@ def inspect(prepared: Prepared, progress: Progress) -> Prepared:
     test = dataset.splits.get("test", ())
     hashed = zip(test, hash_images(test, workers=available_cores()), strict=True)
     sha256_of.update((sample.name, sha256) for sample, sha256 in hashed if sha256 is not None)
-    findings = content_findings(dataset, sha256_of)
+    earlier = earlier_images(recipe)
+    findings = content_findings(dataset, sha256_of, earlier)
     notices = (*skipped_notices(skipped), *finding_notices(findings))
     for text in notices:
         progress.notice(text)
@@ -119,7 +122,18 @@ def inspect(prepared: Prepared, progress: Progress) -> Prepared:
         facts=facts,
         skipped=skipped,
         findings=findings,
+        earlier=earlier,
     )
+
+
+def earlier_images(recipe: Recipe) -> Earlier | None:
+    """Return what a recipe's initial weights were trained on; None if they are a library's, or random."""
+    if recipe.model.weights in {"default", "none"} or isinstance(recipe.strategy, FromScratch):
+        return None
+    from ftcli.runs.dataset_file import trained_by
+
+    put_back(Path(recipe.model.weights))
+    return trained_by(Path(recipe.model.weights))
 
 
 def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) -> Network:

@@ -55,6 +55,42 @@ class _Copies:
         return tuple(sample.name for split in splits for sample in self.samples[split])
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What the initial weights from `source` were trained on: the name of each image by its hash.
+
+    `unlisted` is the file among them and the weights that they began with of which that is not known.
+    """
+
+    source: str
+    images: Mapping[str, str]
+    unlisted: str | None = None
+
+
+def earlier_findings(dataset: Dataset, sha256_of: Mapping[str, str], earlier: Earlier | None) -> Iterator[Finding]:
+    """Find images of val and test that the initial weights were trained on."""
+    if earlier is None:
+        return
+    for split in [split for split in dataset.splits if split != "train"]:
+        cases = tuple(
+            Case((sample.name,), f"there {earlier.images[sha256]}")
+            for sample in dataset.splits[split]
+            if (sha256 := sha256_of.get(sample.name, "")) in earlier.images
+        )
+        if cases:
+            images = count(len(cases), "image of", "images of")
+            message = (
+                f"The weights of {earlier.source} were trained on {images} {split}, which makes {split} look better "
+                "than it is."
+            )
+            advice = f"Choose other weights or other images for {split}, or cut val as that run did."
+            yield Finding("error", "seen-before", message, advice, cases)
+    if earlier.unlisted is not None:
+        message = f"The images that the weights of {earlier.unlisted} were trained on are not known."
+        advice = "They may be among those of val. Weights inside the directory of a run have a list."
+        yield Finding("info", "weights-unlisted", message, advice)
+
+
 def duplicate_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> Iterator[Finding]:
     """Find images with the same content, from the hashes by name; images without one are skipped."""
     copies = _copies(dataset, sha256_of)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ftcli.data.checks.copies import duplicate_findings
+from ftcli.data.checks.copies import Earlier, duplicate_findings, earlier_findings
 from ftcli.data.checks.findings import Finding, Level
 from ftcli.data.checks.images import (
     ImageCheck,
@@ -46,6 +46,7 @@ class Evidence:
     layout_error: DatasetError | None = None
     embeddings: Embeddings | None = None
     cache_problem: str | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ CHECKS = (
     Check(
         {"label-conflict": ("error",), "leak": ("error", "warning"), "duplicate": ("warning",)},
         lambda given: duplicate_findings(given.dataset, given.sha256_of),
+        in_training=True,
+    ),
+    Check(
+        {"seen-before": ("error",), "weights-unlisted": ("info",)},
+        lambda given: earlier_findings(given.dataset, given.sha256_of, given.earlier),
         in_training=True,
     ),
     Check({"group-leak": ("error",)}, lambda given: cluster_findings(given.dataset), in_training=True),
@@ -91,7 +97,9 @@ def all_findings(evidence: Evidence) -> list[Finding]:
     return [finding for check in CHECKS for finding in check.find(evidence)]
 
 
-def content_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> tuple[Finding, ...]:
+def content_findings(
+    dataset: Dataset, sha256_of: Mapping[str, str], earlier: Earlier | None = None
+) -> tuple[Finding, ...]:
     """Run the checks that need only names and hashes, as training does; `sha256_of` maps names to hashes."""
-    evidence = Evidence(dataset, sha256_of)
+    evidence = Evidence(dataset, sha256_of, earlier=earlier)
     return tuple(finding for check in CHECKS if check.in_training for finding in check.find(evidence))
