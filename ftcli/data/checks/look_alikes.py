@@ -52,11 +52,14 @@ def similar_findings(
     dataset: Dataset, images: Sequence[ImageCheck], embeddings: Embeddings | None, sha256_of: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Find similar images of two splits: by their pixels, and then by features, where a pair is not known yet."""
-    copies = tuple(near_duplicate_findings(dataset, fingerprints_of(images), sha256_of))
+    prints = fingerprints_of(images)
+    copies = tuple(near_duplicate_findings(dataset, prints, sha256_of))
     yield from copies
     if embeddings is not None:
         known = {(case.files[0], case.files[1]) for finding in copies for case in finding.cases}
-        yield from look_alike_findings(dataset, embeddings, sha256_of, known=known)
+        # Images with too little detail for a hash have too little for this, too.
+        detailed = {name: sha256_of[name] for name in prints}
+        yield from look_alike_findings(dataset, embeddings, detailed, known=known)
 
 
 def look_alike_findings(

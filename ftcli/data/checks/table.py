@@ -29,6 +29,7 @@ from ftcli.data.checks.structure import (
     small_class_findings,
     unlabelled_findings,
 )
+from ftcli.data.checks.suspects import suspect_findings
 from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import BadImage
 from ftcli.errors import DatasetError
@@ -79,6 +80,10 @@ CHECKS = (
     Check(
         {"near-duplicate": ("warning",), "look-alike": ("warning",)},
         lambda given: similar_findings(given.dataset, given.images, given.embeddings, given.sha256_of),
+    ),
+    Check(
+        {"label-suspect": ("warning",), "labels-not-searched": ("info",)},
+        lambda given: suspect_findings(given.dataset, given.embeddings, given.sha256_of),
     ),
     Check({"one-colour": ("warning",)}, lambda given: colour_findings(given.images)),
     Check({"extreme-size": ("warning",)}, lambda given: size_findings(given.images)),
