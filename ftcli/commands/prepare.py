@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcli.data.builtin import DIGITS, digits_folder
-from ftcli.data.checks.copies import Earlier, Fingerprint, similar
+from ftcli.data.checks.copies import Earlier
 from ftcli.data.checks.findings import Finding, finding_notices, skipped_notices
+from ftcli.data.checks.fingerprints import Fingerprint, similar
 from ftcli.data.checks.images import check_images, fingerprints_of
 from ftcli.data.checks.table import content_findings
 from ftcli.data.class_folders import IMAGE_EXTENSIONS, is_folder

@@ -9,6 +9,8 @@ from helpers.hostile import encoded, noise
 from helpers.support import Ftcli, files_of, findings_of
 from PIL import Image
 
+from ftcli.metrics import MONITORS
+
 
 def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> None:
     outcome = ftcli("check", root, "--json")
@@ -113,6 +115,9 @@ def test_imbalance_small_classes_and_files_outside_the_classes_are_reported(ftcl
     outcome = ftcli("check", root, "--json")
     found = findings_of(outcome)
     assert "6.0 times as many images in train as class bees (12 and 2)" in found["imbalance"][0]["message"]
+    advice = found["imbalance"][0]["advice"]
+    assert "Add images of bees; or leave out images of ants" in advice
+    assert advice.partition("monitor: ")[2].rstrip(".") in set(MONITORS) - {"val_accuracy", "val_loss"}
     assert outcome.json["contents"]["imbalance"] == 6.0
     assert [case["note"] for case in found["small-class"][0]["cases"]] == ["bees: 2 in train"]
     assert found["small-class"][0]["advice"] == "Add images.", (
@@ -166,7 +171,16 @@ def test_small_classes_are_counted_as_classes_in_however_many_splits(ftcli: Ftcl
     assert found["message"].startswith("1 class has fewer than 10 images in a split")
     cut = findings_of(ftcli("check", root / "train", "--json"))["small-class"][0]
     assert cut["message"].startswith("2 classes have fewer than 10 images in a split")
-    assert "raise data.val_fraction" in cut["advice"]
+    assert cut["advice"] == "Add images.", "a larger share would take them from a class of five"
+
+
+def test_a_larger_share_for_val_is_advised_where_every_class_has_enough(ftcli: Ftcli, root: Path) -> None:
+    for label in ("ants", "bees"):
+        for number in range(28):
+            noise(60, 50, seed=[number, ord(label[0])]).save(root / f"train/{label}/more{number:02}.png")
+    found = findings_of(ftcli("check", root / "train", "--json"))["small-class"][0]
+    assert [case["note"] for case in found["cases"]] == ["ants: 8 in val", "bees: 8 in val"]
+    assert "raise data.val_fraction" in found["advice"]
 
 
 def test_classes_that_differ_in_case_or_unicode_form_are_reported(ftcli: Ftcli, root: Path) -> None:

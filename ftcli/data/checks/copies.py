@@ -1,9 +1,4 @@
-"""Copies of images: the same content, or the same picture resized, re-encoded or mirrored in another split.
-
-A perceptual hash of 256 bits (pHash: the signs of the low frequencies of 64 x 64 grey pixels) measures how similar two
-images are. On ants and bees, unrelated photos differ in 90 bits or more, over all 78,606 pairs, and re-encoded, halved,
-grey, brightened or mirrored copies in 30 or less.
-"""
+"""Copies of images: the same content, or the same picture resized, re-encoded or mirrored in another split."""
 
 from __future__ import annotations
 
@@ -12,29 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from ftcli.data.checks.close_pairs import BITS, LIMIT_BITS
 from ftcli.data.checks.findings import Case, Finding, Level
+from ftcli.data.checks.fingerprints import Fingerprint, nearest
 from ftcli.data.dataset import Dataset, Sample
-from ftcli.data.val_split import join
 from ftcli.phrases import count
-
-BITS = 256
-LIMIT_BITS = 40
-"""Images whose hashes differ in more bits are not taken for copies."""
-
-LEAST_SIDE = 32
-"""Images with a shorter side below this, in pixels, hold too little detail for such a hash."""
-
-SIDE_FOR_HASH = 128
-"""The shorter side that an image should have when it is hashed; more changes nothing."""
-
-Fingerprint = NDArray[np.uint64]
-"""The hash of an image and of its mirror image, (2, 4)."""
-
-PAIRS_AT_ONCE = 2**22
-"""Pairs that are compared in one step, so that memory does not grow with the dataset."""
 
 
 @dataclass(frozen=True)
@@ -156,15 +134,6 @@ def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
         yield Finding("warning", "duplicate", message, "Remove the copies.", cases)
 
 
-def fingerprint(image: Image.Image) -> Fingerprint:
-    """Return the perceptual hash of an RGB image and of its mirror image."""
-    from imagehash import phash
-
-    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    bits = np.stack([phash(each, hash_size=16).hash.ravel() for each in (image, mirrored)])
-    return np.packbits(bits, axis=1).view(np.uint64)
-
-
 def near_duplicate_findings(
     dataset: Dataset, fingerprints: Mapping[str, Fingerprint], sha256_of: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -206,52 +175,3 @@ def _nearest_cases(pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerp
         source = pool_names[mirrored_positions[row] if mirrored else positions[row]]
         cases.append(Case((source, names[row]), f"{'mirrored; ' if mirrored else ''}{apart} of {BITS} bits differ"))
     return tuple(cases)
-
-
-def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each of the wanted hashes (M, 4) the fewest bits to one of the pool (N, 4), and its position (M,).
-
-    Only hashes within LIMIT_BITS are looked for: where there is none, the number is BITS + 1.
-    """
-    distances, positions = np.full(len(wanted), BITS + 1, np.int64), np.zeros(len(wanted), np.int64)
-    for rows, found, bits in close_pairs(wanted, pool):
-        order = np.lexsort((found, bits, rows))  # of equally near ones, the first of the pool
-        first = order[np.unique(rows[order], return_index=True)[1]]
-        better = first[bits[first] < distances[rows[first]]]
-        distances[rows[better]], positions[rows[better]] = bits[better], found[better]
-    return distances, positions
-
-
-def similar(sha256_of: Mapping[str, str], fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:
-    """Return one name for each set of copies, changed or not, by the name of each image that has one.
-
-    What is a copy of a copy is in the set, too.
-    """
-    first: dict[str, str] = {}
-    pairs = [(name, first.setdefault(sha256, name)) for name, sha256 in sha256_of.items()]
-    different = [name for name in fingerprints if first[sha256_of[name]] == name]
-    if different:
-        prints = np.stack([fingerprints[name] for name in different])
-        for side in (0, 1):
-            for rows, positions, _ in close_pairs(prints[:, side], prints[:, 0]):
-                pairs += [(different[row], different[position]) for row, position in zip(rows, positions, strict=True)]
-    return join((one, other) for one, other in pairs if one != other)
-
-
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Positions in two arrays of hashes, and the number of bits that differ."""
-
-
-def close_pairs(wanted: Fingerprint, pool: Fingerprint) -> Iterator[Pairs]:
-    """Yield all pairs of wanted hashes (M, 4) and hashes of the pool (N, 4) that differ in at most LIMIT_BITS."""
-    if not len(pool):
-        return
-    rows = max(PAIRS_AT_ONCE // len(pool), 1)
-    for start in range(0, len(wanted), rows):
-        block = wanted[start : start + rows]
-        apart = np.zeros((len(block), len(pool)), np.uint16)
-        for word in range(block.shape[1]):
-            apart += np.bitwise_count(block[:, word, None] ^ pool[None, :, word])
-        near, found = np.nonzero(apart <= LIMIT_BITS)
-        if len(near):
-            yield near + start, found, apart[near, found].astype(np.int64)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ftcli.data.checks.copies import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 from ftcli.data.checks.findings import Case, Finding
+from ftcli.data.checks.fingerprints import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode_with_facts, read_content
 from ftcli.data.inspection import BadImage, ImageFacts, OnImage, attempt_all, bad_image

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ftcli.data.checks.copies import LIMIT_BITS, close_pairs, fingerprint, nearest, similar
+from ftcli.data.checks.close_pairs import LIMIT_BITS
+from ftcli.data.checks.fingerprints import fingerprint, nearest, similar
 
 
 def reencoded(image, quality):
@@ -93,15 +94,6 @@ def test_the_nearest_is_the_one_with_the_fewest_bits_within_the_limit():
     assert (bits[close] == apart.min(axis=1)[close]).all()
     assert (positions[close] == apart.argmin(axis=1)[close]).all()
     assert (bits[~close] > LIMIT_BITS).all()
-
-
-def test_all_close_pairs_are_found_however_many_are_compared_at_once(monkeypatch):
-    pool, wanted = hashes(300, near=LIMIT_BITS)
-    expected = np.argwhere(np.bitwise_count(wanted[:, None] ^ pool[None]).sum(axis=2) <= LIMIT_BITS).tolist()
-    for at_once in (64, 2**22):
-        monkeypatch.setattr("ftcli.data.checks.copies.PAIRS_AT_ONCE", at_once)
-        found = [pair for rows, found, _ in close_pairs(wanted, pool) for pair in zip(rows, found, strict=True)]
-        assert sorted(map(list, found)) == expected
 
 
 def test_copies_of_copies_are_one_set_and_plain_images_only_with_the_same_file():
