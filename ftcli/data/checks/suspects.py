@@ -29,7 +29,11 @@ MIN_IMAGES = 20
 """With fewer images, probabilities from other folds say little."""
 
 MOST_PRODUCTS = 10**10
-"""Images times channels times classes beyond which the fits would take more than some minutes."""
+"""Images times channels times classes beyond which the fits would take more than some minutes.
+
+Nothing is searched either where the classifier's mean recall is nearer to that of guessing than to 1: on features that
+show little of the classes, such as those of random weights, half of the images would be suspects.
+"""
 
 _TOLERANCE, _ITERATIONS = 1e-3, 200
 
@@ -60,6 +64,14 @@ def suspect_findings(
         yield Finding("info", "labels-not-searched", message, "Check a part of the classes in a folder of their own.")
         return
     probabilities = out_of_fold(found.directions, found.labels, found.clusters)
+    recall = _mean_recall(probabilities, found.labels)
+    if recall < (1 + 1 / len(np.unique(found.labels))) / 2:
+        message = (
+            f"Wrong labels were not searched: the features of {embeddings.model} separate the classes too little "
+            f"(a mean recall of {recall:.0%})."
+        )
+        yield Finding("info", "labels-not-searched", message, "Use --features, or train a run with other weights.")
+        return
     cases = []
     for row, suggested in suspects(probabilities, found.labels):
         sample, probability = found.samples[row], float(probabilities[row, suggested])
@@ -131,6 +143,11 @@ def out_of_fold(directions: Directions, labels: Integers, clusters: Integers) ->
             if len(known):
                 probabilities[np.ix_(known, classes)] = model.predict_proba((directions[known] - centre) / scale)
     return probabilities
+
+
+def _mean_recall(probabilities: Floats, labels: Integers) -> float:
+    right = probabilities.argmax(axis=1) == labels
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
 def suspects(probabilities: Floats, labels: Integers) -> list[tuple[int, int]]:

@@ -96,5 +96,11 @@ def test_few_images_and_many_products_are_not_judged(monkeypatch: pytest.MonkeyP
     assert (finding.code, finding.level) == ("labels-not-searched", "info")
 
 
+def test_features_that_show_nothing_of_the_classes_name_no_image() -> None:
+    embeddings = Embeddings("net", {str(number): row for number, row in enumerate(seen([0] * 90))})
+    (finding,) = suspect_findings(dataset_of(TRUE), embeddings, {str(number): str(number) for number in range(90)})
+    assert (finding.code, finding.level, finding.cases) == ("labels-not-searched", "info", ())
+
+
 def test_without_features_nothing_is_judged() -> None:
     assert list(suspect_findings(dataset_of(TRUE), None, {})) == []
