@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.launch import Launch
 from helpers.recorded_runs import write_run
 from helpers.support import Ftcli, MakeRun, Outcome, write_images
 
@@ -13,6 +14,14 @@ from ftcli.cli import main
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are too small for more
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a shell runs the tests in the background
+
+
+SLOWEST = ("test_kills.py", "test_configs.py", "test_resume.py", "test_seeds.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest files first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
 @pytest.fixture
@@ -33,6 +42,14 @@ def ftcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     yield call
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launch:
+    """Call the command line in a forked process, which may be killed."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    return Launch(tmp_path)
 
 
 @pytest.fixture

@@ -17,13 +17,16 @@ from ftcli import __version__
 from ftcli.cli.check import check
 from ftcli.cli.compare import compare
 from ftcli.cli.eval import evaluate
+from ftcli.cli.export import export
 from ftcli.cli.options import Json
 from ftcli.cli.output import reaching_a_reader, show
 from ftcli.cli.plan import plan
+from ftcli.cli.predict import predict
 from ftcli.cli.report import report
 from ftcli.cli.resume import resume
 from ftcli.cli.schema import schema
 from ftcli.cli.train import train
+from ftcli.cli.verify import verify
 from ftcli.errors import FtcliError, InterruptedRunError, RunError, StoppedAtOnce, UsageError, failure_of
 from ftcli.interrupt import ignore_signals, on_signals
 from ftcli.records import SCHEMA
@@ -44,6 +47,9 @@ app.command()(resume)
 app.command()(plan)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(predict)
+app.command()(export)
+app.command()(verify)
 app.command()(check)
 app.command()(report)
 app.command()(schema)

@@ -156,7 +156,7 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
 def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scoring: Scoring) -> Predictions:
     from ftcli.data.loader import Images
     from ftcli.engine.device import pick_compute
-    from ftcli.engine.inference import Scorer
+    from ftcli.engine.inference import network_scorer
     from ftcli.model.network import restore_network
 
     info = checkpoint.info
@@ -165,7 +165,7 @@ def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scori
         info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict, origin=str(checkpoint.path)
     )
     compute.place(network.module)
-    scorer = Scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)
+    scorer = network_scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)
     loaded = Images(tuple(sample.path for sample in images.samples), tuple(fact.sha256 for fact in images.facts))
     labels = [sample.label for sample in images.samples]
     return Predictions.of(info.classes, images.facts, labels, scorer.probabilities(loaded))

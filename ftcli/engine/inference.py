@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,23 +16,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ftcli.data.decoding import ImageFacts, decode_with_facts, read_content
 from ftcli.data.loader import Images, Loader
 from ftcli.data.transforms import evaluation_transform, normalise
-from ftcli.data.workers import default_workers
+from ftcli.data.workers import available_cores, default_workers
 from ftcli.engine.device import Compute
-from ftcli.errors import ModelError
+from ftcli.errors import CheckpointError, ImageError, ModelError
+from ftcli.model.formats import FORMATS
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network
+from ftcli.phrases import first_line
+from ftcli.records import InputSpec
 
 BatchT = TypeVar("BatchT")
+_Decoded = tuple[ImageFacts, Tensor] | ImageError
+
+_BATCHES_AHEAD = 3
+"""Batches that are decoded while one is scored."""
+
+
+Score = Callable[[Iterable[Tensor]], Iterator[NDArray[np.float64]]]
+"""Takes batches of uint8 images (n, 3, S, S), and yields the probabilities (n, classes) of each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Scores images with a network and its own preprocessing."""
+    """Scores images with a network or an exported file, after its own preprocessing."""
 
-    network: Network
-    compute: Compute
+    classes: tuple[str, ...]
+    spec: InputSpec
+    score: Score
     batch_size: int
 
     def scores(self, images: Images) -> Generator[tuple[int, NDArray[np.float64]]]:
@@ -36,15 +53,63 @@ class Scorer:
 
         Raises ImageError as `Loader.batches` does. Close the iterator to stop its workers early.
         """
-        transform, workers = evaluation_transform(self.network.spec), default_workers(len(images))
+        transform, workers = evaluation_transform(self.spec), default_workers(len(images))
         with Loader(images, transform=transform, batch_size=self.batch_size, workers=workers) as loader:
-            batches = score_batches(
-                self.network,
-                loader.in_order(),
-                lambda batch: self.network.module(to_input(batch.images, self.network, self.compute)),
-                self.compute,
-            )
+            batches = self.score(batch.images for batch in loader.in_order())
             yield from enumerate(row for rows in batches for row in rows)
+
+    def label(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[ImageFacts, NDArray[np.float64]] | ImageError]:
+        """Yield the facts and the probabilities (classes,) of each file, a path and its name, in order.
+
+        A file that cannot be used gives its ImageError in its place. Each file is read once, by threads that are a few
+        batches ahead, so that memory does not grow with the number of files. Raises ModelError as `probabilities` does.
+        """
+        decoded: deque[list[_Decoded]] = deque()  # the batches that were read and not yet yielded
+
+        def batches() -> Iterator[Tensor]:
+            for batch in self._decode(files):
+                decoded.append(batch)
+                pixels = [each[1] for each in batch if not isinstance(each, ImageError)]
+                if pixels:
+                    yield torch.stack(pixels)
+
+        def finished(
+            rows: Iterator[NDArray[np.float64]],
+        ) -> Iterator[tuple[ImageFacts, NDArray[np.float64]] | ImageError]:
+            while decoded:
+                for each in decoded.popleft():
+                    yield each if isinstance(each, ImageError) else (each[0], next(rows))
+
+        for rows in self.score(batches()):
+            _check_finite(rows)
+            yield from finished(iter(rows))
+        yield from finished(iter(()))  # batches without any image
+
+    def _decode(self, files: Iterable[tuple[Path, str]]) -> Iterator[list[_Decoded]]:
+        """Yield batches of decoded files, in order."""
+        transform = evaluation_transform(self.spec)
+
+        def decoded(file: tuple[Path, str]) -> _Decoded:
+            path, name = file
+            try:
+                content = read_content(path, name=name)
+                image, facts = decode_with_facts(content, minimum_side=transform.minimum_side, name=name)
+            except ImageError as error:
+                return error
+            return facts, transform(image)
+
+        waiting: deque[list[Future[_Decoded]]] = deque()
+        remaining = iter(files)
+        with ThreadPoolExecutor(available_cores()) as pool:
+            try:
+                while True:
+                    while len(waiting) < _BATCHES_AHEAD and (batch := list(islice(remaining, self.batch_size))):
+                        waiting.append([pool.submit(decoded, file) for file in batch])
+                    if not waiting:
+                        return
+                    yield [future.result() for future in waiting.popleft()]
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def probabilities(self, images: Images) -> NDArray[np.float64]:
         """Return the probabilities (N, classes) of images.
@@ -53,13 +118,52 @@ class Scorer:
         """
         with closing(self.scores(images)) as scores:
             probabilities = np.stack([row for _, row in scores])
-        wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
-        if wrong:
-            raise ModelError(
-                f"the network gives no finite probabilities for {wrong} of {len(images)} images",
-                hint="Use another checkpoint: these weights are damaged, or come from a training that diverged.",
-            )
+        _check_finite(probabilities)
         return probabilities
+
+
+def network_scorer(network: Network, compute: Compute, *, batch_size: int) -> Scorer:
+    """Return a scorer for a network, which is on the device of `compute`."""
+
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = network.module(to_input(images, network, compute))
+        return logits
+
+    def score(batches: Iterable[Tensor]) -> Iterator[NDArray[np.float64]]:
+        return score_batches(network, batches, forward, compute)
+
+    return Scorer(network.classes, network.spec, score, batch_size)
+
+
+def exported_scorer(file: Path, form: str, classes: tuple[str, ...], spec: InputSpec, *, batch_size: int) -> Scorer:
+    """Return a scorer for a file of `ftcli export`, run by its own runtime on the CPU.
+
+    Raises CheckpointError for a file that the runtime refuses.
+    """
+    from ftcli.engine import exported
+
+    try:
+        run = getattr(exported, FORMATS[form].run)(file, spec)
+    except Exception as error:  # each runtime has errors of its own
+        message = f"{FORMATS[form].runtime} cannot load it: {first_line(error)}"
+        raise CheckpointError(message, where=str(file), hint="Export the run again.") from error
+
+    def score(batches: Iterable[Tensor]) -> Iterator[NDArray[np.float64]]:
+        for batch in batches:
+            wide = run(batch).astype(np.float64)
+            yield wide / wide.sum(axis=1, keepdims=True)
+
+    return Scorer(classes, spec, score, batch_size)
+
+
+def _check_finite(probabilities: NDArray[np.float64]) -> None:
+    """Raise ModelError for probabilities (N, C) that are no numbers."""
+    wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    if wrong:
+        raise ModelError(
+            f"the network gives no finite probabilities for {wrong} of {len(probabilities)} images",
+            hint="Use another checkpoint: these weights are damaged, or come from a training that diverged.",
+        )
 
 
 @torch.inference_mode()  # as a decorator, torch leaves the mode whenever the generator yields

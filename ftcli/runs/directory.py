@@ -98,6 +98,10 @@ class RunDirectory(Directory):
         """Return the file of the best checkpoint's predictions for a split."""
         return self.path / "predictions" / f"{split}.csv"
 
+    def export(self, kind: str) -> Path:
+        """Return the folder of the run's model as exported in a format."""
+        return self.path / "export" / kind
+
     def append(self, record: EpochRecord) -> None:
         """Add one epoch to metrics.jsonl."""
         append_line(self.metrics, _line(record))

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse  # noqa: F401 (imported once here, and not by each child)
+import timm  # noqa: F401 (as above)
 
 import ftcli
 from ftcli.cli import main as run_ftcli
