@@ -330,6 +330,7 @@ def test_images_that_earlier_runs_were_trained_on_are_counted_though_these_are_g
     ftcli(*arguments, "--name", "c", "model.weights=runs/b")
     for each in (run, Path("runs/b")):
         shutil.rmtree(each)
+    ftcli("resume", "runs/c", "epochs=2")
     for target in ("runs/c", "runs/c/checkpoints/last.safetensors"):
         scored = ftcli("eval", target, "--data", tiny / "train", "--json").json
         assert (scored["seen"]["trained_on"], scored["weights"]) == (18, {"earlier": 18, "unlisted": None})

@@ -46,6 +46,8 @@ def test_no_content_is_on_both_sides_where_every_image_lies_twice(ftcli: Ftcli, 
     scored = ftcli("eval", "runs/a", "--predictions", "again.csv", "--json").json
     assert scored["seen"]["trained_on"] == 0
     assert read_predictions(Path("again.csv")).paths == val.paths
+    ftcli("resume", "runs/a", "epochs=2")
+    assert read_predictions(Path("runs/a/predictions/val.csv")).paths == val.paths
     (phase,) = ftcli("plan", "recipe.yaml", "--json").json["phases"]
     assert phase["cache_views"] == 48
     checked = ftcli("check", "recipe.yaml", "--json")
