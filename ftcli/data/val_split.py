@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ftcli.data.class_folders import ClassFolders, Sample, label_samples
 from ftcli.errors import DatasetError
@@ -19,8 +19,7 @@ from ftcli.phrases import count, listed
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """Images that are cut as one: the name that places them, theirs in order, and how many there are of each label."""
 
     rank: str
@@ -66,6 +65,9 @@ def _units(samples: Sequence[Sample], images: Sequence[str], alike: Mapping[str,
     units = []
     for positions in members.values():
         own = tuple(samples[position] for position in positions)
+        if len(own) == 1:  # nearly all of a million units
+            units.append(_Unit(own[0].cluster or images[positions[0]], own, {own[0].label: 1}))
+            continue
         names = [samples[position].cluster or images[position] for position in positions]
         units.append(_Unit(min(names, key=_bytes), own, Counter(sample.label for sample in own)))
     return units
