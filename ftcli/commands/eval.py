@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.outputs import check_output, make_folder
-from ftcli.commands.prepare import directory_where_began, inspect_dataset, open_recipe_dataset, readable_samples
+from ftcli.commands.prepare import (
+    directory_where_began,
+    inspect_dataset,
+    open_recipe_dataset,
+    readable_samples,
+    with_final_cut,
+)
+from ftcli.data.checks.copies import Earlier
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, VAL, VAL_FOLDERS, Sample, open_scored_folder
 from ftcli.data.inspection import BadImage, ImageFacts
@@ -23,7 +30,7 @@ from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import recipe_from
 from ftcli.records import Gate
 from ftcli.runs.create import put_back
-from ftcli.runs.dataset_file import read_train_hashes
+from ftcli.runs.dataset_file import read_earlier, read_train_hashes, run_of
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.predictions_file import read_predictions, write_predictions
 
@@ -82,6 +89,7 @@ class EvalResult:
             "source": self.source,
             "unfinished": [] if self.unfinished is None else [str(self.unfinished)],
             "seen": {"trained_on": self.seen.trained_on, "chose_epoch": self.seen.chose_epoch},
+            "weights": {"earlier": self.seen.earlier, "unlisted": self.seen.unlisted},
             "skipped": [each.to_json() for each in self.skipped],
             "temperature": self.calibration and asdict(self.calibration),
             "abstention": self.abstention and asdict(self.abstention),
@@ -181,10 +189,13 @@ def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredIm
         there = ", ".join(dataset.splits)
         raise DatasetError(f"has no {split} split, only {there}", where=str(dataset.root), hint="Choose with --split.")
     source = f"{split} of {dataset.root}"
-    if recipe.data.on_bad_image == "skip" and dataset.val_fraction is not None and split in {TRAIN, VAL}:
-        # Which images are val depends on which images could be read when train was split.
-        dataset, facts, skipped = inspect_dataset(recipe, dataset)
-        return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
+    if dataset.val_fraction is not None and split in {TRAIN, VAL}:
+        if recipe.data.on_bad_image == "skip" or recipe.data.keep_together == "similar":
+            # Which images are val depends on which images could be read when train was split, and on what they show.
+            dataset, facts, skipped = inspect_dataset(recipe, dataset)
+            return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
+        if "keep_together" in checkpoint.info.recipe["data"]:  # earlier versions cut by names alone
+            dataset = with_final_cut(recipe, dataset)
     samples, survey = readable_samples(recipe, dataset.splits[split])
     return ScoredImages(samples, survey.facts, source, split, survey.bad)
 
@@ -223,27 +234,36 @@ def seen_images(path: Path, recipe: Recipe, images: ScoredImages, *, own_split: 
     outside its run has no such files: then only the split is known, and counts as a whole, if `own_split` says that it
     is one of the recipe's dataset. Raises RunDirectoryError where `path` is a run whose files are damaged.
     """
-    trained_on, chose_epoch = _known(path)
+    trained_on, chose_epoch, earlier = _known(path)
     count, sha256 = len(images.samples), [fact.sha256 for fact in images.facts]
     whole = images.split if own_split else None
-    trained = count if trained_on is None and whole == TRAIN else count_among(trained_on, sha256)
+    seen = Seen(count, count if trained_on is None and whole == TRAIN else None, 0)
+    if earlier is not None:
+        began = count_among(earlier.images, sha256) or 0
+        trained_on = None if trained_on is None else trained_on.union(earlier.images)
+        seen = replace(seen, earlier=began, unlisted=earlier.unlisted)
+    if trained_on is not None:
+        seen = replace(seen, trained_on=count_among(trained_on, sha256))
     if not recipe.chooses_epoch:
-        return Seen(count, trained, 0)
-    return Seen(count, trained, count if chose_epoch is None and whole == VAL else count_among(chose_epoch, sha256))
+        return seen
+    chose = count if chose_epoch is None and whole == VAL else count_among(chose_epoch, sha256)
+    return replace(seen, chose_epoch=chose)
 
 
-def _known(path: Path) -> tuple[_Hashes, _Hashes]:
-    """Return the hashes of what a run was trained on and of what chose its epoch; None for what is unknown."""
-    if path.is_dir():
-        return read_train_hashes(RunDirectory(path)), _val_hashes(RunDirectory(path))
-    file = path.resolve()
-    run = RunDirectory(file.parent.parent)
-    if file not in {run.best, run.last}:
-        return None, None
+def _known(path: Path) -> tuple[_Hashes, _Hashes, Earlier | None]:
+    """Return the hashes of what a run was trained on and of what chose its epoch, and what its weights had seen.
+
+    None is for what is unknown.
+    """
+    run = run_of(path)
+    if run is None:
+        return None, None, None
     try:
-        return read_train_hashes(run), _val_hashes(run)
-    except RunDirectoryError:  # the run is damaged, but its checkpoint can be scored without it
-        return None, None
+        return read_train_hashes(run), _val_hashes(run), read_earlier(run)
+    except RunDirectoryError:
+        if path.is_dir():
+            raise
+        return None, None, None  # the run is damaged, but its checkpoint can be scored without it
 
 
 def _val_hashes(run: RunDirectory) -> _Hashes:

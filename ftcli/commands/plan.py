@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.commands.prepare import Prepared, data_settings, inspect_dataset, prepare
+from ftcli.commands.prepare import Prepared, data_settings, inspect_dataset, prepare, with_final_cut
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.recipe.loading import load_recipe, naming_places
 
@@ -47,6 +47,9 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
         dataset, _, skipped = inspect_dataset(recipe, dataset)
         notices = (*prepared.notices, *skipped_notices(skipped))
         prepared = replace(prepared, dataset=dataset, skipped=skipped, notices=notices)
+    else:
+        dataset = with_final_cut(recipe, dataset)
+        prepared = replace(prepared, dataset=dataset)
     compute = pick_compute(recipe.device, recipe.precision)
     network = build_network(
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size

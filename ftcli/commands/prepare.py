@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcli.data.builtin import DIGITS, digits_folder
+from ftcli.data.checks.copies import Earlier
 from ftcli.data.checks.findings import Finding, finding_notices, skipped_notices
+from ftcli.data.checks.fingerprints import Fingerprint, similar
+from ftcli.data.checks.images import check_images, fingerprints_of
 from ftcli.data.checks.table import content_findings
 from ftcli.data.class_folders import IMAGE_EXTENSIONS, is_folder
-from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, Dataset, Sample, open_dataset
+from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, VAL, Dataset, Sample, open_dataset
 from ftcli.data.inspection import (
     SKIP_THEM,
     BadImage,
@@ -20,6 +23,8 @@ from ftcli.data.inspection import (
     OnImage,
     Survey,
     hash_images,
+    hash_twins,
+    identical,
     survey_images,
 )
 from ftcli.data.val_split import refuse_clusters_in_several_splits
@@ -48,7 +53,8 @@ class Prepared:
     """What a recipe comes to, without reading weights or writing a file.
 
     `prepare` fills what follows from names; `inspect` adds what images hold: `facts` of train and val by split, and
-    then `dataset` lacks the images that cannot be used, which are in `skipped`.
+    then `dataset` lacks the images that cannot be used, which are in `skipped`. `earlier` is what the initial weights
+    were trained on, where they are not a library's.
     """
 
     recipe: Recipe
@@ -60,6 +66,7 @@ class Prepared:
     facts: dict[str, tuple[ImageFacts, ...]] = field(default_factory=dict)
     skipped: tuple[BadImage, ...] = ()
     findings: tuple[Finding, ...] = ()
+    earlier: Earlier | None = None
 
     def of_seed(self, seed: int) -> Prepared:
         """Return the same for one of the recipe's seeds."""
@@ -104,7 +111,8 @@ def inspect(prepared: Prepared, progress: Progress) -> Prepared:
     test = dataset.splits.get("test", ())
     hashed = zip(test, hash_images(test, workers=available_cores()), strict=True)
     sha256_of.update((sample.name, sha256) for sample, sha256 in hashed if sha256 is not None)
-    findings = content_findings(dataset, sha256_of)
+    earlier = earlier_images(recipe)
+    findings = content_findings(dataset, sha256_of, earlier)
     notices = (*skipped_notices(skipped), *finding_notices(findings))
     for text in notices:
         progress.notice(text)
@@ -115,7 +123,18 @@ def inspect(prepared: Prepared, progress: Progress) -> Prepared:
         facts=facts,
         skipped=skipped,
         findings=findings,
+        earlier=earlier,
     )
+
+
+def earlier_images(recipe: Recipe) -> Earlier | None:
+    """Return what a recipe's initial weights were trained on; None if they are a library's, or random."""
+    if recipe.model.weights in {"default", "none"} or isinstance(recipe.strategy, FromScratch):
+        return None
+    from ftcli.runs.dataset_file import trained_by
+
+    put_back(Path(recipe.model.weights))
+    return trained_by(Path(recipe.model.weights))
 
 
 def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) -> Network:
@@ -175,18 +194,52 @@ def inspect_dataset(
 ) -> tuple[Dataset, dict[str, tuple[ImageFacts, ...]], tuple[BadImage, ...]]:
     """Read every image of train and val; return the dataset without unusable ones, the facts by split, and these.
 
-    Val is cut as if unusable images did not exist. Raises ImageError for them unless the recipe skips them, and
-    DatasetError where a class has no others.
+    Val is cut as if unusable images did not exist, and copies are never parted. Raises ImageError for unusable images
+    unless the recipe skips them, and DatasetError where a class has no others.
     """
-    samples = [*dataset.splits["train"], *dataset.splits["val"]]
-    survey = survey_images(samples, workers=available_cores(), on_image=on_image)
+    samples, workers = [*dataset.splits["train"], *dataset.splits["val"]], available_cores()
+    fingerprints: dict[str, Fingerprint] = {}
+    if dataset.val_fraction is not None and recipe.data.keep_together == "similar":
+        images, bad = check_images(samples, workers=workers, on_image=on_image)
+        survey = Survey(tuple(image.facts for image in images), bad)
+        fingerprints = fingerprints_of(images)
+    else:
+        survey = survey_images(samples, workers=workers, on_image=on_image)
     if recipe.data.on_bad_image == "error":
         survey.refuse_bad(otherwise=SKIP_THEM)
-    if survey.bad:
-        dataset = _without(recipe, dataset, survey)
+    alike = kept_together(recipe, dataset, {fact.name: fact.sha256 for fact in survey.facts}, fingerprints)
+    if survey.bad or alike:
+        dataset = _reopened(recipe, dataset, survey, alike)
     facts = {fact.name: fact for fact in survey.facts}
     of_splits = {split: tuple(facts[sample.name] for sample in dataset.splits[split]) for split in ("train", "val")}
     return dataset, of_splits, survey.bad
+
+
+def kept_together(
+    recipe: Recipe, dataset: Dataset, sha256_of: Mapping[str, str], fingerprints: Mapping[str, Fingerprint]
+) -> dict[str, str]:
+    """Return what the cut of val must not part: one value for the images of a set, by name; empty without a cut."""
+    if dataset.val_fraction is None:
+        return {}
+    names = {sample.name for split in (TRAIN, VAL) for sample in dataset.splits[split]}
+    known = {name: sha256 for name, sha256 in sha256_of.items() if name in names}
+    if recipe.data.keep_together == "identical":
+        return identical(known)
+    return similar(known, {name: each for name, each in fingerprints.items() if name in known})
+
+
+def with_final_cut(recipe: Recipe, dataset: Dataset) -> Dataset:
+    """Return the dataset as training cuts it, having read as few images as that takes.
+
+    Raises ImageError or DatasetError as `inspect_dataset` does.
+    """
+    if dataset.val_fraction is None:
+        return dataset
+    if recipe.data.on_bad_image == "skip" or recipe.data.keep_together == "similar":
+        return inspect_dataset(recipe, dataset)[0]
+    samples = [*dataset.splits[TRAIN], *dataset.splits[VAL]]
+    alike = identical(hash_twins(samples, workers=available_cores()))
+    return open_recipe_dataset(recipe, alike=alike) if alike else dataset
 
 
 def readable_samples(recipe: Recipe, samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], Survey]:
@@ -213,10 +266,17 @@ def refuse_among_images(path: Path, dataset: Dataset) -> None:
         )
 
 
-def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = (), began: Path | None = None) -> Dataset:
+def open_recipe_dataset(
+    recipe: Recipe,
+    *,
+    left_out: Collection[str] = (),
+    alike: Mapping[str, str] | None = None,
+    began: Path | None = None,
+) -> Dataset:
     """Open the dataset of a recipe, without the images `left_out`; the built-in one is written on first use.
 
-    Raises DatasetError; it names the directory `began`, in which a run was started, if the images are there instead.
+    Where val is cut from train, images with one value in `alike`, by name, are not parted. Raises DatasetError; it
+    names the directory `began`, in which a run was started, if the images are there instead.
     """
     data, root = recipe.data, Path(recipe.data.root)
     if began is not None and data.root != DIGITS and not is_folder(root) and is_folder(began / root):
@@ -225,7 +285,14 @@ def open_recipe_dataset(recipe: Recipe, *, left_out: Collection[str] = (), began
             where=str(root),
             hint=f"Change to that directory first: cd {shlex.quote(str(began))}",
         )
-    return open_dataset(image_root(recipe), val_fraction=data.val_fraction, group_by=data.group_by, left_out=left_out)
+    dataset = open_dataset(
+        image_root(recipe), val_fraction=data.val_fraction, group_by=data.group_by, left_out=left_out, alike=alike
+    )
+    if dataset.val_fraction is None and data.keep_together == "similar":
+        message = "val has a folder, so keep_together: similar would be ignored"
+        hint = "Remove data.keep_together; `ftcli check` reports near-duplicates in several splits."
+        raise DatasetError(message, where=str(dataset.root), hint=hint)
+    return dataset
 
 
 def directory_where_began(run: RunDirectory) -> Path | None:
@@ -288,11 +355,11 @@ def _notices(recipe: Recipe, dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     return tuple(notices)
 
 
-def _without(recipe: Recipe, dataset: Dataset, survey: Survey) -> Dataset:
-    """Open the dataset again as if the bad images were not there."""
+def _reopened(recipe: Recipe, dataset: Dataset, survey: Survey, alike: Mapping[str, str]) -> Dataset:
+    """Open the dataset again as if the bad images were not there, with a cut that does not part what is alike."""
     good = {fact.name for fact in survey.facts}
     _check_enough(dataset, good)
-    reopened = open_recipe_dataset(recipe, left_out={each.path for each in survey.bad})
+    reopened = open_recipe_dataset(recipe, left_out={each.path for each in survey.bad}, alike=alike)
     if {sample.name for split in ("train", "val") for sample in reopened.splits[split]} != good:
         raise DatasetError(
             "files were added or removed while the images were read",

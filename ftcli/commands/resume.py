@@ -258,7 +258,7 @@ def _settle(training: TrainingRun, past: Past, changes: Changes) -> None:
     if changes:
         write_text(run.recipe, recipe_text(training.recipe))  # from here on they count, and the rest follows
     ensure_json(run.plan, prepared.plan.to_json(prepared.parameters))
-    ensure_text(run.train_images, hash_lines(prepared.facts["train"]))
+    ensure_text(run.train_images, hash_lines((fact.sha256, fact.name) for fact in prepared.facts["train"]))
     earlier, now = read_environment(run), training.machine
     if differences := _differences(earlier, now):
         training.progress.notice(f"the rest of the run may differ from an uninterrupted one: {', '.join(differences)}")

@@ -156,10 +156,14 @@ class TrainingRun:
         files = {
             run.recipe.name: recipe_text(self.recipe),
             run.plan.name: prepared.plan.to_json(prepared.parameters),
-            run.dataset.name: dataset_json(prepared.dataset, prepared.facts, prepared.skipped, prepared.findings),
-            run.train_images.name: hash_lines(prepared.facts["train"]),
+            run.dataset.name: dataset_json(
+                prepared.dataset, prepared.facts, prepared.skipped, prepared.findings, prepared.earlier
+            ),
+            run.train_images.name: hash_lines((fact.sha256, fact.name) for fact in prepared.facts["train"]),
             run.environment.name: {"format": FORMAT_VERSION, **self.machine},
         }
+        if prepared.earlier is not None and prepared.earlier.images:
+            files[run.weights_images.name] = hash_lines(prepared.earlier.images.items())
         # No other process may be training the run that is replaced.
         with exclusive(run) if overwrite and run.path.is_dir() else nullcontext():
             made = create(run, files, overwrite=overwrite)

@@ -153,9 +153,11 @@ def _cluster_of(image: str, group_by: re.Pattern[str] | None) -> str | None:
 
 def _refuse_unknown_classes(folders: ClassFolders, classes: Sequence[str]) -> None:
     """Raise DatasetError where a folder that holds images is not one of the classes."""
-    unknown = [name for name, tree in folders.trees.items() if tree.images and name not in classes]
+    known = set(classes)
+    unknown = [name for name, tree in folders.trees.items() if tree.images and name not in known]
     if unknown:
-        named = listed((_with_near_match(name, classes) for name in unknown), most=_CLASSES_SHOWN)
+        shown = [_with_near_match(name, classes) for name in unknown[:_CLASSES_SHOWN]]  # each is compared with all
+        named = listed([*shown, *unknown[_CLASSES_SHOWN:]], most=_CLASSES_SHOWN)
         message = f"unknown {'class' if len(unknown) == 1 else 'classes'} {named}"
         hint = f"The classes are {listed(classes, most=_CLASSES_SHOWN)}. Rename or remove the folder."
         raise DatasetError(message, where=str(folders.folder), hint=hint)

@@ -54,11 +54,13 @@ def open_dataset(
     val_fraction: float | None = None,
     group_by: str | None = None,
     left_out: Collection[str] = (),
+    alike: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read the classes and splits of a folder with train/ and val/ [and test/], or of one folder of classes.
 
     Classes are those of train. Without a val folder, `val_fraction` (or else the default) of each class in train
-    becomes val, whole clusters of `group_by` together. Images named in `left_out` are treated as missing.
+    becomes val, whole clusters of `group_by` together, and images together that have one value in `alike`, by name.
+    Images named in `left_out` are treated as missing.
     Raises DatasetError, also when `val_fraction` is given although there is a val folder.
     """
     root = Path(root)
@@ -74,8 +76,8 @@ def open_dataset(
         raise DatasetError(message, where=str(root), hint=f"Remove data.val_fraction, or move {val_folder}/ away.")
     if TRAIN not in folders:
         _refuse_misnamed_splits(root, folders)
-        return _open_classes(root, reading, fraction=fraction)
-    return _open_splits(root, reading, folders=folders, val_folder=val_folder, fraction=fraction)
+        return _open_classes(root, reading, fraction=fraction, alike=alike)
+    return _open_splits(root, reading, folders=folders, val_folder=val_folder, fraction=fraction, alike=alike)
 
 
 def val_folder_of(root: Path) -> str | None:
@@ -108,11 +110,11 @@ def open_scored_folder(folder: str | Path, *, classes: Sequence[str], split: str
     return samples
 
 
-def _open_classes(root: Path, reading: Reading, *, fraction: float) -> Dataset:
+def _open_classes(root: Path, reading: Reading, *, fraction: float, alike: Mapping[str, str] | None) -> Dataset:
     folders = read_class_folders(root, prefix="", reading=reading)
     classes = training_classes(folders)
     _refuse_unclustered(folders, classes)
-    train, val = cut_val(folders, classes, fraction=fraction)
+    train, val = cut_val(folders, classes, fraction=fraction, alike=alike)
     return Dataset(
         root,
         classes,
@@ -124,7 +126,13 @@ def _open_classes(root: Path, reading: Reading, *, fraction: float) -> Dataset:
 
 
 def _open_splits(
-    root: Path, reading: Reading, *, folders: Sequence[str], val_folder: str | None, fraction: float
+    root: Path,
+    reading: Reading,
+    *,
+    folders: Sequence[str],
+    val_folder: str | None,
+    fraction: float,
+    alike: Mapping[str, str] | None,
 ) -> Dataset:
     listed = [name for name in (TRAIN, val_folder or "", TEST) if name in folders]
     found = {name: read_class_folders(root / name, prefix=f"{name}/", reading=reading) for name in listed}
@@ -141,7 +149,8 @@ def _open_splits(
             hint = "Add images, or remove the folder so that a share of train becomes val."
             raise DatasetError("no images in class folders were found", where=str(root / val_folder), hint=hint)
     else:
-        splits = dict(zip((TRAIN, VAL), cut_val(found[TRAIN], classes, fraction=fraction), strict=True))
+        train, val = cut_val(found[TRAIN], classes, fraction=fraction, alike=alike)
+        splits = {TRAIN: train, VAL: val}
     if TEST in found and (labelled := label_samples(found[TEST], classes)):
         splits[TEST] = labelled
     cut = None if val_folder else fraction

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +14,18 @@ from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import ImageFacts, decode_with_facts, read_content
 from ftcli.errors import ImageError, one_line
 
-__all__ = ["BadImage", "ImageFacts", "OnImage", "Survey", "attempt_all", "bad_image", "hash_images", "survey_images"]
+__all__ = [
+    "BadImage",
+    "ImageFacts",
+    "OnImage",
+    "Survey",
+    "attempt_all",
+    "bad_image",
+    "hash_images",
+    "hash_twins",
+    "identical",
+    "survey_images",
+]
 
 _T = TypeVar("_T")
 
@@ -75,6 +88,23 @@ def hash_images(samples: Sequence[Sample], *, workers: int) -> tuple[str | None,
     """Return the sha256 of every file's bytes (hex), None for a file that cannot be read."""
     results = attempt_all(_hash, samples, workers=workers)
     return tuple(None if isinstance(result, ImageError) else result for result in results)
+
+
+def hash_twins(samples: Sequence[Sample], *, workers: int) -> dict[str, str]:
+    """Return the sha256 (hex) by name of the files that have the size of another one: others have no copy."""
+    sizes: dict[int, list[Sample]] = {}
+    for sample in samples:
+        with suppress(OSError):  # whoever reads the image reports it
+            sizes.setdefault(sample.path.stat().st_size, []).append(sample)
+    twins = [sample for of_size in sizes.values() if len(of_size) > 1 for sample in of_size]
+    hashes = zip(twins, hash_images(twins, workers=workers), strict=True)
+    return {sample.name: sha256 for sample, sha256 in hashes if sha256 is not None}
+
+
+def identical(sha256_of: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes by name of the images that have a copy."""
+    images = Counter(sha256_of.values())
+    return {name: sha256 for name, sha256 in sha256_of.items() if images[sha256] > 1}
 
 
 def _hash(sample: Sample) -> str:

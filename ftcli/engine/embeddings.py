@@ -1,10 +1,12 @@
-"""How networks see images, read from the features that earlier runs left in the cache; nothing is computed."""
+"""How networks see images: read from the features that runs left in the cache, or computed into it."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,18 @@ from torch import nn
 from ftcli.cache.key import cache_directory
 from ftcli.cache.store import FeatureStore
 from ftcli.data.checks.look_alikes import Embeddings
-from ftcli.engine.extraction import view_name
+from ftcli.data.loader import Images
+from ftcli.data.transforms import evaluation_transform
+from ftcli.data.workers import default_workers
+from ftcli.engine.device import pick_compute
+from ftcli.engine.extraction import VAL_STORED_DTYPE, Extraction, OnRows, view_name
+from ftcli.model.network import build_network
+from ftcli.model.prefix.cut import Cut, cut_network
+from ftcli.model.prefix.fast import fast_prefix
+from ftcli.strategies import HEAD
+
+BUILT_IN = "efficientnet_lite0"
+"""The network whose ImageNet weights are installed with ftcli."""
 
 MOST_VIEWS = 8
 """How many views of an image are read; the direction of their mean hardly changes with more."""
@@ -23,6 +36,23 @@ _OF_ONE_SIDE = {"transform", "dtype"}
 """The keys of a description that differ between train and val of one run."""
 
 _ROWS_AT_ONCE = 4096
+
+
+def store_features(contents: Mapping[str, Path], *, on_rows: OnRows) -> None:
+    """Compute the features of files by hash in the built-in network, where the cache lacks them.
+
+    Raises CacheError where it cannot hold them.
+    """
+    images = Images(tuple(contents.values()), tuple(contents))
+    network = build_network(BUILT_IN, "default", classes=("a", "b"), seed=0)  # its head is not used
+    compute = pick_compute("auto", "fp32")
+    compute.place(network.module)
+    cut = cut_network(network, {group.name: 1.0 if group.name == HEAD else None for group in network.groups})
+    assert isinstance(cut, Cut), "the built-in network is cut before its head"
+    transform = evaluation_transform(network.spec)
+    extraction = Extraction(cut, fast_prefix(cut), transform, compute, VAL_STORED_DTYPE)
+    with ExitStack() as opened:
+        extraction.stored(images, (0,), workers=default_workers(len(images)), opened=opened, on_rows=on_rows)
 
 
 def sees_images(description: Mapping[str, Any]) -> bool:

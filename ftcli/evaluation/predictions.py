@@ -119,11 +119,17 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Seen:
-    """How many of `images` the network was trained on, and how many chose its best epoch; None where it is unknown."""
+    """How many of `images` the network was trained on, and how many chose its best epoch; None where it is unknown.
+
+    `earlier` counts those that earlier runs were trained on, whose weights it began with. `unlisted` is the file of
+    weights at the beginning of which that is not known.
+    """
 
     images: int
     trained_on: int | None
     chose_epoch: int | None
+    earlier: int = 0
+    unlisted: str | None = None
 
 
 def count_among(known: Collection[str] | None, sha256: Sequence[str]) -> int | None:

@@ -80,6 +80,12 @@ class DataSection(Section):
         "class folder, for example `^(patient[0-9]+)_`: the text of `(?P<group>...)`, or else of the first "
         "parentheses. The images of a group are never split between train and val.",
     )
+    keep_together: Literal["identical", "similar"] = Field(
+        default="identical",
+        description="Images that are never split between train and val where val is taken from train. identical: files "
+        "with the same content; similar: near-duplicates as well (resized, re-encoded or mirrored), as `ftcli check` "
+        "finds them. similar is an error if val/ exists.",
+    )
     on_bad_image: Literal["error", "skip"] = Field(
         default="error",
         description="error: name every image that cannot be decoded, and do not train; skip: train without them, and "

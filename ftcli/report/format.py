@@ -102,15 +102,17 @@ VAL_CHOSE_THE_EPOCH = chosen_on("these images")
 
 
 def seen_notes(seen: Seen) -> tuple[str, ...]:
-    """Return a remark on the images that were trained on, and one on those that chose the epoch."""
+    """Return a remark on the images that were trained on, one on those that chose the epoch, and what is not known."""
 
     def which(images: int) -> str:
         return "these images" if images == seen.images else f"{images:,} of these {seen.images:,} images"
 
     flattered = "which flatters it; a test split gives an unbiased figure."
     trained = f"The network was trained on {which(seen.trained_on)}, {flattered}" if seen.trained_on else ""
+    began = f"Earlier runs, whose weights it began with, were trained on {which(seen.earlier)}." if seen.earlier else ""
     chosen = chosen_on(which(seen.chose_epoch)) if seen.chose_epoch else ""
-    return tuple(note for note in (trained, chosen) if note)
+    unknown = f"It began with {seen.unlisted}, whose training images are not known." if seen.unlisted else ""
+    return tuple(note for note in (trained, began, chosen, unknown) if note)
 
 
 def ranking_text(evaluation: Evaluation) -> str:

@@ -32,7 +32,7 @@ FORMAT_VERSION = 1
 """Version of the run directory's layout; other versions are refused."""
 
 _TEXTS = (
-    *("recipe.yaml", "plan.json", "dataset.json", "train.sha256", "environment.json"),
+    *("recipe.yaml", "plan.json", "dataset.json", "train.sha256", "weights.sha256", "environment.json"),
     *("metrics.jsonl", "predictions/val.csv"),
 )
 _WEIGHTS = ("checkpoints/best.safetensors", "checkpoints/last.safetensors")
@@ -79,6 +79,7 @@ class RunDirectory(Directory):
     plan = FileOf("plan.json")  # the phases and groups
     dataset = FileOf("dataset.json")  # classes, counts and content hash of every split
     train_images = FileOf("train.sha256")  # hash and name of every training image, in the format of sha256sum
+    weights_images = FileOf("weights.sha256")  # the same of the images that the initial weights were trained on
     environment = FileOf("environment.json")  # versions, device, git commit and command line
     metrics = FileOf("metrics.jsonl")  # one EpochRecord a line
     summary = FileOf("summary.json")  # how the run ended; exists only for a finished run

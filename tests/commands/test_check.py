@@ -9,6 +9,8 @@ from helpers.hostile import encoded, noise
 from helpers.support import Ftcli, files_of, findings_of
 from PIL import Image
 
+from ftcli.metrics import MONITORS
+
 
 def test_a_clean_dataset_passes_and_is_described(ftcli: Ftcli, root: Path) -> None:
     outcome = ftcli("check", root, "--json")
@@ -113,6 +115,9 @@ def test_imbalance_small_classes_and_files_outside_the_classes_are_reported(ftcl
     outcome = ftcli("check", root, "--json")
     found = findings_of(outcome)
     assert "6.0 times as many images in train as class bees (12 and 2)" in found["imbalance"][0]["message"]
+    advice = found["imbalance"][0]["advice"]
+    assert "Add images of bees; or leave out images of ants" in advice
+    assert advice.partition("monitor: ")[2].rstrip(".") in set(MONITORS) - {"val_accuracy", "val_loss"}
     assert outcome.json["contents"]["imbalance"] == 6.0
     assert [case["note"] for case in found["small-class"][0]["cases"]] == ["bees: 2 in train"]
     assert found["small-class"][0]["advice"] == "Add images.", (
@@ -166,7 +171,16 @@ def test_small_classes_are_counted_as_classes_in_however_many_splits(ftcli: Ftcl
     assert found["message"].startswith("1 class has fewer than 10 images in a split")
     cut = findings_of(ftcli("check", root / "train", "--json"))["small-class"][0]
     assert cut["message"].startswith("2 classes have fewer than 10 images in a split")
-    assert "raise data.val_fraction" in cut["advice"]
+    assert cut["advice"] == "Add images.", "a larger share would take them from a class of five"
+
+
+def test_a_larger_share_for_val_is_advised_where_every_class_has_enough(ftcli: Ftcli, root: Path) -> None:
+    for label in ("ants", "bees"):
+        for number in range(28):
+            noise(60, 50, seed=[number, ord(label[0])]).save(root / f"train/{label}/more{number:02}.png")
+    found = findings_of(ftcli("check", root / "train", "--json"))["small-class"][0]
+    assert [case["note"] for case in found["cases"]] == ["ants: 8 in val", "bees: 8 in val"]
+    assert "raise data.val_fraction" in found["advice"]
 
 
 def test_classes_that_differ_in_case_or_unicode_form_are_reported(ftcli: Ftcli, root: Path) -> None:
@@ -196,15 +210,22 @@ def test_clusters_in_two_splits_are_an_error(ftcli: Ftcli, root: Path) -> None:
     assert "finds no group in train/ants/00.png" in unmatched["layout"][0]["message"]
 
 
-def test_copies_in_one_folder_leak_into_the_val_that_is_cut_from_it(ftcli: Ftcli, root: Path) -> None:
+def test_copies_in_one_folder_do_not_leak_into_the_val_that_is_cut_from_it(ftcli: Ftcli, root: Path) -> None:
     folder = root / "train"
     for path in sorted((folder / "ants").iterdir()):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
-    leaking = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, code=3))
-    assert "data.group_by" in leaking["leak"][0]["advice"]
-    grouped = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, "--group-by", "([0-9]+)[.]png$"))
-    assert "leak" not in grouped
-    assert "duplicate" in grouped
+    for grouped in ([], ["--group-by", "(.)[.]png$"]):
+        found = findings_of(ftcli("check", folder, "--json", "--val-fraction", 0.5, *grouped))
+        assert "leak" not in found
+        assert sum(len(each["cases"]) for each in found["duplicate"]) == 12
+
+
+def test_a_class_that_is_one_image_many_times_cannot_be_cut(ftcli: Ftcli, root: Path) -> None:
+    for path in sorted((root / "train/ants").iterdir()):
+        shutil.copy(root / "train/ants/00.png", path) if path.name != "00.png" else None
+    finding = findings_of(ftcli("check", root / "train", "--json", code=3))["layout"][0]
+    assert "all images of class 'ants' are alike, such as ants/00.png" in finding["message"]
+    assert "bad images" not in finding["message"]
 
 
 def test_a_recipe_says_what_its_dataset_is(ftcli: Ftcli, root: Path) -> None:

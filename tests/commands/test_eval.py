@@ -315,3 +315,59 @@ def test_nothing_is_written_over_a_run_and_nothing_scored_before(ftcli: Ftcli, m
     before = file.read_bytes()
     assert f"{file}: is a file of the run {run}" in ftcli("eval", run, option, file, code=2).err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("given", ["", "checkpoints/best.safetensors"], ids=["run", "checkpoint"])
+def test_images_that_earlier_runs_were_trained_on_are_counted_though_these_are_gone(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path, given: str
+) -> None:
+    other = tmp_path / "other"
+    for split, number in (("train", 5), ("val", 4)):
+        for name, colour in (("blue", (60, 80, 190)), ("red", (190, 80, 60))):
+            write_images(other / split / name, count=number, colour=colour)
+    arguments = ("train", "recipe.yaml", f"data.root={other}", "epochs=1", "strategy={kind: fine-tune, lr: 1e-3}")
+    ftcli(*arguments, "--name", "b", f"model.weights={run / given}")
+    ftcli(*arguments, "--name", "c", "model.weights=runs/b")
+    for each in (run, Path("runs/b")):
+        shutil.rmtree(each)
+    ftcli("resume", "runs/c", "epochs=2")
+    for target in ("runs/c", "runs/c/checkpoints/last.safetensors"):
+        scored = ftcli("eval", target, "--data", tiny / "train", "--json").json
+        assert (scored["seen"]["trained_on"], scored["weights"]) == (18, {"earlier": 18, "unlisted": None})
+        own = ftcli("eval", target, "--data", other / "train", "--json").json
+        assert (own["seen"]["trained_on"], own["weights"]["earlier"]) == (10, 10)
+    assert "Earlier runs, whose weights it began with, were trained on these images." in " ".join(
+        ftcli("eval", "runs/c", "--data", tiny / "train").out.split()
+    )
+
+
+def test_val_images_that_the_weights_were_trained_on_are_an_error_of_train_and_check(
+    ftcli: Ftcli, run: Path, tiny: Path, tmp_path: Path
+) -> None:
+    turned = tmp_path / "turned"
+    shutil.copytree(tiny / "train", turned / "val")
+    shutil.copytree(tiny / "val", turned / "train")
+    keys = f"data: {{root: {turned}, image_size: 32, workers: 0}}\nmodel: {{name: timm/test_resnet, weights: {run}}}\n"
+    Path("turned.yaml").write_text(keys + "strategy: {kind: fine-tune, lr: 1e-3}\nepochs: 1\n")
+    assert "were trained on 18 images of val" in ftcli("train", "turned.yaml", "--name", "b").err
+    recorded = json.loads(Path("runs/b/dataset.json").read_text())
+    assert recorded["weights"] == {"from": str(run), "images": 18, "unlisted": None}
+    assert [finding["code"] for finding in recorded["findings"] if finding["level"] == "error"] == ["seen-before"]
+    found = ftcli("check", "turned.yaml", "--json", code=3).json["findings"]
+    (seen,) = [finding for finding in found if finding["level"] == "error"]
+    assert len(seen["cases"]) == 18
+    assert {"files": ["val/blue/000.png"], "note": "there train/blue/000.png", "splits": []} in seen["cases"]
+
+
+def test_what_a_copied_checkpoint_was_trained_on_is_not_known_in_what_begins_with_it(ftcli: Ftcli, run: Path) -> None:
+    shutil.copy(run / "checkpoints/best.safetensors", "copied.safetensors")
+    arguments = ("train", "recipe.yaml", "epochs=1", "strategy={kind: fine-tune, lr: 1e-3}")
+    ftcli(*arguments, "--name", "b", "model.weights=copied.safetensors")
+    ftcli(*arguments, "--name", "c", "model.weights=runs/b")
+    for target in ("runs/b", "runs/c"):
+        assert ftcli("eval", target, "--json").json["weights"]["unlisted"] == "copied.safetensors"
+        assert "It began with copied.safetensors, whose training images are not known." in " ".join(
+            ftcli("eval", target).out.split()
+        )
+    found = json.loads(Path("runs/c/dataset.json").read_text())["findings"]
+    assert "weights-unlisted" in [finding["code"] for finding in found]

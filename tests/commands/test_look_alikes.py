@@ -122,3 +122,38 @@ def test_a_cache_that_cannot_be_used_is_reported_and_the_check_continues(ftcli: 
     text = " ".join(ftcli("check", root, "-q").out.split())
     assert "Images were not compared by features" in text
     assert "once a run with a frozen body was trained" not in text
+
+
+def test_wrong_labels_are_found_by_features_that_check_computes(ftcli: Ftcli, photos: Path) -> None:
+    for number in (11, 13):
+        (photos / f"train/ants/{number}.jpg").rename(photos / f"train/bees/ant {number}.jpg")
+    assert "label-suspect" not in findings_of(ftcli("check", photos, "--json"))
+    outcome = ftcli("check", photos, "--features", "--html", "page.html", "--json")
+    assert outcome.json["features"]["model"] == "efficientnet_lite0"
+    (finding,) = findings_of(outcome)["label-suspect"]
+    assert finding["level"] == "warning"
+    named = {case["files"][0]: case["suspect"] for case in finding["cases"]}
+    assert {"train/bees/ant 11.jpg", "train/bees/ant 13.jpg"} <= set(named)
+    assert len(named) <= 5
+    suspect = named["train/bees/ant 11.jpg"]
+    assert (suspect["given"], suspect["suggested"]) == ("bees", "ants")
+    assert findings_of(ftcli("check", photos, "--json"))["label-suspect"], "the features are in the cache now"
+    page = Path("page.html").read_text()
+    suspects = page.partition('<section id="labels"')[2].partition("</section>")[0]
+    assert suspects.count("<img") == len(named)
+    assert 'alt="train/bees/ant 11.jpg: labelled bees, looks like ants' in suspects
+
+
+def test_a_page_shows_what_the_terminal_shows_and_is_no_file_of_a_run(ftcli: Ftcli, tmp_path: Path) -> None:
+    for label in ("ants", "bees"):
+        for number in range(3):
+            path = tmp_path / f"small/{label}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise(40, 40, seed=[number, ord(label[0])]).save(path)
+    shown = ftcli("check", tmp_path / "small", "--html", "page.html").out
+    assert "[small-class]" in shown
+    page = Path("page.html").read_text()
+    assert "small-class" in page
+    assert "ftcli check" in page
+    assert 'id="labels"' not in page
+    assert "does not exist" in ftcli("check", tmp_path / "small", "--html", "no/such/page.html", code=2).err

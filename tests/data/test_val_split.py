@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,51 @@ def test_images_left_out_are_treated_as_missing(touch):
     left_out = open_dataset(touch(*(f"whole/{name}" for name in names)) / "whole", left_out=bad)
     for split in ("train", "val"):
         assert images(left_out, split) == images(without, split)
+
+
+def test_without_copies_the_cut_is_that_of_every_earlier_version(touch):
+    dataset = open_dataset(touch(*(f"{label}/{number:02}.png" for label in "ab" for number in range(15))))
+    assert sorted(images(dataset, "val")) == ["a/02.png", "a/03.png", "a/06.png", "b/02.png", "b/03.png", "b/06.png"]
+
+
+@given(cluster_counts, st.floats(0.05, 0.95), st.randoms(use_true_random=False), st.booleans())
+def test_alike_images_are_never_parted_whether_in_clusters_or_not(counts, fraction, random, clustered):
+    folders = folders_of(counts)
+    assume(all(len(folders.trees[name].images) > 1 for name in CLASSES))
+    folders = folders if clustered else replace(folders, group_by=None)
+    names = [f"{name}/{image}" for name in CLASSES for image in folders.trees[name].images]
+    alike = {name: str(random.randrange(40)) for name in random.sample(names, len(names) // 2)}
+    try:
+        train, val = cut_val(folders, CLASSES, fraction=fraction, alike=alike)
+    except DatasetError:
+        reject()
+    assert sorted(sample.name for sample in (*train, *val)) == sorted(names)
+    assert {sample.label for sample in train} == {sample.label for sample in val} == {0, 1, 2}
+    sides = [{alike[sample.name] for sample in side if sample.name in alike} for side in (train, val)]
+    assert not sides[0] & sides[1]
+    if clustered:
+        assert not {sample.cluster for sample in train} & {sample.cluster for sample in val}
+
+
+def test_copies_move_together_and_leave_other_classes_as_they_were(touch):
+    root = touch(*(f"{label}/{number:02}.png" for label in "ab" for number in range(15)))
+    before = open_dataset(root)
+    alike = dict.fromkeys(["a/00.png", "a/01.png", "a/02.png"], "same")
+    after = open_dataset(root, alike=alike)
+    assert {name for name in images(after, "val") if name[0] == "b"} == {
+        name for name in images(before, "val") if name[0] == "b"
+    }
+    assert len(images(after, "val")) == len(images(before, "val"))
+
+
+@pytest.mark.parametrize(
+    ("alike", "words"),
+    [
+        (("a/1.png", "a/2.png"), "all images of class 'a' are alike, such as a/1.png"),
+        (("a/1.png", "b/1.png", "b/2.png", "a/2.png"), "all images of class 'a' are alike"),
+    ],
+)
+def test_a_class_whose_images_are_all_alike_cannot_be_in_both(touch, alike, words):
+    root = touch("a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/3.png")
+    with pytest.raises(DatasetError, match=words):
+        open_dataset(root, alike=dict.fromkeys(alike, "same"))

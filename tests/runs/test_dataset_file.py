@@ -8,7 +8,7 @@ import pytest
 
 from ftcli.data.inspection import ImageFacts
 from ftcli.errors import RunDirectoryError
-from ftcli.runs.dataset_file import hash_lines, read_train_hashes
+from ftcli.runs.dataset_file import hash_lines, read_train_hashes, trained_by
 from ftcli.runs.directory import RunDirectory
 
 
@@ -23,11 +23,12 @@ def test_sha256sum_checks_the_list_of_training_images(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     names = ["a.png", "two  words.png", " b\\n.png", "c\n.png", "d\r.png", "e\x85.png", os.fsdecode(b"\xff.png")]
     facts = written({name: str(number).encode() for number, name in enumerate(names)})
-    run = RunDirectory(tmp_path)
-    run.train_images.write_text(hash_lines(facts), "utf-8", "surrogateescape", newline="")
+    run, lines = RunDirectory(tmp_path), hash_lines((fact.sha256, fact.name) for fact in facts)
+    run.train_images.write_text(lines, "utf-8", "surrogateescape", newline="")
     assert read_train_hashes(run) == {fact.sha256 for fact in facts}
     command = ["sha256sum", "--check", "--strict", "--quiet", run.train_images.name]
     subprocess.run(command, check=True, env={**os.environ, "LC_ALL": "C"})
+    assert trained_by(tmp_path).images == {fact.sha256: fact.name for fact in facts}
     Path(names[3]).write_bytes(b"another")
     assert subprocess.run(command, check=False, capture_output=True).returncode == 1
 

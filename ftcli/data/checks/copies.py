@@ -1,9 +1,4 @@
-"""Copies of images: the same content, or the same picture resized, re-encoded or mirrored in another split.
-
-A perceptual hash of 256 bits (pHash: the signs of the low frequencies of 64 x 64 grey pixels) measures how similar two
-images are. On ants and bees, unrelated photos differ in 90 bits or more, over all 78,606 pairs, and re-encoded, halved,
-grey, brightened or mirrored copies in 30 or less.
-"""
+"""Copies of images: the same content, or the same picture resized, re-encoded or mirrored in another split."""
 
 from __future__ import annotations
 
@@ -12,28 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from ftcli.data.checks.close_pairs import BITS, LIMIT_BITS
 from ftcli.data.checks.findings import Case, Finding, Level
+from ftcli.data.checks.fingerprints import Fingerprint, nearest
 from ftcli.data.dataset import Dataset, Sample
 from ftcli.phrases import count
-
-BITS = 256
-LIMIT_BITS = 40
-"""Images whose hashes differ in more bits are not taken for copies."""
-
-LEAST_SIDE = 32
-"""Images with a shorter side below this, in pixels, hold too little detail for such a hash."""
-
-SIDE_FOR_HASH = 128
-"""The shorter side that an image should have when it is hashed; more changes nothing."""
-
-Fingerprint = NDArray[np.uint64]
-"""The hash of an image and of its mirror image, (2, 4)."""
-
-PAIRS_AT_ONCE = 2**22
-"""Pairs that are compared in one step, so that memory does not grow with the dataset."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +33,42 @@ class _Copies:
         return tuple(sample.name for split in splits for sample in self.samples[split])
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What the initial weights from `source` were trained on: the name of each image by its hash.
+
+    `unlisted` is the file among them and the weights that they began with of which that is not known.
+    """
+
+    source: str
+    images: Mapping[str, str]
+    unlisted: str | None = None
+
+
+def earlier_findings(dataset: Dataset, sha256_of: Mapping[str, str], earlier: Earlier | None) -> Iterator[Finding]:
+    """Find images of val and test that the initial weights were trained on."""
+    if earlier is None:
+        return
+    for split in [split for split in dataset.splits if split != "train"]:
+        cases = tuple(
+            Case((sample.name,), f"there {earlier.images[sha256]}")
+            for sample in dataset.splits[split]
+            if (sha256 := sha256_of.get(sample.name, "")) in earlier.images
+        )
+        if cases:
+            images = count(len(cases), "image of", "images of")
+            message = (
+                f"The weights of {earlier.source} were trained on {images} {split}, which makes {split} look better "
+                "than it is."
+            )
+            advice = f"Choose other weights or other images for {split}, or cut val as that run did."
+            yield Finding("error", "seen-before", message, advice, cases)
+    if earlier.unlisted is not None:
+        message = f"The images that the weights of {earlier.unlisted} were trained on are not known."
+        advice = "They may be among those of val. Weights inside the directory of a run have a list."
+        yield Finding("info", "weights-unlisted", message, advice)
+
+
 def duplicate_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> Iterator[Finding]:
     """Find images with the same content, from the hashes by name; images without one are skipped."""
     copies = _copies(dataset, sha256_of)
@@ -66,7 +81,10 @@ def duplicate_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> Iterat
 def in_several_splits(dataset: Dataset, one: str, other: str) -> str:
     """Return what to do about images that two splits share."""
     if dataset.val_fraction is not None and {one, other} == {"train", "val"}:
-        return "Remove the copies, or keep related images together with data.group_by: val was cut from this folder."
+        return (
+            "Remove the copies, or keep related images in one split with data.keep_together: similar or data.group_by: "
+            "val was cut from this folder."
+        )
     return f"Remove them from {one} or from {other}."
 
 
@@ -116,15 +134,6 @@ def _repeats(copies: list[_Copies]) -> Iterator[Finding]:
         yield Finding("warning", "duplicate", message, "Remove the copies.", cases)
 
 
-def fingerprint(image: Image.Image) -> Fingerprint:
-    """Return the perceptual hash of an RGB image and of its mirror image."""
-    from imagehash import phash
-
-    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    bits = np.stack([phash(each, hash_size=16).hash.ravel() for each in (image, mirrored)])
-    return np.packbits(bits, axis=1).view(np.uint64)
-
-
 def near_duplicate_findings(
     dataset: Dataset, fingerprints: Mapping[str, Fingerprint], sha256_of: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -166,18 +175,3 @@ def _nearest_cases(pool: Mapping[str, Fingerprint], wanted: Mapping[str, Fingerp
         source = pool_names[mirrored_positions[row] if mirrored else positions[row]]
         cases.append(Case((source, names[row]), f"{'mirrored; ' if mirrored else ''}{apart} of {BITS} bits differ"))
     return tuple(cases)
-
-
-def nearest(wanted: Fingerprint, pool: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each of the wanted hashes (M, 4) the fewest bits to one of the pool (N, 4), and its position (M,)."""
-    distances, positions = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
-    rows = max(PAIRS_AT_ONCE // len(pool), 1)
-    for start in range(0, len(wanted), rows):
-        block = wanted[start : start + rows]
-        apart = np.zeros((len(block), len(pool)), np.uint16)
-        for word in range(block.shape[1]):
-            apart += np.bitwise_count(block[:, word, None] ^ pool[None, :, word])
-        closest = apart.argmin(axis=1)
-        positions[start : start + rows] = closest
-        distances[start : start + rows] = apart[np.arange(len(block)), closest]
-    return distances, positions

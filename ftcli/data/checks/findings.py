@@ -17,16 +17,26 @@ _NOTICES_SHOWN = 3
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A label that may be wrong, and the class that the image looks like, with its probability."""
+
+    given: str
+    suggested: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Case:
     """One occurrence of a finding: its files, and a note about them.
 
     Files of one case are identical or alike. With `splits`, they are the images of one cluster instead, each with the
-    split that holds it.
+    split that holds it. A `suspect` label is of one file.
     """
 
     files: tuple[str, ...]
     note: str | None = None
     splits: tuple[str, ...] = ()
+    suspect: Suspect | None = None
 
     @property
     def by_split(self) -> dict[str, list[str]]:
@@ -43,7 +53,14 @@ class Case:
         files, splits = (tuple(map(text, names)) for names in (value["files"], value.get("splits", ())))
         if splits and len(splits) != len(files):
             raise ValueError("a case has as many splits as files, or none")
-        return cls(files, None if note is None else text(note), splits)
+        label = value.get("suspect")
+        suspect = label and Suspect(text(label["given"]), text(label["suggested"]), float(label["probability"]))
+        return cls(files, None if note is None else text(note), splits, suspect)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return {"files", "note", "splits"}, and "suspect" where a label is one."""
+        value = asdict(self)
+        return value if self.suspect else {key: each for key, each in value.items() if key != "suspect"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,8 @@ class Finding:
         return "~" if self.code in _ALIKE else "="
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"level", "code", "message", "advice", "cases"}; a case has {"files", "note", "splits"}."""
-        return asdict(self)
+        """Return {"level", "code", "message", "advice", "cases"}; for a case see `Case.to_json`."""
+        return {**asdict(self), "cases": [case.to_json() for case in self.cases]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Finding:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ftcli.data.checks.copies import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 from ftcli.data.checks.findings import Case, Finding
+from ftcli.data.checks.fingerprints import LEAST_SIDE, SIDE_FOR_HASH, Fingerprint, fingerprint
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode_with_facts, read_content
-from ftcli.data.inspection import ImageFacts
+from ftcli.data.inspection import BadImage, ImageFacts, OnImage, attempt_all, bad_image
+from ftcli.errors import ImageError
 from ftcli.phrases import count
 
 EXTREME_ASPECT = 8
@@ -44,6 +45,15 @@ class ImageCheck:
     fingerprint: Fingerprint | None
 
 
+def check_images(
+    samples: Sequence[Sample], *, workers: int, on_image: OnImage | None = None
+) -> tuple[list[ImageCheck], tuple[BadImage, ...]]:
+    """Read and decode every image once; return what each shows, and those that cannot be used."""
+    results = attempt_all(check_image, samples, workers=workers, on_image=on_image)
+    images = [result for result in results if isinstance(result, ImageCheck)]
+    return images, tuple(bad_image(result) for result in results if isinstance(result, ImageError))
+
+
 def check_image(sample: Sample) -> ImageCheck:
     """Read and decode an image once. Raises ImageError."""
     content = read_content(sample.path, name=sample.name)
@@ -52,6 +62,11 @@ def check_image(sample: Sample) -> ImageCheck:
     one_colour = all(highest - lowest <= ONE_COLOUR_LEVELS for lowest, highest in ranges)
     plain = one_colour or min(facts.width, facts.height) < LEAST_SIDE
     return ImageCheck(facts, one_colour, None if plain else fingerprint(image))
+
+
+def fingerprints_of(images: Sequence[ImageCheck]) -> dict[str, Fingerprint]:
+    """Return the fingerprints by name of the images that have one."""
+    return {image.facts.name: image.fingerprint for image in images if image.fingerprint is not None}
 
 
 def colour_findings(images: Sequence[ImageCheck]) -> Iterator[Finding]:

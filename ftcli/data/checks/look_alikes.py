@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ftcli.data.checks.copies import in_several_splits, near_duplicate_findings
 from ftcli.data.checks.findings import Case, Finding
-from ftcli.data.checks.images import ImageCheck
+from ftcli.data.checks.images import ImageCheck, fingerprints_of
 from ftcli.data.dataset import Dataset
 from ftcli.phrases import count
 
@@ -52,12 +52,14 @@ def similar_findings(
     dataset: Dataset, images: Sequence[ImageCheck], embeddings: Embeddings | None, sha256_of: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Find similar images of two splits: by their pixels, and then by features, where a pair is not known yet."""
-    prints = {image.facts.name: image.fingerprint for image in images if image.fingerprint is not None}
+    prints = fingerprints_of(images)
     copies = tuple(near_duplicate_findings(dataset, prints, sha256_of))
     yield from copies
     if embeddings is not None:
         known = {(case.files[0], case.files[1]) for finding in copies for case in finding.cases}
-        yield from look_alike_findings(dataset, embeddings, sha256_of, known=known)
+        # Images with too little detail for a hash have too little for this, too.
+        detailed = {name: sha256_of[name] for name in prints}
+        yield from look_alike_findings(dataset, embeddings, detailed, known=known)
 
 
 def look_alike_findings(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ftcli.data.checks.findings import Case, Finding
 from ftcli.data.class_folders import IMAGE_EXTENSIONS, is_image
-from ftcli.data.dataset import VAL, Dataset
+from ftcli.data.dataset import TRAIN, VAL, Dataset
 from ftcli.data.decoding import CONVERT_HEIC
 from ftcli.data.inspection import SKIP_THEM, BadImage
 from ftcli.data.val_split import clusters_in_several_splits
@@ -21,6 +21,9 @@ NOTABLE_IMBALANCE = 5.0
 
 FEW_IMAGES = 10
 """With fewer images of a class, one of them moves its recall by more than 10 points."""
+
+_ENOUGH_FOR_BOTH = 3 * FEW_IMAGES
+"""With so many images of a class, val can have enough of them and train most."""
 
 _OTHER_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".tga", ".ico", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw"}
@@ -106,7 +109,12 @@ def imbalance_findings(dataset: Dataset) -> Iterator[Finding]:
         )
     else:
         message = f"Class {least} has no usable image in train, and class {most} has {counts[most]:,}."
-    advice = "Judge by balanced accuracy and macro F1, and set monitor: val_macro_f1."
+    # Measured on frozen features of 100 ants and 10 bees: balanced accuracy 84 %, and 93 % with only 10 of the ants.
+    advice = (
+        f"Add images of {least}; or leave out images of {most}, which costs it less recall than {least} gains. Judge "
+        "by balanced accuracy and worst class recall, since a model that never predicts a rare class can have a high "
+        "accuracy, and set monitor: val_macro_f1."
+    )
     yield Finding("warning", "imbalance", message, advice)
 
 
@@ -120,8 +128,11 @@ def small_class_findings(dataset: Dataset) -> Iterator[Finding]:
     ]
     if few:
         classes = count(len({name for name, _, _ in few}), "class has", "classes have")
-        # val_fraction adds to val only where val is cut from train: with a val folder, the key is an error.
-        can_cut_more = dataset.val_fraction is not None and any(split == VAL for _, split, _ in few)
+        # A larger val_fraction takes from every class of train, so each must have enough for both. It adds to val only
+        # where val is cut from train: with a val folder, the key is an error.
+        in_train, in_val = (class_counts(dataset, split) for split in (TRAIN, VAL))
+        enough = all(in_train[name] + in_val[name] >= _ENOUGH_FOR_BOTH for name in dataset.classes)
+        can_cut_more = dataset.val_fraction is not None and enough and any(split == VAL for _, split, _ in few)
         yield Finding(
             "warning",
             "small-class",
@@ -135,7 +146,8 @@ def unlabelled_findings(dataset: Dataset) -> Iterator[Finding]:
     """Find files and folders below the dataset's root that hold no labelled image."""
     misplaced = [path for path in dataset.unlabelled if is_image(path.name)]
     unread = [path for path in dataset.unlabelled if path.suffix.lower() in _OTHER_IMAGES]
-    others = [path for path in dataset.unlabelled if path not in {*misplaced, *unread}]
+    known = {*misplaced, *unread}
+    others = [path for path in dataset.unlabelled if path not in known]
     if misplaced:
         message = (
             f"{count(len(misplaced), 'image is', 'images are')} outside the class folders, and so without a label."

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ftcli.data.checks.copies import duplicate_findings
+from ftcli.data.checks.copies import Earlier, duplicate_findings, earlier_findings
 from ftcli.data.checks.findings import Finding, Level
 from ftcli.data.checks.images import (
     ImageCheck,
@@ -29,6 +29,7 @@ from ftcli.data.checks.structure import (
     small_class_findings,
     unlabelled_findings,
 )
+from ftcli.data.checks.suspects import suspect_findings
 from ftcli.data.dataset import Dataset
 from ftcli.data.inspection import BadImage
 from ftcli.errors import DatasetError
@@ -46,6 +47,7 @@ class Evidence:
     layout_error: DatasetError | None = None
     embeddings: Embeddings | None = None
     cache_problem: str | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,16 @@ class Check:
 
 CHECKS = (
     Check({"bad-image": ("error", "warning")}, lambda given: bad_image_findings(given.bad, skipped=given.skips_bad)),
-    Check({"layout": ("error",)}, lambda given: layout_findings(given.layout_error, without_bad=True)),
+    Check({"layout": ("error",)}, lambda given: layout_findings(given.layout_error, without_bad=bool(given.bad))),
     Check({"cache-unread": ("info",)}, lambda given: cache_findings(given.cache_problem)),
     Check(
         {"label-conflict": ("error",), "leak": ("error", "warning"), "duplicate": ("warning",)},
         lambda given: duplicate_findings(given.dataset, given.sha256_of),
+        in_training=True,
+    ),
+    Check(
+        {"seen-before": ("error",), "weights-unlisted": ("info",)},
+        lambda given: earlier_findings(given.dataset, given.sha256_of, given.earlier),
         in_training=True,
     ),
     Check({"group-leak": ("error",)}, lambda given: cluster_findings(given.dataset), in_training=True),
@@ -73,6 +80,10 @@ CHECKS = (
     Check(
         {"near-duplicate": ("warning",), "look-alike": ("warning",)},
         lambda given: similar_findings(given.dataset, given.images, given.embeddings, given.sha256_of),
+    ),
+    Check(
+        {"label-suspect": ("warning",), "labels-not-searched": ("info",)},
+        lambda given: suspect_findings(given.dataset, given.embeddings, given.sha256_of),
     ),
     Check({"one-colour": ("warning",)}, lambda given: colour_findings(given.images)),
     Check({"extreme-size": ("warning",)}, lambda given: size_findings(given.images)),
@@ -91,7 +102,9 @@ def all_findings(evidence: Evidence) -> list[Finding]:
     return [finding for check in CHECKS for finding in check.find(evidence)]
 
 
-def content_findings(dataset: Dataset, sha256_of: Mapping[str, str]) -> tuple[Finding, ...]:
+def content_findings(
+    dataset: Dataset, sha256_of: Mapping[str, str], earlier: Earlier | None = None
+) -> tuple[Finding, ...]:
     """Run the checks that need only names and hashes, as training does; `sha256_of` maps names to hashes."""
-    evidence = Evidence(dataset, sha256_of)
+    evidence = Evidence(dataset, sha256_of, earlier=earlier)
     return tuple(finding for check in CHECKS if check.in_training for finding in check.find(evidence))

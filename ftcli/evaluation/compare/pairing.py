@@ -106,7 +106,8 @@ def _first_rows(predictions: Predictions, name: str) -> dict[str, int]:
 
 def _select(predictions: Predictions, rows: list[int], classes: tuple[str, ...]) -> Predictions:
     """Return some rows, with the classes in another order."""
-    columns = np.array([predictions.classes.index(name) for name in classes])
+    position_of = {name: position for position, name in enumerate(predictions.classes)}
+    columns = np.array([position_of[name] for name in classes])
     renumbered: NDArray[np.int64] = np.argsort(columns)
     chosen = predictions.rows(rows)
     return replace(

@@ -136,7 +136,7 @@ def _metrics(evaluation: Evaluation) -> Table:
 
 def _data(run: RecordedRun) -> tuple[Any, ...]:
     """Return the findings, the gravest first, and the images and files that were left out."""
-    further = "`ftcli check` looks further, for look-alikes too."
+    further = "`ftcli check --features` looks further, for look-alikes and wrong labels."
     strays = [str(path) for path in run.dataset.get("strays", [])]
     parts: list[Any] = []
     if run.findings:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ftcli.data.checks.contents import Contents, Histograms
 from ftcli.data.checks.findings import Finding, with_level
 from ftcli.data.checks.look_alikes import MIN_POOL, Embeddings
+from ftcli.data.checks.suspects import MIN_IMAGES
 from ftcli.phrases import count
 from ftcli.report.sections import Facts, Findings, Prose, Section, Table, numbers, prose, texts
 
@@ -19,17 +20,21 @@ def check_sections(
     contents: Contents | None, findings: Sequence[Finding], embeddings: Embeddings | None
 ) -> list[Section]:
     """Return what a dataset holds and what was found, the gravest first; `embeddings` were compared."""
+    return [Section("", parts) for parts in check_parts(contents, findings, embeddings)]
+
+
+def check_parts(
+    contents: Contents | None, findings: Sequence[Finding], embeddings: Embeddings | None
+) -> tuple[tuple[Table | Prose | Facts, ...], tuple[Findings, ...], tuple[Prose, ...]]:
+    """Return what a dataset holds, what was found, and how that was searched with a verdict."""
     gravest_first = with_level(findings, "error", "warning", "info")
     held: tuple[Table | Prose | Facts, ...] = ()
     if contents is not None:
         cut = "" if contents.val_fraction is None else f"val is cut from train: {contents.val_fraction:.0%}"
         facts = () if contents.histograms is None else (_histograms(contents.histograms),)
         held = (_class_table(contents.splits), *prose(cut), *facts)
-    return [
-        Section("", held),
-        Section("", (Findings(gravest_first, _CASES, "--json"),) if findings else ()),
-        Section("", prose(_how(contents, findings, embeddings), _verdict(findings))),
-    ]
+    found = (Findings(gravest_first, _CASES, "--json"),) if findings else ()
+    return held, found, prose(_how(contents, findings, embeddings), _verdict(findings))
 
 
 def _class_table(splits: Mapping[str, Mapping[str, int]]) -> Table:
@@ -63,18 +68,19 @@ def _counts(values: Mapping[str, int]) -> str:
 
 
 def _how(contents: Contents | None, findings: Sequence[Finding], embeddings: Embeddings | None) -> str:
-    """Return how the splits were compared; findings report where they could not be."""
+    """Return how the images were compared; findings report where they could not be."""
     if embeddings is not None:
         images = count(len(embeddings.directions), "image")
         return (
-            f"Splits were compared by perceptual hash and by the cached features of {embeddings.model} ({images}); "
-            f"the search for look-alikes needs at least {MIN_POOL} images."
+            f"Splits were compared by perceptual hash and by the cached features of {embeddings.model} ({images}), "
+            f"which also judged the labels; the search for look-alikes needs at least {MIN_POOL} images in a split, "
+            f"that for wrong labels {MIN_IMAGES} in all."
         )
     if contents is None or _REPORTED_AS_FINDINGS & {finding.code for finding in findings}:
         return ""
     return (
-        "Splits were compared by perceptual hash alone, which finds no crops. To find them too, first train a run with "
-        "a frozen body on the images."
+        "Splits were compared by perceptual hash alone, which finds no crops, and labels were not judged. For both, "
+        "add --features, or first train a run with a frozen body on the images."
     )
 
 

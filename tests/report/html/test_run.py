@@ -124,7 +124,7 @@ def _finding(level, code, *, cases=1):
 def test_findings_in_the_data_come_gravest_first_with_their_first_cases(make_run):
     findings = [_finding("info", "stray"), _finding("warning", "duplicate"), _finding("error", "leak", cases=1205)]
     outline = Outline(page_of(make_run(dataset={"findings": findings})))
-    data = outline.text.partition("for look-alikes too.")[2]
+    data = outline.text.partition("for look-alikes and wrong labels.")[2]
     assert re.findall("(error|warning|info) Found ([a-z]+)[.]", data) == [
         *(("error", "leak"), ("warning", "duplicate"), ("info", "stray"))
     ]

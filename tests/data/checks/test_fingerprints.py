@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ftcli.data.checks.copies import LIMIT_BITS, fingerprint, nearest
+from ftcli.data.checks.close_pairs import LIMIT_BITS
+from ftcli.data.checks.fingerprints import fingerprint, nearest, similar
 
 
 def reencoded(image, quality):
@@ -75,12 +76,41 @@ def test_no_two_of_all_ants_and_bees_look_alike(hymenoptera):
         assert apart.min() > 2 * LIMIT_BITS
 
 
-def test_the_nearest_is_found_in_blocks_as_at_once(monkeypatch):
-    random = np.random.default_rng(0)
-    wanted, pool = (random.integers(0, 2**63, (n, 4)).astype(np.uint64) for n in (50, 30))
-    whole = nearest(wanted, pool)
-    monkeypatch.setattr("ftcli.data.checks.copies.PAIRS_AT_ONCE", 64)
-    for a, b in zip(whole, nearest(wanted, pool), strict=True):
-        assert (a == b).all()
-    expected = [min(int(np.bitwise_count(one ^ other).sum()) for other in pool) for one in wanted]
-    assert whole[0].tolist() == expected
+def hashes(count, *, near, seed=0):
+    """Return hashes (count, 4) and as many that differ from them in up to twice `near` bits."""
+    random = np.random.default_rng(seed)
+    one = random.integers(0, 2**64, (count, 4), dtype=np.uint64)
+    flips = random.random((count, 256)) < random.uniform(0, 2 * near / 256, (count, 1))
+    return one, one ^ np.packbits(flips, axis=1).view(np.uint64)
+
+
+def test_the_nearest_is_the_one_with_the_fewest_bits_within_the_limit():
+    pool, wanted = hashes(60, near=LIMIT_BITS)
+    pool = np.concatenate([pool, wanted[:10] ^ np.uint64(1), pool[:20]])
+    bits, positions = nearest(wanted, pool)
+    apart = np.bitwise_count(wanted[:, None] ^ pool[None]).sum(axis=2)
+    close = apart.min(axis=1) <= LIMIT_BITS
+    assert 20 < close.sum() < 60
+    assert (bits[close] == apart.min(axis=1)[close]).all()
+    assert (positions[close] == apart.argmin(axis=1)[close]).all()
+    assert (bits[~close] > LIMIT_BITS).all()
+
+
+def test_copies_of_copies_are_one_set_and_plain_images_only_with_the_same_file():
+    (first,), (second,) = hashes(1, near=0)
+    chain = [first.copy() for _ in range(4)]
+    for number, each in enumerate(chain[:3]):
+        each[0] ^= np.uint64(2 ** (30 * number) - 1)  # 30 bits from one to the next, 60 from first to last
+    chain[3][1] ^= np.uint64(2**64 - 1)
+    prints = {name: np.stack([each, ~each]) for name, each in zip("abcd", chain, strict=True)}
+    sha256_of = {**{name: name for name in "abcd"}, "plain": "p", "again": "p", "other": "q"}
+    found = similar(sha256_of, prints)
+    assert found["a"] == found["b"] == found["c"]
+    assert found["plain"] == found["again"] != found["a"]
+    assert set(found) == {"a", "b", "c", "plain", "again"}
+    assert (first == second).all()
+
+
+def test_a_mirrored_copy_is_in_the_set():
+    a, b = hashes(2, near=0)[0]
+    assert set(similar({"a": "a", "b": "b"}, {"a": np.stack([a, b]), "b": np.stack([b, a])})) == {"a", "b"}
