@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcli.model.groups import Group
-
-if TYPE_CHECKING:  # network.py itself needs eval_mode
-    from ftcli.model.network import Network
+from ftcli.model.network import Network
 
 BatchNormMode = Literal["train", "eval", "none"]
 

@@ -56,13 +56,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], *, head: str, origin: str) -> tuple[str, ...]:
+def load_weights(
+    network: nn.Module, tensors: Mapping[str, Tensor], *, heads: Sequence[str], origin: str
+) -> tuple[str, ...]:
     """Copy the body, and the head where it fits, into `network`; return what the user should know.
 
     Raises ModelError, before anything is copied, where a tensor of the body is missing or has another shape.
     """
     expected = network.state_dict()
-    in_head = [name for name in expected if name.startswith(f"{head}.")]
+    in_head = [name for name in expected if name.startswith(tuple(f"{path}." for path in heads))]
     _require(tensors, expected, names=[name for name in expected if name not in in_head], origin=origin)
     head_fits = all(name in tensors and tensors[name].shape == expected[name].shape for name in in_head)
     wanted = [name for name in expected if name in tensors and (head_fits or name not in in_head)]

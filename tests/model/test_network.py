@@ -60,23 +60,55 @@ def test_the_head_depends_on_the_seed_and_not_on_the_weights():
     pretrained = build_network("efficientnet_lite0", "default", classes=CLASSES, seed=5)
     random = build_network("efficientnet_lite0", "none", classes=CLASSES, seed=5)
     other = build_network("efficientnet_lite0", "default", classes=CLASSES, seed=6)
-    head = f"{random.head}.weight"
+    head = f"{random.heads[0]}.weight"
     assert torch.equal(pretrained.module.get_parameter(head), random.module.get_parameter(head))
     assert not torch.equal(pretrained.module.get_parameter(head), other.module.get_parameter(head))
 
 
 def test_a_convolutional_head_is_replaced_by_a_convolution():
     network = build_network("squeezenet1_1", "none", classes=CLASSES, seed=0)
-    head = network.module.get_submodule(network.head)
+    head = network.module.get_submodule(network.heads[0])
     assert isinstance(head, nn.Conv2d)
-    assert network.head == "classifier.1"
+    assert network.heads[0] == "classifier.1"
     assert logits(network.module).shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["timm/deit_tiny_distilled_patch16_224", "timm/crossvit_9_240", "timm/levit_384_s8"])
-def test_a_model_with_several_classifiers_is_refused(name):
-    with pytest.raises(ModelError, match="several classifiers"):
-        outline_network(name, classes=CLASSES)
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("timm/deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+        ("timm/pit_ti_distilled_224", ("head", "head_dist")),
+        ("timm/swiftformer_xs", ("head", "head_dist")),
+        ("timm/efficientformer_l1", ("head", "head_dist")),
+        ("timm/efficientformerv2_s0", ("head", "head_dist")),
+        ("timm/levit_128s", ("head.linear", "head_dist.linear")),
+        ("timm/levit_384_s8", ("head.linear", "head_dist.linear")),
+        ("timm/repvit_m0_9", ("head.head.l", "head.head_dist.l")),
+        ("timm/iformer_m_distilled", ("head.head.l", "head.head_dist.l")),
+        ("timm/crossvit_9_240", ("head.0", "head.1")),
+        ("timm/volo_d1_224", ("aux_head", "head")),
+        ("timm/efficientvim_m1_dist", tuple(f"{name}.{n}" for name in ("heads", "heads_dist") for n in range(4))),
+    ],
+)
+def test_every_classifier_of_a_network_is_replaced_and_its_forward_combines_them(name, heads):
+    network = outline_network(name, classes=CLASSES)
+    assert network.heads == heads
+    assert all(network.module.get_parameter(f"{head}.weight").shape[0] == 3 for head in heads)
+    assert network.groups[-1].parameters == tuple(f"{head}.{kind}" for head in heads for kind in ("weight", "bias"))
+    size = network.spec.image_size
+    for training in (True, False):
+        network.module.train(training)
+        assert network.module(torch.empty(2, 3, size, size, device="meta")).shape == (2, 3)
+
+
+def test_the_new_layers_of_one_network_differ_and_are_trained_alike():
+    network = build_network("timm/efficientformerv2_s0", "none", classes=CLASSES, seed=0, image_size=64)
+    first, second = (network.module.get_submodule(head) for head in network.heads)
+    assert not torch.equal(first.weight, second.weight)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    network.module.eval()
+    features = network.module.forward_head(network.module.forward_features(images), pre_logits=True)
+    assert torch.allclose(network.module(images), (first(features) + second(features)) / 2, atol=1e-6)
 
 
 def test_a_model_that_is_only_an_encoder_is_refused():

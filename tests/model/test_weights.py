@@ -86,7 +86,7 @@ def test_default_weights_of_timm_come_from_the_hubs_cache_when_offline(tmp_path)
     save_file(tensors, repository / "snapshots" / ("0" * 40) / "model.safetensors")
     network = build_network("timm/test_resnet.r160_in1k", "default", classes=CLASSES, seed=0)
     loaded = network.module.state_dict()
-    assert all(torch.equal(loaded[key], tensors[key]) for key in loaded if not key.startswith(f"{network.head}."))
+    assert all(torch.equal(loaded[key], tensors[key]) for key in loaded if not key.startswith(f"{network.heads[0]}."))
     assert "timm/test_resnet.r160_in1k" in network.notices[0]
 
 
@@ -112,7 +112,7 @@ def test_default_weights_come_from_the_download_cache(name, tmp_path, monkeypatc
     torch.save(tensors, folder / Path(models.get_model_weights(name).DEFAULT.url).name)
     network = build_network(name, "default", classes=CLASSES, seed=0)
     for key, tensor in network.module.state_dict().items():
-        if not key.startswith(f"{network.head}."):
+        if not key.startswith(f"{network.heads[0]}."):
             assert torch.equal(tensor, tensors[key]), key
     assert "IMAGENET1K" in network.notices[0]
     blank = build_network(name, "none", classes=CLASSES, seed=0)

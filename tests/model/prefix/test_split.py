@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftcli.model.freezing import apply_phase, evaluating
-from ftcli.model.groups import group_network
 from ftcli.model.network import Network, outline_network
 from ftcli.model.prefix.cut import Cut, NotCut, cut_network
 
@@ -39,7 +38,7 @@ def odd_network(between: Callable[[Odd, Tensor], Tensor]) -> Network:
     torch.manual_seed(0)
     module = Odd(between)
     spec = replace(outline_network("resnet18", classes=CLASSES).spec, image_size=8)
-    return Network("odd", module, group_network(module, "tail.fc"), spec, CLASSES, "tail.fc")
+    return Network("odd", module, spec, CLASSES, ("tail.fc",))
 
 
 def body_frozen(network: Network) -> dict[str, float | None]:
