@@ -108,7 +108,14 @@ def is_checkpoint(path: Path) -> bool:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write tensors whole or not at all; equal tensors give equal bytes. Raises RunError."""
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    on_cpu: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        place = copy.untyped_storage().data_ptr()
+        # One tensor under two names is written twice: safetensors would refuse it.
+        on_cpu[name] = copy.clone() if place in stored else copy
+        stored.add(place)
     text = json.dumps({"format": FORMAT_VERSION, **description}, allow_nan=False)
     content = save(on_cpu, metadata={_KEY: text, _CHECKSUM: _checksum(text, on_cpu)})
     write_bytes(path, _with_sorted_metadata(content))
