@@ -263,6 +263,16 @@ def test_a_checkpoint_keeps_its_image_size_unless_the_recipe_says_another(own):
     assert smaller.spec.image_size == 96
 
 
+def test_mnasnets_which_convert_older_weights_while_they_load_take_their_own(tmp_path):
+    tensors = dict(build_network("mnasnet0_5", "none", classes=CLASSES, seed=7).module.state_dict())
+    save_file(tensors, tmp_path / "w.safetensors")
+    network = build_network("mnasnet0_5", str(tmp_path / "w.safetensors"), classes=CLASSES, seed=0)
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in network.module.state_dict().items())
+    network = build_network("mnasnet0_5", "none", classes=CLASSES, seed=0)
+    load_exactly(network.module, tensors, origin="file")
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in network.module.state_dict().items())
+
+
 def test_integers_are_not_taken_for_weights():
     network = nn.Linear(2, 2)
     tensors = {"weight": torch.ones(2, 2, dtype=torch.int32), "bias": torch.ones(2, dtype=torch.float16)}
