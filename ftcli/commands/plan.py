@@ -44,7 +44,7 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
         prepared = prepare(recipe)
     from ftcli.engine.device import pick_compute
     from ftcli.engine.forecast import forecast_phases
-    from ftcli.model.network import build_network
+    from ftcli.model.network import build_network, check_image_size
     from ftcli.runs.checkpoint import check_saving
 
     recipe, dataset = prepared.recipe, prepared.dataset
@@ -56,6 +56,7 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
     network = build_network(
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size
     )
+    check_image_size(network)
     compute.place(network.module)
     check_saving(network)
     forecasts = forecast_phases(network, prepared.plan, data_settings(recipe), samples=dataset.splits, compute=compute)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcli.model.groups import Group
-from ftcli.model.network import Network
+
+if TYPE_CHECKING:  # network.py itself needs eval_mode
+    from ftcli.model.network import Network
 
 BatchNormMode = Literal["train", "eval", "none"]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
+from ftcli.model.freezing import eval_mode
 from ftcli.model.groups import Group, group_network
 from ftcli.model.libraries import efficientnet_lite0
 from ftcli.model.libraries import timm as timm_models
 from ftcli.model.libraries import torchvision as torchvision_models
 from ftcli.model.order import first_uses
 from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_weights
-from ftcli.phrases import first_line
+from ftcli.phrases import first_line, listed
 from ftcli.records import InputSpec
 
 
@@ -113,13 +115,64 @@ def outline_network(name: str, *, classes: Sequence[str], image_size: int | None
         return _random_network(library, name, classes=classes, seed=0, spec=spec)
 
 
-def check_image_size(outline: Network) -> None:
-    """Raise ModelError where images of the outline's size do not pass through it, but those of its default size do."""
-    size, usual = outline.spec.image_size, default_spec(outline.name).image_size
+def fitting_outline(name: str, *, classes: Sequence[str], image_size: int | None) -> Network:
+    """Outline a network that images of this size pass through.
+
+    Raises ModelError, which names the nearest sizes that fit, where they do not, but those of its usual size do.
+    """
+    usual = default_spec(name).image_size
+
+    def refusal(message: str) -> ModelError:
+        near = islice((size for size in _near_sizes(image_size or usual) if _fits(name, classes, size)), _NAMED_SIZES)
+        sizes = listed(sorted({usual, *near}))
+        hint = f"Sizes that fit: {sizes}. Its weights were trained with {usual} px."
+        return ModelError(message, where="data.image_size", hint=hint)
+
+    try:
+        outline = outline_network(name, classes=classes, image_size=image_size)
+    except ModelError as error:
+        if image_size is None or not _fits(name, classes, usual):
+            raise
+        raise refusal(error.message) from error
     reason = _first_uses(outline)[1]
-    if reason is not None and _first_uses(outline_network(outline.name, classes=outline.classes))[1] is None:
-        message = f"{outline.name} does not take images of {size} px: {reason}"
-        raise ModelError(message, where="data.image_size", hint=f"Its weights were trained with {usual} px.")
+    if reason is not None and _fits(name, classes, usual):
+        raise refusal(f"{name} does not take images of {image_size} px: {reason}")
+    return outline
+
+
+def check_image_size(network: Network) -> None:
+    """Raise ModelError where a real image of another size than the usual does not pass through a network.
+
+    An outline has no values, and so does not show an index that is too large for its table.
+    """
+    size, usual = network.spec.image_size, default_spec(network.name).image_size
+    if size == usual:
+        return
+    device = next(network.module.parameters()).device
+    try:
+        with eval_mode(network.module), torch.no_grad():
+            network.module(torch.zeros(1, 3, size, size, device=device))
+    except Exception as error:
+        reason = first_line(error)
+        message = f"{network.name} does not take images of {size} px: {reason}"
+        raise ModelError(message, where="data.image_size", hint=f"Set data.image_size to {usual}.") from error
+
+
+_NAMED_SIZES = 3
+
+
+def _near_sizes(size: int) -> list[int]:
+    """Return the multiples of common patches and windows around an image size, the nearest first."""
+    near = {step * (size // step + offset) for step in (32, 28, 16, 14) for offset in (0, 1)}
+    near |= {32 * (size // 32 + offset) for offset in (-2, -1, 2, 3)}
+    return sorted((other for other in near - {size} if other > 0), key=lambda other: (abs(other - size), other))
+
+
+def _fits(name: str, classes: Sequence[str], size: int) -> bool:
+    try:
+        return _first_uses(outline_network(name, classes=classes, image_size=size))[1] is None
+    except ModelError:
+        return False
 
 
 _PASSES: dict[tuple[str, int, int], tuple[Mapping[str, int], str | None]] = {}
@@ -132,8 +185,10 @@ def _first_uses(network: Network) -> tuple[Mapping[str, int], str | None]:
     if key not in _PASSES:
         try:
             _PASSES[key] = first_uses(network.module, network.spec.image_size), None
-        except Exception as error:  # noqa: BLE001 - code of any model runs here
+        except (AssertionError, ValueError) as error:
             _PASSES[key] = {}, first_line(error)
+        except Exception as error:  # noqa: BLE001 - code of any model runs here
+            _PASSES[key] = {}, f"a part of it is built for other sizes ({type(error).__name__})"
     return _PASSES[key]
 
 

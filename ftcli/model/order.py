@@ -18,22 +18,16 @@ def first_uses(network: nn.Module, image_size: int) -> dict[str, int]:
     What is not used, is left out. A copy on the meta device runs, in eval mode; the network is not touched.
     Raises what the network raises for images of a wrong size, and for a forward that needs real numbers.
     """
-    # Without hooks of the copied network: they are for real images.
-    twin = make_twin(network).eval().requires_grad_(requires_grad=False)
+    tensors: list[Tensor] = [*network.parameters(), *network.buffers()]
+    memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
+    twin = copy.deepcopy(network, memo).eval()
     uses: dict[str, int] = {}
     for path, module in twin.named_modules():
         module.register_forward_pre_hook(_noting(uses, path))
     names = {id(tensor): name for name, tensor in twin.named_parameters()}
-    with _Recorder(uses, names):
+    with torch.no_grad(), _Recorder(uses, names):
         twin(torch.empty(2, 3, image_size, image_size, device="meta"))
     return uses
-
-
-def make_twin(module: nn.Module) -> nn.Module:
-    """Copy a module with its parameters and buffers on the meta device."""
-    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
-    memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
-    return copy.deepcopy(module, memo)
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

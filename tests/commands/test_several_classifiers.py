@@ -23,6 +23,7 @@ def test_a_network_with_several_classifiers_is_trained_resumed_and_evaluated(
     assert json.loads(scored.out)["metrics"]["accuracy"] == pytest.approx(best["accuracy"], abs=1e-5)
     cached = [json.loads(line)["cached"] for line in Path("runs/run/metrics.jsonl").read_text().splitlines()]
     assert cached == [True, True]
-    refused = ftcli("train", recipe, "--name", "fitted", "strategy.solver=lbfgs", code=2)
+    recipe.write_text(recipe.read_text().replace("feature-extract}\nepochs: 1", "feature-extract, solver: lbfgs}"))
+    refused = ftcli("train", recipe, "--name", "fitted", code=2)
     assert "2 classifiers" in refused.err
     assert not Path("runs/fitted").exists()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from helpers.small_networks import small_networks
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
-from ftcli.model.network import build_network, default_spec, model_names, outline_network, restore_network
+from ftcli.model.network import (
+    build_network,
+    check_image_size,
+    default_spec,
+    fitting_outline,
+    model_names,
+    outline_network,
+    restore_network,
+)
 
 CLASSES = ("ants", "bees", "wasps")
 
@@ -193,3 +203,36 @@ def test_an_image_size_that_does_not_fit_names_the_key(name, weights, image_size
     with pytest.raises(ModelError, match=r"data\.image_size") as caught:
         build_network(name, weights, classes=CLASSES, seed=0, image_size=image_size)
     assert "224" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "fitting"),
+    [
+        ("vit_b_16", 100, {96, 112, 224}),
+        ("timm/levit_128s", 100, {96, 112, 224}),
+        ("timm/efficientformer_l1", 256, {224}),
+        ("timm/gcvit_xxtiny", 250, {224, 256}),
+    ],
+)
+def test_a_size_that_does_not_pass_is_refused_with_those_that_do(name, wrong, fitting):
+    with pytest.raises(ModelError) as caught:
+        fitting_outline(name, classes=CLASSES, image_size=wrong)
+    assert caught.value.where == "data.image_size"
+    named = {int(number) for number in re.findall(r"\d+", caught.value.hint)}
+    assert fitting <= named
+    for size in named:
+        assert fitting_outline(name, classes=CLASSES, image_size=size).spec.image_size == size
+
+
+def test_a_size_whose_positions_are_not_in_the_tables_is_refused():
+    """Tensors without values do not show it."""
+    network = build_network("timm/mvitv2_tiny", "none", classes=CLASSES, seed=0, image_size=100)
+    with pytest.raises(ModelError, match="100 px") as caught:
+        check_image_size(network)
+    assert "224" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/swin_tiny_patch4_window7_224"])
+def test_a_network_of_any_size_is_outlined(name):
+    assert fitting_outline(name, classes=CLASSES, image_size=100).spec.image_size == 100
+    assert fitting_outline(name, classes=CLASSES, image_size=None).spec.image_size == 224

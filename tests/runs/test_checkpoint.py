@@ -96,7 +96,7 @@ def test_a_checkpoint_that_holds_the_network_is_kept(network: Network, tmp_path:
 def test_a_checkpoint_that_cannot_be_read_back_is_removed(network: Network, tmp_path: Path, damage: str) -> None:
     path = written(network, tmp_path)
     tensors = dict(load_tensors(path)[1])
-    name = f"{network.head}.bias"
+    name = f"{network.heads[0]}.bias"
     if damage == "bits":
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -137,7 +137,7 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     with warnings.catch_warnings(action="ignore"):
         try:
             network: nn.Module = timm.create_model(name.removeprefix(PREFIX), pretrained=pretrained, **arguments)
-        except (AssertionError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             if "img_size" not in arguments:
                 raise
             message = f"data.image_size {image_size} does not fit {name}: {error}"

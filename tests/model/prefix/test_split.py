@@ -155,7 +155,7 @@ def test_sizes_tables_and_tuples_do_not_keep_the_frozen_part_in_the_suffix(toget
     torch.manual_seed(0)
     module = TwoValued(together=together)
     spec = replace(outline_network("resnet18", classes=CLASSES).spec, image_size=8)
-    network = Network("sized", module, group_network(module, "fc"), spec, CLASSES, "fc")
+    network = Network("sized", module, spec, CLASSES, ("fc",))
     made = cut_network(network, {group.name: None if group.name == "stem" else 0.1 for group in network.groups})
     assert isinstance(made, Cut), made
     assert made.row_shapes == ((16, 4),)
