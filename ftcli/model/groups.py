@@ -11,7 +11,7 @@ has not been run), where
 * single layers and patch embeddings before the first block, and bare parameters, become the `stem`, unless the whole
   network is made of single layers (VGG);
 * a bare parameter that is used later is in the slice that runs then; one that is used everywhere is in the first;
-* a module that runs within another joins it, and patch embeddings that are listed together but run apart are apart.
+* a small module that runs within another joins it; patch embeddings that are listed together but run apart are apart.
 """
 
 # Four networks, unit by unit. Units in one line are one group.
@@ -88,13 +88,13 @@ class _Unit:
     @property
     def joins_neighbour(self) -> bool:
         """Whether the module runs within the unit before it, or has no parameters, or vectors only."""
-        return not self.is_head and (self.is_within or all(map(_is_vector, self.module.parameters())))
+        return not self.is_head and (self.is_within or all(map(is_vector, self.module.parameters())))
 
     @property
     def is_single_layer(self) -> bool:
         """Whether it is small: a stem by name, or at most one weight matrix or convolution kernel."""
         tensors = [list(module.parameters(recurse=False)) for module in self.module.modules()]
-        return _is_stem(self.name) or sum(not all(map(_is_vector, own)) for own in tensors) <= 1
+        return _is_stem(self.name) or sum(not all(map(is_vector, own)) for own in tensors) <= 1
 
 
 def group_network(network: nn.Module, heads: Sequence[str], uses: Mapping[str, int]) -> tuple[Group, ...]:
@@ -178,7 +178,8 @@ def _is_wrapper(module: nn.Module, *, inside: nn.Module) -> bool:
     return share > 0.5 and any(map(_is_container, module.children()))
 
 
-def _is_vector(tensor: Tensor) -> bool:
+def is_vector(tensor: Tensor) -> bool:
+    """Return whether a tensor has one axis that is longer than 1: a bias, a norm, a scale, a token."""
     return tensor.numel() == max(tensor.shape, default=1)
 
 
@@ -193,7 +194,7 @@ def _in_order(units: list[_Unit], uses: Mapping[str, int]) -> list[_Unit]:
         return units
     apart: list[_Unit] = []
     for unit in units:
-        if _is_stem(unit.name) and _is_container(unit.module) and _inside_of(unit, spans):
+        if _is_stem(unit.name) and _is_container(unit.module) and _inside_of(unit.name, spans):
             apart.extend(_contents(unit.module, f"{unit.name}.", heads=()))
         else:
             apart.append(unit)
@@ -201,7 +202,9 @@ def _in_order(units: list[_Unit], uses: Mapping[str, int]) -> list[_Unit]:
     order: dict[str, int] = {}
     for before, unit in zip([None, *apart], apart, strict=False):
         order[unit.name] = spans[unit.name][0] if unit.name in spans else order[before.name] if before else 0
-    within = {name for unit in apart if unit.name in spans for name in _inside_of(unit, spans)}
+    sizes = {unit.name: sum(tensor.numel() for tensor in unit.module.parameters()) for unit in apart}
+    running = [unit.name for unit in apart if unit.name in spans]
+    within = {name for outer in running for name in _inside_of(outer, spans) if sizes[name] < sizes[outer]}
     return [
         replace(unit, is_within=unit.name in within and not unit.is_head)
         for unit in sorted(apart, key=lambda unit: order[unit.name])
@@ -214,9 +217,9 @@ def _spans(units: Sequence[_Unit], uses: Mapping[str, int]) -> dict[str, tuple[i
     return {name: (min(whens), max(whens)) for name, whens in found.items() if whens}
 
 
-def _inside_of(unit: _Unit, spans: Mapping[str, tuple[int, int]]) -> list[str]:
+def _inside_of(outer: str, spans: Mapping[str, tuple[int, int]]) -> list[str]:
     """Return the units that start and end while this one runs."""
-    start, end = spans[unit.name]
+    start, end = spans[outer]
     return [name for name, (first, last) in spans.items() if start < first <= last < end]
 
 

@@ -185,10 +185,10 @@ def _first_uses(network: Network) -> tuple[Mapping[str, int], str | None]:
     if key not in _PASSES:
         try:
             _PASSES[key] = first_uses(network.module, network.spec.image_size), None
-        except (AssertionError, ValueError) as error:
-            _PASSES[key] = {}, first_line(error)
         except Exception as error:  # noqa: BLE001 - code of any model runs here
-            _PASSES[key] = {}, f"a part of it is built for other sizes ({type(error).__name__})"
+            # The messages of assertions are for people, those of torch are about shapes inside.
+            words = first_line(error) if isinstance(error, AssertionError | ValueError) and str(error) else None
+            _PASSES[key] = {}, words or f"a part of it is built for other sizes ({type(error).__name__})"
     return _PASSES[key]
 
 
