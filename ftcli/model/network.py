@@ -188,7 +188,7 @@ def _first_uses(network: Network) -> tuple[Mapping[str, int], str | None]:
         except Exception as error:  # noqa: BLE001 - code of any model runs here
             # The messages of assertions are for people, those of torch are about shapes inside.
             words = first_line(error) if isinstance(error, AssertionError | ValueError) and str(error) else None
-            _PASSES[key] = {}, words or f"a part of it is built for other sizes ({type(error).__name__})"
+            _PASSES[key] = {}, words or f"a layer in it does not fit ({type(error).__name__})"
     return _PASSES[key]
 
 

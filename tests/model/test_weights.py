@@ -18,7 +18,7 @@ from torchvision import models
 
 from ftcli.errors import ModelError, WeightsUnavailableError
 from ftcli.model.network import build_network, default_spec
-from ftcli.model.weights import SourceWeights, load_exactly, read_weights
+from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_weights
 
 CLASSES = ("ants", "bees")
 NAME = "mobilenet_v3_small"
@@ -284,3 +284,16 @@ def test_a_file_that_ends_within_a_pickled_number_is_not_a_weights_file(tmp_path
     (tmp_path / "cut.bin").write_bytes(b"\x80\x02X\x01\x00")
     with pytest.raises(ModelError, match="not a weights file"):
         read_weights(tmp_path / "cut.bin")
+
+
+def test_all_classifiers_of_a_file_are_loaded_or_none():
+    network = nn.ModuleDict({name: nn.Linear(4, 3) for name in ("body", "head", "head_dist")})
+    tensors = {name: torch.ones_like(tensor) for name, tensor in network.state_dict().items()}
+    other = tensors | {"head_dist.weight": torch.ones(5, 4), "head_dist.bias": torch.ones(5)}
+    before = network["head"].weight.clone()
+    (notice,) = load_weights(network, other, heads=("head", "head_dist"), origin="x")
+    assert "head_dist.weight (5, 4)" in notice
+    assert torch.equal(network["body"].weight, torch.ones(3, 4))
+    assert torch.equal(network["head"].weight, before)
+    load_weights(network, tensors, heads=("head", "head_dist"), origin="x")
+    assert torch.equal(network["head_dist"].weight, torch.ones(3, 4))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ftcli.errors import ModelError
 from ftcli.model.downloads import downloading
+from ftcli.phrases import first_line
 from ftcli.records import InputSpec
 
 PREFIX = "timm/"
@@ -140,8 +141,11 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             if "img_size" not in arguments:
                 raise
-            message = f"data.image_size {image_size} does not fit {name}: {error}"
-            hint = f"Set data.image_size to {config['input_size'][-1]}, or choose another model."
+            usual = config["input_size"][-1]
+            of_weights = pretrained and isinstance(error, RuntimeError)
+            reason = f"its default weights are for {usual} px" if of_weights else first_line(error)
+            message = f"data.image_size {image_size} does not fit {name}: {reason}"
+            hint = f"Set data.image_size to {usual}, or choose another model."
             raise ModelError(message, hint=hint) from error
     return network
 
