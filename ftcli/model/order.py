@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from ftcli.model.freezing import eval_mode
+
 
 def first_uses(network: nn.Module, image_size: int) -> dict[str, int]:
     """Return when each parameter and each module of a network is first used by images, counted from 0.
@@ -20,12 +22,12 @@ def first_uses(network: nn.Module, image_size: int) -> dict[str, int]:
     """
     tensors: list[Tensor] = [*network.parameters(), *network.buffers()]
     memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
-    twin = copy.deepcopy(network, memo).eval()
+    twin = copy.deepcopy(network, memo)
     uses: dict[str, int] = {}
     for path, module in twin.named_modules():
         module.register_forward_pre_hook(_noting(uses, path))
     names = {id(tensor): name for name, tensor in twin.named_parameters()}
-    with torch.no_grad(), _Recorder(uses, names):
+    with eval_mode(twin), torch.no_grad(), _Recorder(uses, names):
         twin(torch.empty(2, 3, image_size, image_size, device="meta"))
     return uses
 
