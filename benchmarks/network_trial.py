@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def smallest_size(name: str) -> int:
     return usual
 
 
-def try_network(name: str, *, images: Path, folder: Path) -> dict[str, Any]:
+def try_network(name: str, *, images: Path, folder: Path, strategies: Mapping[str, str] = STRATEGIES) -> dict[str, Any]:
     """Return the network's row: size, parameters, groups, and how it did with each strategy, with the reason."""
     started = time.perf_counter()
     row: dict[str, Any] = {"network": name, "image_size": None, "parameters": None, "groups": [], "outcomes": {}}
@@ -76,7 +77,7 @@ def try_network(name: str, *, images: Path, folder: Path) -> dict[str, Any]:
     if outline is not None:
         row["groups"] = [group.name for group in outline.groups]
         row["parameters"] = sum(outline.parameter_counts.values())
-    for title, strategy in STRATEGIES.items():
+    for title, strategy in strategies.items():
         recipe = folder / f"{title.replace(' ', '-')}.yaml"
         recipe.write_text(
             f"data: {{root: {json.dumps(str(images))}, image_size: {row['image_size'] or 'null'}, batch_size: 8, "

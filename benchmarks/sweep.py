@@ -57,8 +57,7 @@ def main() -> int:
         failed = list(_run(jobs, processes=options.processes, seconds=options.seconds))
         print(f"failed: {', '.join(failed) or 'none'}", file=sys.stderr)
     rows = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json")) if path != _COUNTS}
-    counted = json.loads(_COUNTS.read_text()) if _COUNTS.exists() else {}
-    known = {family: names for family, names in families().items() if counted.keys() >= set(names)}
+    known = {family: names for family, names in families().items() if _counts().keys() >= set(names)}
     smallest = {family: _smallest(names) for family, names in known.items()}
     PAGE.write_text(render(list(rows.values()), smallest))
     return 0 if options.render or not failed else 1
@@ -85,7 +84,7 @@ def _stem(name: str) -> str:
 
 
 def _chosen(patterns: Sequence[str], *, stop: float) -> Iterator[str]:
-    """Yield the networks to run, until the time is up: first one of each module, then the other families."""
+    """Yield the networks to run, until the time is up: first one of each module, small ones first, then the others."""
     found = families()
     named = [name for names in found.values() for name in names if name in patterns]
     yield from named
@@ -94,12 +93,13 @@ def _chosen(patterns: Sequence[str], *, stop: float) -> Iterator[str]:
     ]
     seen: set[str] = set()
     first = [family for family in wanted if (module := family.split()[1]) not in seen and not seen.add(module)]
-    for family in (*first, *(family for family in wanted if family not in first)):
-        if time.monotonic() > stop:
-            return
-        name = _smallest(found[family])
-        if name is not None and (patterns or not _result(name).exists()):
-            yield name
+    for some in (first, [family for family in wanted if family not in first]):
+        names = [name for family in some if (name := _smallest(found[family])) is not None]
+        for name in sorted(names, key=_counts().__getitem__):
+            if time.monotonic() > stop:
+                return
+            if patterns or not _result(name).exists():
+                yield name
 
 
 _COUNTS = RESULTS / "parameters.json"
@@ -107,13 +107,17 @@ _COUNTS = RESULTS / "parameters.json"
 
 def _smallest(names: Sequence[str]) -> str | None:
     """Return the smallest network with at most MOST_PARAMETERS, counted on the meta device and remembered."""
-    counts = json.loads(_COUNTS.read_text()) if _COUNTS.exists() else {}
+    counts = _counts()
     for name in names:
         if name not in counts:
             counts[name] = _count(name)
             _COUNTS.write_text(json.dumps(counts))
     known = [name for name in names if counts.get(name) is not None and counts[name] <= MOST_PARAMETERS]
     return min(known, key=counts.__getitem__, default=None)
+
+
+def _counts() -> dict[str, Any]:
+    return json.loads(_COUNTS.read_text()) if _COUNTS.exists() else {}
 
 
 def _count(name: str) -> int | None:
