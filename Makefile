@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test stress check format docs bench clean
+.PHONY: install quickstart test stress check format docs bench sweep clean
 
 install: $(INSTALLED)  ## virtual environment, ftcli and developer tools
 
@@ -37,6 +37,9 @@ docs: $(INSTALLED)  ## write docs/recipe.md and docs/commands.md
 
 bench: $(INSTALLED)  ## time ftcli against the tutorials' loop, 40 minutes; FTCLI_HYMENOPTERA names the photographs
 	$(BIN)/python benchmarks/run.py
+
+sweep: $(INSTALLED)  ## train a network of every family, two hours, and write docs/networks.md; ARGS=swin for some
+	$(BIN)/python benchmarks/sweep.py --processes 2 $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

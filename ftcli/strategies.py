@@ -182,6 +182,7 @@ def _precision(pattern: str, group: str) -> int:
     """Return how exactly a key of `lr` matches a group: 3 by name, 2 as a module around it, 1 as a glob, 0 not."""
     if pattern == group:
         return 3
-    if group != HEAD and group.startswith(f"{pattern}."):
+    # Not the modules of a body that are called head.conv or the like: `head` is the new layer alone.
+    if HEAD not in (pattern, group) and group.startswith(f"{pattern}."):
         return 2
     return 1 if any(sign in pattern for sign in "*?[") and fnmatchcase(group, pattern) else 0

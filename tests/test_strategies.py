@@ -72,6 +72,12 @@ def test_a_module_name_matches_all_groups_in_it_but_never_the_head() -> None:
     }  # fmt: skip
 
 
+def test_head_matches_the_new_layer_alone_and_not_modules_whose_names_start_so() -> None:
+    groups = ("stem", "head.conv", "head.norm", "head")
+    assert list(rates_of({"head": 0.1}, groups, key="lr").values()) == [None, None, None, 0.1]
+    assert list(rates_of({"head": 0.1, "head.*": 0.2}, groups, key="lr").values()) == [None, 0.2, 0.2, 0.1]
+
+
 def test_a_name_takes_precedence_over_a_module_and_a_module_over_a_glob() -> None:
     lr = {"*": 0.1, "features": 0.2, "features.1": 0.3}
     assert list(rates_of(lr, MOBILE, key="lr").values()) == [0.2, 0.3, 0.2, 0.1, 0.1]

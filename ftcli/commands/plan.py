@@ -34,13 +34,18 @@ class PlanResult:
 
 
 def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
-    """Return the plan of a recipe with a forecast of each phase, for which a few images are timed on this machine."""
+    """Return the plan of a recipe with a forecast of each phase, for which a few images are timed on this machine.
+
+    They pass through everything that a training does before its first epoch, including the cut and a checkpoint in
+    memory, so that what cannot be trained is refused here.
+    """
     recipe = load_recipe(source, overrides)
     with naming_places(source, overrides):
         prepared = prepare(recipe)
     from ftcli.engine.device import pick_compute
     from ftcli.engine.forecast import forecast_phases
-    from ftcli.model.network import build_network
+    from ftcli.model.network import build_network, check_image_size
+    from ftcli.runs.checkpoint import check_saving
 
     recipe, dataset = prepared.recipe, prepared.dataset
     if recipe.data.on_bad_image == "skip":  # else `train` names the images that it refuses
@@ -54,6 +59,8 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
     network = build_network(
         recipe.model.name, "none", classes=dataset.classes, seed=recipe.seed, image_size=recipe.data.image_size
     )
+    check_image_size(network)
     compute.place(network.module)
+    check_saving(network)
     forecasts = forecast_phases(network, prepared.plan, data_settings(recipe), samples=dataset.splits, compute=compute)
     return PlanResult(prepared, forecasts)

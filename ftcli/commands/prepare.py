@@ -83,10 +83,9 @@ def prepare(recipe: Recipe, *, began: Path | None = None) -> Prepared:
     _check_expectations(recipe, dataset)
     # These import torch, which the errors above do not wait for.
     from ftcli.model.freezing import batchnorm_mode
-    from ftcli.model.network import check_image_size, outline_network
+    from ftcli.model.network import fitting_outline
 
-    outline = outline_network(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)
-    check_image_size(outline)
+    outline = fitting_outline(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)
     groups = [group.name for group in outline.groups]
     plan = make_plan(recipe.strategy, groups, epochs=recipe.total_epochs, patience=recipe.patience)
     check_warmup(plan, recipe.schedule.warmup_epochs)
@@ -142,7 +141,7 @@ def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) 
 
     Raises ModelError or CheckpointError for weights that do not fit, WeightsUnavailableError when offline.
     """
-    from ftcli.model.network import build_network
+    from ftcli.model.network import build_network, check_image_size
 
     model = recipe.model
     network = build_network(
@@ -153,6 +152,7 @@ def initial_network(recipe: Recipe, classes: Sequence[str], progress: Progress) 
         image_size=recipe.data.image_size,
         source=None if model.weights in {"default", "none"} else _source(Path(model.weights), model.name),
     )
+    check_image_size(network)
     for text in network.notices:
         progress.stage(text)
     return network

@@ -149,9 +149,14 @@ class TrainingRun:
         return environment(str(self._compute.device), self._compute.precision)
 
     def create(self, *, overwrite: bool = False) -> Self:
-        """Make the run directory and lock it. Raises RunDirectoryError where another process was faster."""
+        """Make the run directory and lock it.
+
+        Raises RunError where the network cannot be saved, and RunDirectoryError where another process was faster.
+        """
+        from ftcli.runs.checkpoint import check_saving
         from ftcli.runs.dataset_file import dataset_json, hash_lines
 
+        check_saving(self.network)
         run, prepared = self.directory, self.prepared
         files = {
             run.recipe.name: recipe_text(self.recipe),
@@ -229,7 +234,7 @@ class TrainingRun:
 
     def write(self, epoch: Epoch) -> None:
         """Write one epoch: what a resume needs, its weights, which make it count, and then what follows from them."""
-        from ftcli.runs.checkpoint import CheckpointInfo, save_checkpoint
+        from ftcli.runs.checkpoint import CheckpointInfo, check_saved, save_checkpoint
         from ftcli.runs.resume_state import ResumeState, remove_states, save_state
 
         self._check_lock()
@@ -247,6 +252,8 @@ class TrainingRun:
         probabilities = epoch.val_probabilities if is_best else None
         save_state(run, ResumeState(record, self._seconds(), self.notices, epoch.optimizer, probabilities))
         save_checkpoint(run.last, self.network.module.state_dict(), info)
+        if not self.records:
+            check_saved(run.last, self.network)
         self.records.append(record)
         self.watch = watch
         run.append(record)

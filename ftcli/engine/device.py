@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ftcli.errors import UsageError
+from ftcli.model.prefix.fast import to_channels_last
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Compute:
     def place(self, module: nn.Module) -> None:
         """Move a module to the device, its weights laid out channels-last: the faster order for convolutions."""
         module.to(self.device)
-        module.to(memory_format=torch.channels_last)
+        to_channels_last(module)
 
 
 def pick_compute(device: str, precision: str) -> Compute:

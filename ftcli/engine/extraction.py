@@ -82,7 +82,9 @@ def view_name(sha256: str, view: int) -> str:
 
 def describe(cut: Cut, transform: Transform, *, dtype: torch.dtype, compute: Compute) -> dict[str, Any]:
     """Return all that features depend on besides the images: prefix, preprocessing, precision and versions."""
-    tensors = cut.network.module.state_dict()
+    module = cut.network.module
+    # Not its state_dict, which leaves out buffers that are not saved, such as the indices of relative positions.
+    tensors = dict((*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)))
     weights = hashlib.sha256()
     for name in cut.reads:
         weights.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

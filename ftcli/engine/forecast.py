@@ -15,7 +15,7 @@ from ftcli.data.decoding import decode
 from ftcli.data.transforms import Transform, draw, evaluation_transform, training_transform
 from ftcli.data.workers import available_cores
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, row_bytes
+from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, describe, row_bytes
 from ftcli.engine.inference import to_input
 from ftcli.engine.solvers import SOLVERS, Timed, epochs_shown
 from ftcli.model.freezing import apply_phase, evaluating
@@ -72,7 +72,7 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     train, val = stopwatch.train_images, stopwatch.val_images
     off = settings.cache == "off"
     whole = not phase.frozen or (off and not solver.needs_cut)
-    cut = NotCut("cache: off") if whole else cut_network(stopwatch.network, phase.lr)
+    cut = NotCut("cache: off") if whole else stopwatch.try_cut(phase)
     if not isinstance(cut, Cut):
         step, score = stopwatch.whole(phase)
         seconds = phase.epochs * (train * step + val * score)
@@ -114,8 +114,17 @@ class _Stopwatch:
         apart = max(self.train_images // _TIMED_IMAGES, 1)
         chosen = samples["train"][::apart][:_TIMED_IMAGES]
         _, self._load_train = _decoded(training_transform(network.spec, settings.augment), chosen)
-        images, self._load_val = _decoded(evaluation_transform(network.spec), chosen)
+        self._transform = evaluation_transform(network.spec)
+        images, self._load_val = _decoded(self._transform, chosen)
         self._input = to_input(images, network, compute)
+
+    def try_cut(self, phase: Phase) -> Cut | NotCut:
+        """Cut the network as a training does, which checks the cut on two images and describes its prefix."""
+        cut = cut_network(self.network, phase.lr)
+        if isinstance(cut, Cut):
+            describe(cut, self._transform, dtype=STORED_DTYPE, compute=self._compute)
+            cut = cut.check(self._input[:2]) or cut
+        return cut
 
     def whole(self, phase: Phase) -> tuple[float, float]:
         """Return the time to decode an image and train the whole network on it, and to decode and score one."""

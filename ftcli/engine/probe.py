@@ -20,7 +20,7 @@ from ftcli.evaluation.resampling import quick_metrics
 from ftcli.model.freezing import apply_phase, evaluating, fingerprint
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import TOLERANCE, Cut, cut_network, deviation
-from ftcli.phrases import count, size
+from ftcli.phrases import count, listed, size
 from ftcli.plan import Phase
 from ftcli.records import EpochRecord
 
@@ -97,7 +97,9 @@ def find_head(cut: Cut) -> nn.Linear | nn.Conv2d:
     Raises ModelError where they are not.
     """
     network = cut.network
-    head = network.module.get_submodule(network.head)
+    if len(network.heads) > 1:
+        raise _cannot_fit(network, f"it has {len(network.heads)} classifiers: {listed(network.heads)}")
+    head = network.module.get_submodule(network.heads[0])
     assert isinstance(head, nn.Linear | nn.Conv2d), "heads are made so"
     inputs = head.weight[0].numel()
     if len(cut.row_shapes) != 1 or math.prod(cut.row_shapes[0]) != inputs:

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -18,25 +20,31 @@ from ftcli.model.groups import Group, group_network
 from ftcli.model.libraries import efficientnet_lite0
 from ftcli.model.libraries import timm as timm_models
 from ftcli.model.libraries import torchvision as torchvision_models
+from ftcli.model.order import first_uses
 from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_weights
-from ftcli.phrases import first_line
+from ftcli.phrases import first_line, listed
 from ftcli.records import InputSpec
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A module with its groups from the input to the head, the input it expects, and its classes.
+    """A module with new layers, the input it expects, and its classes; cut into groups from the input to the head.
 
-    `head` is the path of the new layer; `notices` say which weights were loaded.
+    `heads` are the paths of the new layers, in order: one, or several whose logits the network's own forward combines.
+    `notices` say which weights were loaded.
     """
 
     name: str
     module: nn.Module
-    groups: tuple[Group, ...]
     spec: InputSpec
     classes: tuple[str, ...]
-    head: str
+    heads: tuple[str, ...]
     notices: tuple[str, ...] = ()
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups; in the order of registration where images of this size do not pass."""
+        return group_network(self.module, self.heads, _first_uses(self)[0])
 
     @property
     def parameter_counts(self) -> dict[str, int]:
@@ -62,8 +70,8 @@ class Library(Protocol):
     def origin(self, name: str, /) -> str:
         """Return which weights the default ones are."""
 
-    def head(self, name: str, network: nn.Module, /) -> str:
-        """Return the path of the last layer."""
+    def heads(self, name: str, network: nn.Module, /) -> tuple[str, ...]:
+        """Return the paths of the classifiers, in order; raise ModelError where it has none."""
 
     def translate(self, name: str, tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
         """Rename tensors of weights files that use other names."""
@@ -95,7 +103,7 @@ def build_network(
     if source is not None:
         return replace(network, notices=_load_source(network, source))
     if tensors is not None:
-        return replace(network, notices=load_weights(network.module, tensors, head=network.head, origin=weights))
+        return replace(network, notices=load_weights(network.module, tensors, heads=network.heads, origin=weights))
     return network
 
 
@@ -107,23 +115,81 @@ def outline_network(name: str, *, classes: Sequence[str], image_size: int | None
         return _random_network(library, name, classes=classes, seed=0, spec=spec)
 
 
-def check_image_size(outline: Network) -> None:
-    """Raise ModelError where images of the outline's size do not pass through it, but those of its default size do."""
-    size, usual = outline.spec.image_size, default_spec(outline.name).image_size
-    reason = _why_not(outline.module, size)
-    if reason is not None and _why_not(outline.module, usual) is None:
-        message = f"{outline.name} does not take images of {size} px: {reason}"
-        raise ModelError(message, where="data.image_size", hint=f"Its weights were trained with {usual} px.")
+def fitting_outline(name: str, *, classes: Sequence[str], image_size: int | None) -> Network:
+    """Outline a network that images of this size pass through.
 
+    Raises ModelError, which names the nearest sizes that fit, where they do not, but those of its usual size do.
+    """
+    usual = default_spec(name).image_size
 
-def _why_not(outline: nn.Module, size: int) -> str | None:
-    """Return why a batch of images does not pass; None where it does."""
+    def refusal(message: str) -> ModelError:
+        near = islice((size for size in _near_sizes(image_size or usual) if _fits(name, classes, size)), _NAMED_SIZES)
+        sizes = listed(sorted({usual, *near}))
+        hint = f"Sizes that fit: {sizes}. Its weights were trained with {usual} px."
+        return ModelError(message, where="data.image_size", hint=hint)
+
     try:
-        with eval_mode(outline):
-            outline(torch.empty(2, 3, size, size, device="meta"))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        return first_line(error)
-    return None
+        outline = outline_network(name, classes=classes, image_size=image_size)
+    except ModelError as error:
+        if image_size is None or not _fits(name, classes, usual):
+            raise
+        raise refusal(error.message) from error
+    reason = _first_uses(outline)[1]
+    if reason is not None and _fits(name, classes, usual):
+        raise refusal(f"{name} does not take images of {image_size} px: {reason}")
+    return outline
+
+
+def check_image_size(network: Network) -> None:
+    """Raise ModelError where a real image of another size than the usual does not pass through a network.
+
+    An outline has no values, and so does not show an index that is too large for its table.
+    """
+    size, usual = network.spec.image_size, default_spec(network.name).image_size
+    if size == usual:
+        return
+    device = next(network.module.parameters()).device
+    try:
+        with eval_mode(network.module), torch.no_grad():
+            network.module(torch.zeros(1, 3, size, size, device=device))
+    except Exception as error:
+        reason = first_line(error)
+        message = f"{network.name} does not take images of {size} px: {reason}"
+        raise ModelError(message, where="data.image_size", hint=f"Set data.image_size to {usual}.") from error
+
+
+_NAMED_SIZES = 3
+
+
+def _near_sizes(size: int) -> list[int]:
+    """Return the multiples of common patches and windows around an image size, the nearest first."""
+    near = {step * (size // step + offset) for step in (32, 28, 16, 14) for offset in (0, 1)}
+    near |= {32 * (size // 32 + offset) for offset in (-2, -1, 2, 3)}
+    return sorted((other for other in near - {size} if other > 0), key=lambda other: (abs(other - size), other))
+
+
+def _fits(name: str, classes: Sequence[str], size: int) -> bool:
+    try:
+        return _first_uses(outline_network(name, classes=classes, image_size=size))[1] is None
+    except ModelError:
+        return False
+
+
+_PASSES: dict[tuple[str, int, int], tuple[Mapping[str, int], str | None]] = {}
+
+
+def _first_uses(network: Network) -> tuple[Mapping[str, int], str | None]:
+    """Return when images first use each part of a network; or nothing, and why images of its size do not pass."""
+    names = hash(tuple(network.module.state_dict()))
+    key = (network.name, network.spec.image_size, names)
+    if key not in _PASSES:
+        try:
+            _PASSES[key] = first_uses(network.module, network.spec.image_size), None
+        except Exception as error:  # noqa: BLE001 - code of any model runs here
+            # The messages of assertions are for people, those of torch are about shapes inside.
+            words = first_line(error) if isinstance(error, AssertionError | ValueError) and str(error) else None
+            _PASSES[key] = {}, words or f"a layer in it does not fit ({type(error).__name__})"
+    return _PASSES[key]
 
 
 def restore_network(
@@ -187,16 +253,17 @@ def _random_network(library: Library, name: str, *, classes: Sequence[str], seed
 def _headed(
     library: Library, name: str, module: nn.Module, *, classes: Sequence[str], seed: int, spec: InputSpec
 ) -> Network:
-    head = library.head(name, module)
-    replace_head(module, head, classes=len(classes), seed=seed)
-    return Network(name, module, group_network(module, head), spec, tuple(classes), head)
+    heads = library.heads(name, module)
+    replace_heads(module, heads, classes=len(classes), seed=seed)
+    return Network(name, module, spec, tuple(classes), heads)
 
 
 def _load_source(network: Network, source: SourceWeights) -> tuple[str, ...]:
     """Load the body of a checkpoint, and its head if it has the same classes in the same order."""
     same = source.classes == network.classes
-    tensors = {k: v for k, v in source.state_dict.items() if same or not k.startswith(f"{network.head}.")}
-    notices = load_weights(network.module, tensors, head=network.head, origin=source.origin)
+    in_head = tuple(f"{path}." for path in network.heads)
+    tensors = {k: v for k, v in source.state_dict.items() if same or not k.startswith(in_head)}
+    notices = load_weights(network.module, tensors, heads=network.heads, origin=source.origin)
     if same:
         return (f"{source.origin}: the whole network was loaded, with its head, since the classes are the same",)
     return (*notices, f"{source.origin}: its head was not loaded, since its classes are not those of the dataset")
@@ -215,16 +282,17 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def replace_head(network: nn.Module, head: str, *, classes: int, seed: int) -> None:
-    """Put a fresh layer of `classes` outputs at the path `head`, with torch's default initialisation.
+def replace_heads(network: nn.Module, heads: Sequence[str], *, classes: int, seed: int) -> None:
+    """Put a fresh layer of `classes` outputs at each of the paths, with torch's default initialisation.
 
-    The layer depends on the seed alone, so that runs from different weights start from the same head.
+    The layers depend on the seed alone, so that runs from different weights start from the same head.
     """
     with seeded(seed + _HEAD_STREAM):
-        layer = _fresh(network.get_submodule(head), head, classes=classes)
-    parent, _, name = head.rpartition(".")
-    # Not setattr: Sequential keeps its children under numbers.
-    network.get_submodule(parent).register_module(name, layer)
+        layers = [_fresh(network.get_submodule(path), path, classes=classes) for path in heads]
+    for path, layer in zip(heads, layers, strict=True):
+        parent, _, name = path.rpartition(".")
+        # Not setattr: Sequential keeps its children under numbers.
+        network.get_submodule(parent).register_module(name, layer)
     if isinstance(getattr(network, "num_classes", None), int):
         network.num_classes = classes  # type: ignore[assignment]
 

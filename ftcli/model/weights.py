@@ -56,17 +56,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], *, head: str, origin: str) -> tuple[str, ...]:
+def load_weights(
+    network: nn.Module, tensors: Mapping[str, Tensor], *, heads: Sequence[str], origin: str
+) -> tuple[str, ...]:
     """Copy the body, and the head where it fits, into `network`; return what the user should know.
 
     Raises ModelError, before anything is copied, where a tensor of the body is missing or has another shape.
     """
     expected = network.state_dict()
-    in_head = [name for name in expected if name.startswith(f"{head}.")]
+    in_head = [name for name in expected if name.startswith(tuple(f"{path}." for path in heads))]
     _require(tensors, expected, names=[name for name in expected if name not in in_head], origin=origin)
     head_fits = all(name in tensors and tensors[name].shape == expected[name].shape for name in in_head)
     wanted = [name for name in expected if name in tensors and (head_fits or name not in in_head)]
-    network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
+    _copy({name: tensors[name] for name in wanted}, expected)
     if head_fits:
         notices = [f"{origin}: the whole network was loaded, with its head, which has as many classes as the dataset"]
     else:
@@ -86,7 +88,17 @@ def load_exactly(network: nn.Module, tensors: Mapping[str, Tensor], *, origin: s
     extra = [name for name in tensors if name not in expected]
     if extra:
         raise ModelError(f"{_tensors(extra)} of the weights not in the model", where=origin, hint=_HINT)
-    network.load_state_dict(dict(tensors))
+    _copy(tensors, expected)
+
+
+def _copy(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copy tensors into those of a state_dict, which are the network's own.
+
+    Not load_state_dict: MNASNets convert older weights there, by a version that safetensors files do not hold.
+    """
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            into[name].copy_(tensor)
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
@@ -148,7 +160,7 @@ def _require(
         for name in names
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
-    # load_state_dict would convert integers without an error.
+    # copy_ would convert integers without an error.
     integers = [
         f"{name} {str(tensors[name].dtype).removeprefix('torch.')}"
         for name in names

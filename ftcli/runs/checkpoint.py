@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from ftcli.errors import CheckpointError
+from ftcli.errors import CheckpointError, FtcliError, ModelError, RunError
+from ftcli.model.network import Network, restore_network
+from ftcli.phrases import listed
 from ftcli.records import InputSpec, checked
 from ftcli.runs.directory import RunDirectory, check_one_run
 from ftcli.runs.files import CHECK_THE_FILE, write_bytes
@@ -29,6 +31,7 @@ FORMAT_VERSION = 1
 
 _KEY = "ftcli"
 _CHECKSUM = "crc32"
+_REPORT = "Choose another model, and report this one: its weights would be lost."
 _HINT = "Give a run directory or a .safetensors file written by ftcli train."
 
 
@@ -106,12 +109,59 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
+def check_saving(network: Network) -> None:
+    """Save a network's weights in memory and read them back. Raises RunError where they differ or do not fit it."""
+    content = _packed(network.module.state_dict(), {})
+    _check_restores(network, load(content), origin=network.name)
+
+
+def check_saved(path: Path, network: Network) -> None:
+    """Read back the checkpoint just written of a network, and remove it if it does not hold the same weights.
+
+    Raises RunError.
+    """
+    try:
+        _check_restores(network, load_checkpoint(path).state_dict, origin=str(path))
+    except FtcliError as error:
+        path.unlink(missing_ok=True)
+        message = f"the checkpoint could not be read back, and was removed: {error.message}"
+        raise RunError(message, where=str(path), hint=error.hint or CHECK_THE_FILE) from error
+
+
+def _check_restores(network: Network, stored: Mapping[str, Tensor], *, origin: str) -> None:
+    """Raise RunError unless stored tensors are those of a network, to the bit, and fit it as built from its name."""
+    try:
+        with torch.device("meta"):  # names, shapes and types, without memory or time for weights
+            restore_network(network.name, classes=network.classes, spec=network.spec, state_dict=stored, origin=origin)
+    except ModelError as error:
+        raise RunError(f"its weights could not be read back: {error.message}", where=origin, hint=_REPORT) from error
+    changed = [name for name, tensor in network.module.state_dict().items() if not _same_bits(tensor, stored[name])]
+    if changed:
+        raise RunError(f"changed while they were saved: {listed(changed)}", where=origin, hint=_REPORT)
+
+
+def _same_bits(tensor: Tensor, other: Tensor) -> bool:
+    first, second = (each.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for each in (tensor, other))
+    return tensor.dtype == other.dtype and tensor.shape == other.shape and torch.equal(first, second)
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write tensors whole or not at all; equal tensors give equal bytes. Raises RunError."""
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, _packed(tensors, description))
+
+
+def _packed(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> bytes:
+    on_cpu: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        place = copy.untyped_storage().data_ptr()
+        # One tensor under two names is written twice: safetensors would refuse it.
+        on_cpu[name] = copy.clone() if place in stored else copy
+        stored.add(place)
     text = json.dumps({"format": FORMAT_VERSION, **description}, allow_nan=False)
     content = save(on_cpu, metadata={_KEY: text, _CHECKSUM: _checksum(text, on_cpu)})
-    write_bytes(path, _with_sorted_metadata(content))
+    return _with_sorted_metadata(content)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -74,7 +74,7 @@ def test_an_image_that_was_changed_is_an_error_with_its_path(network: Network, i
 
 def test_probabilities_that_are_not_finite_are_an_error_with_their_number(network: Network, images: Images) -> None:
     with torch.no_grad():
-        network.module.get_submodule(network.head).bias.fill_(float("nan"))
+        network.module.get_submodule(network.heads[0]).bias.fill_(float("nan"))
     with pytest.raises(ModelError, match="5 of 5"):
         Scorer(network, CPU, batch_size=2).probabilities(images)
 

@@ -57,7 +57,7 @@ def test_one_epoch_takes_the_steps_that_plain_torch_takes(network: Network) -> N
     plain = build_network("mobilenet_v3_small", "none", classes=("a", "b"), seed=0, image_size=32)
     for module in plain.module.modules():
         module.eval()
-    optimizer = torch.optim.SGD(plain.module.get_submodule(plain.head).parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(plain.module.get_submodule(plain.heads[0]).parameters(), lr=0.1)
     losses = []
     for batch in batches():
         loss = nn.functional.cross_entropy(plain.module(batch.images.float() / 255), LABELS[batch.indices])
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_dropout_and_another_seed_another(network: 
 def test_gradients_are_clipped_to_the_norm(network: Network) -> None:
     def moved(clip: float | None) -> float:
         fresh = build_network("mobilenet_v3_small", "none", classes=("a", "b"), seed=0, image_size=32)
-        head = fresh.module.get_submodule(fresh.head)
+        head = fresh.module.get_submodule(fresh.heads[0])
         before = nn.utils.parameters_to_vector(head.parameters()).detach().clone()
         run(fresh, phase_of(fresh, "head"), replace(SETTINGS, clip_grad_norm=clip))
         return float((nn.utils.parameters_to_vector(head.parameters()).detach() - before).norm())
@@ -108,7 +108,7 @@ def test_gradients_are_clipped_to_the_norm(network: Network) -> None:
 
 def test_label_smoothing_changes_the_loss(network: Network) -> None:
     with torch.no_grad():
-        network.module.get_submodule(network.head).bias.copy_(torch.tensor([3.0, -3.0]))
+        network.module.get_submodule(network.heads[0]).bias.copy_(torch.tensor([3.0, -3.0]))
     plain = run(network, phase_of(network, "head", lr=1e-9))[0].record
     smoothed = run(network, phase_of(network, "head", lr=1e-9), replace(SETTINGS, label_smoothing=0.5))[0].record
     assert plain.train_loss != pytest.approx(smoothed.train_loss, rel=1e-4)
@@ -117,8 +117,8 @@ def test_label_smoothing_changes_the_loss(network: Network) -> None:
 
 def test_a_loss_that_is_not_finite_moves_no_weight(network: Network) -> None:
     with torch.no_grad():
-        network.module.get_submodule(network.head).weight.fill_(float("nan"))
-    body = [name for name, _ in network.module.named_parameters() if not name.startswith(network.head)]
+        network.module.get_submodule(network.heads[0]).weight.fill_(float("nan"))
+    body = [name for name, _ in network.module.named_parameters() if not name.startswith(network.heads[0])]
     before = {name: network.module.get_parameter(name).detach().clone() for name in body}
     with pytest.raises(NonFiniteLossError, match=r"phase 'p', epoch 1, batch 1, at the rates features\.0: 0\.1"):
         run(network, phase_of(network, "features.0", "head"))

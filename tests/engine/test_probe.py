@@ -22,7 +22,7 @@ def test_the_head_is_found_behind_the_features_that_reach_it(name: str) -> None:
     network = network_of(name, image_size=160)
     cut = check_probe(network, head_phase(network), 100)
     head = find_head(cut)
-    assert head is network.module.get_submodule(network.head)
+    assert head is network.module.get_submodule(network.heads[0])
     assert cut.row_shapes == ((head.in_features,),)
 
 

@@ -54,6 +54,8 @@ def train(network: Network, lr: dict[str, float | None], steps: int = 3) -> None
         ("densenet121", 32, ("features.denseblock4", "head")),
         ("squeezenet1_1", 64, ("features.12", "head")),
         ("timm/test_vit", 160, ("stem", "head")),
+        ("timm/repvit_m0_9", 32, ("head",)),
+        ("timm/efficientvim_m1", 64, ("stages.2", "head")),
     ],
 )
 def test_frozen_groups_are_bitwise_unchanged_and_the_others_move(name, image_size, trainable):

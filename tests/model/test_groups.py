@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from ftcli.model.groups import group_network
-from ftcli.model.network import Network, outline_network
+from ftcli.model.network import Network, build_network, outline_network
+from ftcli.model.order import first_uses
+from ftcli.strategies import rates_of
 
 NAMES = (
     "resnet18",
@@ -41,6 +43,12 @@ NAMES = (
     "timm/fastvit_t8",
     "timm/inception_v4",
     "timm/vit_small_patch14_dinov2",
+    "timm/crossvit_9_240",
+    "timm/efficientvim_m1",
+    "timm/twins_svt_small",
+    "timm/coat_lite_tiny",
+    "timm/visformer_tiny",
+    "timm/xcit_nano_12_p16_224",
 )
 
 EXPECTED = {
@@ -72,6 +80,13 @@ EXPECTED = {
         *(f"inception{name}" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")),
         "head",
     ],
+    "timm/twins_svt_small": [*(f"{name}.{n}" for n in range(4) for name in ("patch_embeds", "blocks")), "head"],
+    "timm/coat_lite_tiny": [
+        *("stem", "serial_blocks1", "patch_embed2", "serial_blocks2", "patch_embed3", "serial_blocks3"),
+        *("patch_embed4", "serial_blocks4", "head"),
+    ],
+    "timm/efficientvim_m1": ["patch_embed", "stages.0", "stages.1", "stages.2", "head"],
+    "timm/inception_next_atto": ["stem", *(f"stages.{n}" for n in range(4)), "head.fc1", "head"],
 }
 
 
@@ -103,9 +118,9 @@ def test_every_leaf_module_is_in_exactly_one_group(network):
 def test_the_last_group_is_the_new_layer_and_nothing_else(network):
     head = network.groups[-1]
     assert head.name == "head"
-    assert network.head in head.modules
-    assert all(name.startswith(f"{network.head}.") for name in head.parameters)
-    assert network.module.get_parameter(f"{network.head}.weight").shape[0] == 3
+    assert set(network.heads) <= set(head.modules)
+    assert all(name.startswith(tuple(f"{path}." for path in network.heads)) for name in head.parameters)
+    assert all(network.module.get_parameter(f"{path}.weight").shape[0] == 3 for path in network.heads)
 
 
 def test_every_group_has_parameters_and_counts_them(network):
@@ -140,7 +155,7 @@ def test_a_layer_registered_after_the_head_comes_before_it():
     network = nn.Sequential(
         OrderedDict(block=nn.Conv2d(3, 4, 3), head=nn.Linear(4, 2), late=nn.Linear(4, 4), flatten=nn.Flatten())
     )
-    groups = group_network(network, "head")
+    groups = group_network(network, ["head"], {})
     assert [group.modules for group in groups] == [("block",), ("late",), ("head", "flatten")]
 
 
@@ -156,3 +171,71 @@ def test_a_lone_norm_joins_the_group_before_it():
     assert "classifier.0" in convnext["features.7"].modules
     transformer = outline_network("timm/vit_tiny_patch16_224", classes=["a", "b"]).groups
     assert "norm" in transformer[-2].modules
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "tensor"),
+    [
+        ("timm/xcit_nano_12_p16_224", "blocks.11", "cls_token"),
+        ("timm/visformer_tiny", "patch_embed3", "pos_embed3"),
+        ("timm/visformer_tiny", "stem", "pos_embed1"),
+        ("timm/coat_lite_tiny", "patch_embed4", "cls_token4"),
+        ("timm/efficientvim_m1", "stages.2", "weights"),
+        ("timm/repvit_m0_9", "stages.3", "head.head.bn.weight"),
+        ("timm/beit_base_patch16_224", "blocks.3", "blocks.3.attn.relative_position_bias_table"),
+    ],
+)
+def test_a_tensor_is_in_the_group_that_uses_it_first(name, group, tensor):
+    groups = {each.name: each.parameters for each in outline_network(name, classes=["a", "b"]).groups}
+    assert tensor in groups[group]
+
+
+class OutOfOrder(nn.Module):
+    """Two blocks, registered in the wrong order, that share a table; the second runs a small layer within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.within = nn.Conv2d(4, 4, 1)
+        self.stage2 = nn.ModuleList([nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)])
+        self.stage1 = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+        self.table = nn.Parameter(torch.ones(4, 1, 1))
+        self.late = nn.Parameter(torch.ones(4, 1, 1))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images):
+        x = self.stage1(images) + self.table
+        x = self.stage2[1](self.within(self.stage2[0](x))) + self.table + self.late
+        return self.head(x.mean((2, 3)))
+
+
+def test_groups_are_ordered_by_execution_where_registration_differs():
+    network = OutOfOrder()
+    groups = group_network(network, ["head"], first_uses(network, 16))
+    assert [group.name for group in groups] == ["stage1", "stage2", "head"]
+    assert groups[0].parameters[0] == "table"
+    assert groups[1].modules == ("stage2", "within")
+    assert "late" in groups[1].parameters
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_groups_are_in_the_order_of_registration_where_images_do_not_pass():
+    network = outline_network("timm/twins_svt_small", classes=["a", "b"])
+    assert [group.name for group in group_network(network.module, network.heads, {})][:2] == [
+        "patch_embeds",
+        "blocks.0",
+    ]
+
+
+def test_real_and_outlined_networks_have_the_same_groups():
+    outline = outline_network("timm/coat_lite_tiny", classes=["a", "b"], image_size=64)
+    assert (
+        build_network("timm/coat_lite_tiny", "none", classes=["a", "b"], seed=0, image_size=64).groups == outline.groups
+    )
+
+
+def test_a_rate_for_the_head_trains_the_new_layer_alone():
+    """Modules of this body are called head.fc1 and head.norm, too."""
+    names = [group.name for group in outline_network("timm/inception_next_atto", classes=["a", "b"]).groups]
+    rates = rates_of({"head": 0.1}, names, key="strategy.lr")
+    assert [name for name, rate in rates.items() if rate is not None] == ["head"]
+    assert rates_of({"head": 0.1, "head.fc1": 0.2}, names, key="strategy.lr")["head.fc1"] == 0.2

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from helpers.small_networks import small_networks
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
-from ftcli.model.network import build_network, default_spec, model_names, outline_network, restore_network
+from ftcli.model.network import (
+    build_network,
+    check_image_size,
+    default_spec,
+    fitting_outline,
+    model_names,
+    outline_network,
+    restore_network,
+)
 
 CLASSES = ("ants", "bees", "wasps")
 
@@ -60,23 +70,55 @@ def test_the_head_depends_on_the_seed_and_not_on_the_weights():
     pretrained = build_network("efficientnet_lite0", "default", classes=CLASSES, seed=5)
     random = build_network("efficientnet_lite0", "none", classes=CLASSES, seed=5)
     other = build_network("efficientnet_lite0", "default", classes=CLASSES, seed=6)
-    head = f"{random.head}.weight"
+    head = f"{random.heads[0]}.weight"
     assert torch.equal(pretrained.module.get_parameter(head), random.module.get_parameter(head))
     assert not torch.equal(pretrained.module.get_parameter(head), other.module.get_parameter(head))
 
 
 def test_a_convolutional_head_is_replaced_by_a_convolution():
     network = build_network("squeezenet1_1", "none", classes=CLASSES, seed=0)
-    head = network.module.get_submodule(network.head)
+    head = network.module.get_submodule(network.heads[0])
     assert isinstance(head, nn.Conv2d)
-    assert network.head == "classifier.1"
+    assert network.heads[0] == "classifier.1"
     assert logits(network.module).shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["timm/deit_tiny_distilled_patch16_224", "timm/crossvit_9_240", "timm/levit_384_s8"])
-def test_a_model_with_several_classifiers_is_refused(name):
-    with pytest.raises(ModelError, match="several classifiers"):
-        outline_network(name, classes=CLASSES)
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("timm/deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+        ("timm/pit_ti_distilled_224", ("head", "head_dist")),
+        ("timm/swiftformer_xs", ("head", "head_dist")),
+        ("timm/efficientformer_l1", ("head", "head_dist")),
+        ("timm/efficientformerv2_s0", ("head", "head_dist")),
+        ("timm/levit_128s", ("head.linear", "head_dist.linear")),
+        ("timm/levit_384_s8", ("head.linear", "head_dist.linear")),
+        ("timm/repvit_m0_9", ("head.head.l", "head.head_dist.l")),
+        ("timm/iformer_m_distilled", ("head.head.l", "head.head_dist.l")),
+        ("timm/crossvit_9_240", ("head.0", "head.1")),
+        ("timm/volo_d1_224", ("aux_head", "head")),
+        ("timm/efficientvim_m1_dist", tuple(f"{name}.{n}" for name in ("heads", "heads_dist") for n in range(4))),
+    ],
+)
+def test_every_classifier_of_a_network_is_replaced_and_its_forward_combines_them(name, heads):
+    network = outline_network(name, classes=CLASSES)
+    assert network.heads == heads
+    assert all(network.module.get_parameter(f"{head}.weight").shape[0] == 3 for head in heads)
+    assert network.groups[-1].parameters == tuple(f"{head}.{kind}" for head in heads for kind in ("weight", "bias"))
+    size = network.spec.image_size
+    for training in (True, False):
+        network.module.train(training)
+        assert network.module(torch.empty(2, 3, size, size, device="meta")).shape == (2, 3)
+
+
+def test_the_new_layers_of_one_network_differ_and_are_trained_alike():
+    network = build_network("timm/efficientformerv2_s0", "none", classes=CLASSES, seed=0, image_size=64)
+    first, second = (network.module.get_submodule(head) for head in network.heads)
+    assert not torch.equal(first.weight, second.weight)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    network.module.eval()
+    features = network.module.forward_head(network.module.forward_features(images), pre_logits=True)
+    assert torch.allclose(network.module(images), (first(features) + second(features)) / 2, atol=1e-6)
 
 
 def test_a_model_that_is_only_an_encoder_is_refused():
@@ -161,3 +203,36 @@ def test_an_image_size_that_does_not_fit_names_the_key(name, weights, image_size
     with pytest.raises(ModelError, match=r"data\.image_size") as caught:
         build_network(name, weights, classes=CLASSES, seed=0, image_size=image_size)
     assert "224" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "fitting"),
+    [
+        ("vit_b_16", 100, {96, 112, 224}),
+        ("timm/levit_128s", 100, {96, 112, 224}),
+        ("timm/efficientformer_l1", 256, {224}),
+        ("timm/gcvit_xxtiny", 250, {224, 256}),
+    ],
+)
+def test_a_size_that_does_not_pass_is_refused_with_those_that_do(name, wrong, fitting):
+    with pytest.raises(ModelError) as caught:
+        fitting_outline(name, classes=CLASSES, image_size=wrong)
+    assert caught.value.where == "data.image_size"
+    named = {int(number) for number in re.findall(r"\d+", caught.value.hint)}
+    assert fitting <= named
+    for size in named:
+        assert fitting_outline(name, classes=CLASSES, image_size=size).spec.image_size == size
+
+
+def test_a_size_whose_positions_are_not_in_the_tables_is_refused():
+    """Tensors without values do not show it."""
+    network = build_network("timm/mvitv2_tiny", "none", classes=CLASSES, seed=0, image_size=100)
+    with pytest.raises(ModelError, match="100 px") as caught:
+        check_image_size(network)
+    assert "224" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/swin_tiny_patch4_window7_224"])
+def test_a_network_of_any_size_is_outlined(name):
+    assert fitting_outline(name, classes=CLASSES, image_size=100).spec.image_size == 100
+    assert fitting_outline(name, classes=CLASSES, image_size=None).spec.image_size == 224

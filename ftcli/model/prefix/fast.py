@@ -30,11 +30,11 @@ class FastPrefix:
     `fallback` is the reason, without a full stop, why the plain prefix does the work; None where `quick` does.
     """
 
-    def __init__(self, cut: Cut, quick: nn.Module) -> None:
-        self.fallback: str | None = None
+    def __init__(self, cut: Cut, quick: nn.Module, fallback: str | None = None) -> None:
+        self.fallback = fallback
         self._cut = cut
         self.quick = quick
-        self._checked = False
+        self._checked = fallback is not None
 
     def __call__(self, images: Tensor) -> Features:
         """Return what crosses the cut for normalised images (N, 3, S, S); maps may come channels last."""
@@ -70,11 +70,22 @@ def fast_prefix(cut: Cut) -> FastPrefix:
 
     On the first call it is compared with the plain prefix. On other devices than the CPU nothing is folded.
     """
-    with evaluating(cut.network):
-        quick: nn.Module = copy.deepcopy(cut.frozen)
-        if all(tensor.device.type == "cpu" for tensor in quick.parameters()):
-            quick = fold_batchnorms(quick)
-    return FastPrefix(cut, quick.to(memory_format=torch.channels_last))
+    try:
+        with evaluating(cut.network):
+            quick: nn.Module = copy.deepcopy(cut.frozen)
+            if all(tensor.device.type == "cpu" for tensor in quick.parameters()):
+                quick = fold_batchnorms(quick)
+        to_channels_last(quick)
+    except Exception as error:  # noqa: BLE001 - as in `_check`
+        return FastPrefix(cut, cut.frozen, f"no fast forward can be made of it ({type(error).__name__})")
+    return FastPrefix(cut, quick)
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Lay out the weights of 2-D convolutions channels-last, the faster order for them."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:  # Module.to would fail on those of 3-D convolutions
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 def fold_batchnorms(module: nn.Module) -> nn.Module:

@@ -32,28 +32,49 @@ _RANDOM = frozenset(
 class Split:
     """The nodes of a traced forward, sorted: live ones depend on something trainable, the others are frozen.
 
-    `values` are what the nodes yield for some images. model/prefix/cut.py has a worked example.
+    `for_two` and `for_three` are what the nodes yield for two and for three images. model/prefix/cut.py has a worked
+    example.
     """
 
     def __init__(
-        self, network: Network, lr: Mapping[str, float | None], graph: fx.Graph, values: Mapping[fx.Node, Any]
+        self,
+        network: Network,
+        lr: Mapping[str, float | None],
+        graph: fx.Graph,
+        for_two: Mapping[fx.Node, Any],
+        for_three: Mapping[fx.Node, Any],
     ) -> None:
         self._nodes = list(graph.nodes)
-        self._values = values
+        self._for_two, self._for_three = dict(for_two), dict(for_three)
         self._live: set[fx.Node] = set()
         self._of_images: set[fx.Node] = set()
+        self._sizes: set[fx.Node] = set()  # of the maps of images, and what comes of them alone
         for node in self._nodes:
             inputs = node.all_input_nodes
             if node.op == "output" or not self._live.isdisjoint(inputs) or _moves(node, network, lr):
                 self._live.add(node)
             if node.op == "placeholder" or not self._of_images.isdisjoint(inputs):
-                self._of_images.add(node)
+                (self._sizes if self._is_size(node) else self._of_images).add(node)
+        for node in self._nodes:
+            self._take_apart(node, graph)
+        self._nodes = list(graph.nodes)
 
     @cached_property
     def crossing(self) -> list[fx.Node]:
         """The tensors that the suffix reads from the prefix, in order."""
         needed = {node for user in self._in_suffix() for node in user.all_input_nodes}
         return [node for node in self._nodes if node in needed and self._crosses_if_needed(node)]
+
+    @property
+    def row_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of what crosses, for one image."""
+        return tuple(tuple(self._for_two[node].shape[1:]) for node in self.crossing)
+
+    @property
+    def has_one_row_per_image(self) -> bool:
+        """Whether everything that crosses has one row per image."""
+        shapes = [(self._for_two[node].shape[:1], self._for_three[node].shape[:1]) for node in self.crossing]
+        return all(shape == ((2,), (3,)) for shape in shapes)
 
     @property
     def overwrites_frozen(self) -> bool:
@@ -72,21 +93,72 @@ class Split:
     def suffix(self) -> fx.Graph:
         """Return the graph from what crosses, one argument each, to the logits."""
         graph = fx.Graph()
-        copies = {node: graph.placeholder(f"feature_{number}") for number, node in enumerate(self.crossing)}
+        copies: dict[fx.Node, Any] = {node: _plain(self._for_two[node]) for node in self._sizes}
+        copies |= {node: graph.placeholder(f"feature_{number}") for number, node in enumerate(self.crossing)}
+        if self.crossing:
+            images = graph.call_method("size", (copies[self.crossing[0]], 0))
+            copies |= dict.fromkeys(filter(self._is_image_count, self._nodes), images)
         for node in self._in_suffix():
             copies[node] = graph.node_copy(node, copies.__getitem__)
+        if self.crossing and not images.users:
+            graph.erase_node(images)
         return graph
 
     def _in_suffix(self) -> list[fx.Node]:
         """Return the live nodes, and frozen ones to repeat for them: weights, shapes, and what comes of these."""
         kept: set[fx.Node] = set()
         for node in reversed(self._nodes):
-            if node in self._live or (not self._crosses_if_needed(node) and not kept.isdisjoint(node.users)):
+            known = self._crosses_if_needed(node) or node in self._sizes or self._is_image_count(node)
+            if node in self._live or (not known and not kept.isdisjoint(node.users)):
                 kept.add(node)
         return [node for node in self._nodes if node in kept]
 
     def _crosses_if_needed(self, node: fx.Node) -> bool:
-        return node not in self._live and node in self._of_images and isinstance(self._values[node], Tensor)
+        return self._is_frozen_of_images(node) and isinstance(self._for_two[node], Tensor)
+
+    def _is_size(self, node: fx.Node) -> bool:
+        """Return whether a frozen node yields plain numbers that are the same for any number of images."""
+        two, three = _plain(self._for_two[node]), _plain(self._for_three[node])
+        return node not in self._live and two is not None and type(two) is type(three) and bool(two == three)
+
+    def _is_image_count(self, node: fx.Node) -> bool:
+        """Return whether a frozen node yields the number of images."""
+        values = self._for_two[node], self._for_three[node]
+        return self._is_frozen_of_images(node) and all(type(value) is int for value in values) and values == (2, 3)
+
+    def _is_frozen_of_images(self, node: fx.Node) -> bool:
+        return node not in self._live and node in self._of_images
+
+    def _take_apart(self, node: fx.Node, graph: fx.Graph) -> None:
+        """Give live nodes the tensors of a frozen tuple or list one by one, since only tensors can cross."""
+        value = self._for_two[node]
+        if not self._is_frozen_of_images(node) or type(value) not in {tuple, list}:
+            return
+        users = [user for user in node.users if user in self._live and user.target is not operator.getitem]
+        if not users:
+            return
+        parts = []
+        with graph.inserting_before(node.next):
+            for number in range(len(value)):
+                part = graph.call_function(operator.getitem, (node, number))
+                self._for_two[part], self._for_three[part] = value[number], self._for_three[node][number]
+                (self._sizes if self._is_size(part) else self._of_images).add(part)
+                parts.append(part)
+        together = type(value)(parts)
+        for user in users:
+            user.args, user.kwargs = fx.map_arg(
+                (user.args, user.kwargs), lambda each: together if each is node else each
+            )
+        for part in parts:
+            self._take_apart(part, graph)
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers, also in tuples and lists, as the code of a graph can hold them; None for anything else."""
+    if isinstance(value, tuple | list):
+        parts = [_plain(each) for each in value]
+        return None if any(part is None for part in parts) else list(parts) if isinstance(value, list) else tuple(parts)
+    return value if type(value) in {int, float, bool} else None
 
 
 def _moves(node: fx.Node, network: Network, lr: Mapping[str, float | None]) -> bool:

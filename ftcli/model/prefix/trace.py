@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
 
 from ftcli.model.network import Network
-from ftcli.phrases import first_line
 
 IMAGES = "images"
 """The name of the only input of every graph."""
 
-_MOST_CHARACTERS = 200
-"""How much of the error of a model's code is shown."""
-
 
 class UntraceableError(Exception):
-    """A forward that cannot become a graph; it is caught within the model package."""
+    """A forward that cannot become a graph, with the reason as a clause; it is caught within the model package."""
 
 
 def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None]) -> fx.Graph:
@@ -43,34 +41,60 @@ def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
     """
     try:
         return _Tracer(leaves).trace(module)
+    except UntraceableError:
+        raise
+    except TraceError as error:
+        raise UntraceableError("its code depends on the values or the number of its inputs") from error
     except Exception as error:
         # Any model's code runs here on stand-ins for tensors, so that anything may be raised.
-        raise UntraceableError(first_line(error)[:_MOST_CHARACTERS]) from error
+        raise UntraceableError(f"its code cannot run on stand-ins for tensors ({type(error).__name__})") from error
 
 
 def make_twin(module: nn.Module) -> nn.Module:
-    """Copy a module with its parameters and buffers on the meta device. Raises UntraceableError."""
-    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
+    """Copy a module with its parameters and saved buffers on the meta device. Raises UntraceableError.
+
+    Buffers that are not saved follow from the architecture, such as tables of rotations: they keep their values, so
+    that code which computes with them yields constants.
+    """
+    saved = module.state_dict().keys()
+    tensors = [*module.parameters(), *(buffer for name, buffer in module.named_buffers() if name in saved)]
     memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
     try:
         return copy.deepcopy(module, memo)
-    except (TypeError, RuntimeError, AttributeError) as error:
-        raise UntraceableError(first_line(error)[:_MOST_CHARACTERS]) from error
+    except Exception as error:
+        raise UntraceableError(f"its modules cannot be copied ({type(error).__name__})") from error
+
+
+def graph_constants(twin: nn.Module, graph: fx.Graph) -> dict[str, Tensor]:
+    """Return the tensors that a traced graph of a twin reads, by name, and that are no parameters or buffers.
+
+    Raises UntraceableError for one whose values are unknown.
+    """
+    owned = (*twin.named_parameters(remove_duplicate=False), *twin.named_buffers(remove_duplicate=False))
+    constants = {}
+    for name in {str(node.target) for node in graph.nodes if node.op == "get_attr"} - dict(owned).keys():
+        value = operator.attrgetter(name)(twin)
+        if isinstance(value, Tensor):
+            if value.is_meta:
+                raise UntraceableError("its code computes with its weights before it reads the images")
+            constants[name] = value
+    return constants
 
 
 def run_on_meta(twin: nn.Module, graph: fx.Graph, *, images: int, image_size: int) -> dict[fx.Node, Any]:
     """Return what every node of a graph of the twin yields for so many images: shapes, without values.
 
-    Raises UntraceableError.
+    Modules are in eval mode, and all tensors and devices are taken to the meta device. Raises UntraceableError.
     """
     for module in twin.modules():
         module.training = False
-    recorder = _Recorder(twin, graph=graph)
+    recorder = _Recorder(twin.to("meta"), graph=graph)
     try:
-        with torch.no_grad():
-            recorder.run(torch.empty(images, 3, image_size, image_size, device="meta"))
-    except Exception as error:
-        raise UntraceableError(first_line(error)[:_MOST_CHARACTERS]) from error  # as in `trace`
+        with torch.no_grad(), torch.device("meta"):
+            recorder.run(torch.empty(images, 3, image_size, image_size))
+    except Exception as error:  # as in `trace`
+        what = f"its shapes for images of {image_size} px cannot be derived without computing ({type(error).__name__})"
+        raise UntraceableError(what) from error
     return recorder.values
 
 
@@ -95,7 +119,7 @@ class _AskedMode:
         self.path = path
 
     def __bool__(self) -> bool:
-        raise UntraceableError(f"the forward of {self.path or 'the network'} branches on its mode")
+        raise UntraceableError(f"its code depends on whether {self.path or 'the network'} is in train mode")
 
 
 class _Tracer(fx.Tracer):
@@ -141,6 +165,25 @@ class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         self.values[n] = super().run_node(n)
         return self.values[n]
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        return _as_passed(tuple(args)), _as_passed(dict(kwargs))
+
+    def fetch_attr(self, target: str) -> Any:
+        value = super().fetch_attr(target)
+        return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def _as_passed(value: Any) -> Any:
+    """Return an argument as compiled code would pass it, with lists that can be changed, for the meta device."""
+    if isinstance(value, torch.device):
+        return torch.device("meta")
+    if isinstance(value, list):
+        return [_as_passed(each) for each in value]
+    if type(value) is tuple:
+        return tuple(_as_passed(each) for each in value)
+    return {key: _as_passed(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ def test_rows_depend_on_their_own_image_alone(network):
 def test_a_head_alone_is_trained_on_vectors(network):
     made = cut(network, frozen_below(network, len(network.groups) - 1))
     (shape,) = made.row_shapes
-    convolutional = isinstance(network.module.get_submodule(network.head), nn.Conv2d)
+    convolutional = isinstance(network.module.get_submodule(network.heads[0]), nn.Conv2d)
     assert len(shape) == (3 if convolutional else 1)
 
 
@@ -197,7 +197,7 @@ def test_the_suffix_follows_the_live_weights_and_modes():
     with evaluating(network):
         before = made.suffix(features)
         assert torch.equal(before, made.suffix(features))
-        network.module.get_parameter(f"{network.head}.bias").add_(1)
+        network.module.get_parameter(f"{network.heads[0]}.bias").add_(1)
         torch.testing.assert_close(made.suffix(features), before + 1)
 
 

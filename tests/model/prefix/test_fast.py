@@ -9,8 +9,9 @@ from torch import Tensor, fx, nn
 
 from ftcli.model.freezing import apply_phase
 from ftcli.model.network import Network, build_network
+from ftcli.model.prefix import fast
 from ftcli.model.prefix.cut import Cut, cut_network, deviation
-from ftcli.model.prefix.fast import FastPrefix, fast_prefix, fold_batchnorms
+from ftcli.model.prefix.fast import FastPrefix, fast_prefix, fold_batchnorms, to_channels_last
 
 SIZES = {
     "resnet18": 64,
@@ -151,6 +152,27 @@ class Branching(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.block(images) if images.sum() > 0 else -self.block(images)
+
+
+def test_only_weights_of_two_dimensional_convolutions_are_laid_out_channels_last():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(1, 2, 3), nn.Linear(2, 2))
+    to_channels_last(module)
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert module[1].weight.is_contiguous()
+
+
+def test_what_cannot_be_copied_is_computed_by_the_plain_prefix(monkeypatch):
+    def fail(*_: object, **__: object) -> nn.Module:
+        raise TypeError("cannot be copied")
+
+    network = built("resnet18")
+    made = cut_network(network, {group.name: 0.1 if group.name == "head" else None for group in network.groups})
+    assert isinstance(made, Cut)
+    monkeypatch.setattr(fast, "fold_batchnorms", fail)
+    prefix = fast_prefix(made)
+    features = prefix(images_for(network, 2))
+    assert prefix.fallback is not None
+    assert deviation(features[0], made.prefix(images_for(network, 2))[0]) < 1e-5
 
 
 def test_what_cannot_be_traced_is_folded_piece_by_piece():
