@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -93,6 +94,13 @@ def test_a_run_without_one_of_its_files_says_which(make_run, name):
     with pytest.raises(RunDirectoryError, match=name) as caught:
         compare_runs([run, make_run("b", [])])
     assert "ftcli train" in str(caught.value)
+
+
+def test_a_run_whose_predictions_lost_every_label_is_damaged_not_unlabelled(ftcli: Ftcli, make_run):
+    a, b = make_run("a", range(3)), make_run("b", range(4), finished=False)
+    file = b / "predictions" / "val.csv"
+    file.write_text(re.sub(",(no|007),(?=no|007)", ",,", file.read_text()))
+    assert f"{file}:2: " in ftcli("compare", a, b, code=2).err
 
 
 def test_runs_on_other_images_are_refused_by_name(make_run):
