@@ -82,6 +82,7 @@ class TrainResult:
             "best_epoch": None if summary is None else summary.best_epoch,
             "epochs": 0 if summary is None else summary.epochs,
             "metrics": {} if summary is None else asdict(summary)["metrics"],
+            "never_predicted": [each.name for each in self.evaluation.never_predicted] if self.evaluation else [],
             "seconds": None if summary is None else summary.seconds,
             "gates": [asdict(gate) for gate in self.gates],
             "unchecked": list(self.unchecked),

@@ -37,9 +37,13 @@ def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[
 
     They are those that a `monitor` may name. Without scipy, whose import would delay every training run.
     """
-    confusion = confusion_of(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    # Counts by class: a matrix of pairs of classes would be far larger than the probabilities of many classes.
+    images, hits, predictions = (
+        np.bincount(each, minlength=classes) for each in (labels, labels[labels == predicted], predicted)
+    )
     losses = log_losses(labels, probabilities).sum()
-    sums = Sums(confusion.sum(axis=1), hits=confusion.diagonal(), predicted=confusion.sum(axis=0), losses=losses)
+    sums = Sums(images, hits=hits, predicted=predictions, losses=losses)
     values = {row.epoch_name or name: _value(row, sums) for name, row in MONITORS.items()}
     return {name: float(value) for name, value in sorted(values.items())}
 

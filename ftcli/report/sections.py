@@ -134,7 +134,7 @@ class Matrix:
     """Images by true class (rows) and predicted class (columns), or, where these are too many, the confused pairs."""
 
     classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
+    counts: Sequence[Sequence[int]]
     pairs: Table
 
 

@@ -296,7 +296,7 @@ def _read_safetensors(path: Path) -> tuple[tuple[str, ...], dict[str, NDArray[An
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise damaged(path, "is not a file" if path.exists() else "is missing, or the CSV beside it was edited")
+        raise damaged(path, "is not a file" if path.exists() else "is missing, or its CSV was edited")
     try:
         with safe_open(path, framework="np") as opened:
             description = json.loads((opened.metadata() or {}).get(_KEY, "{}"))

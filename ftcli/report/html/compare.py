@@ -19,6 +19,7 @@ from ftcli.report.format import (
     gates_met,
     interval_text,
     metric_name,
+    never_predicted_text,
     pending_text,
     setting,
     share,
@@ -66,6 +67,8 @@ def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluatio
     letters = [chr(ord("A") + number) if number < 26 else str(number + 1) for number in range(len(runs))]
     shown = [ShownRun(*each) for each in zip(letters, names, runs, evaluations, strict=True)]
     alerts = [pending_text(each) for each in findings.pending]
+    never = ((each.title, never_predicted_text(each.evaluation)) for each in shown)
+    alerts += [f"{title}: {text}" for title, text in never if text]
     if len(runs) == 2:
         pair = findings.pairs[0]
         title, lede, sections, which = " and ".join(names), conclusion(pair.comparison), _two(shown, pair), "two"

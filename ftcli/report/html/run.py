@@ -23,9 +23,12 @@ from ftcli.report.format import (
     figure,
     gate_text,
     interval_text,
+    metric_name,
+    never_predicted_text,
     ranking_text,
     share,
     unchecked_text,
+    uneven_text,
 )
 from ftcli.report.html.epochs import plan_parts, training_parts
 from ftcli.report.html.page import Chart, Columns, Gallery, Picture, chart, render, thumbnails
@@ -75,7 +78,8 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
         Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", beside=True),
         Section("Environment", (_environment(run),), "environment", beside=True),
     ]
-    return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run)])
+    never = [text] if (text := never_predicted_text(evaluation)) else []
+    return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run), *never])
 
 
 def _alerts(run: RecordedRun) -> list[str]:
@@ -96,7 +100,7 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     summary = run.summary
     chosen = VAL_CHOSE_THE_EPOCH if len(run.records) > 1 else ""
     parts: list[Any] = [_headline(run, evaluation), _metrics(evaluation)]
-    parts += prose(ranking_text(evaluation), chosen, tone="hint")
+    parts += prose(uneven_text(evaluation), ranking_text(evaluation), chosen, tone="hint")
     if summary is not None:
         gates = (Gates(summary.gates),) if summary.gates else ()
         parts.append(Section("Expected", (*gates, *prose(unchecked_text(summary.unchecked), tone="hint"))))
@@ -108,10 +112,15 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
 
 
 def _headline(run: RecordedRun, evaluation: Evaluation) -> Facts:
-    accuracy, epochs = evaluation.metrics["accuracy"], len(run.records)
+    epochs = len(run.records)
     planned = f", {run.plan.epochs} planned" if epochs < run.plan.epochs else ""
+    # Of uneven classes, accuracy alone would praise a model that knows only the most common one.
+    shown = ("accuracy",) if evaluation.uneven_share is None else ("balanced_accuracy", "accuracy")
     rows = [
-        ("Accuracy", share(accuracy.value), f"95 % interval {interval_text('accuracy', accuracy)}"),
+        (metric_name(name).capitalize(), share(each.value), f"95 % interval {interval_text(name, each)}")
+        for name, each in ((name, evaluation.metrics[name]) for name in shown)
+    ]
+    rows += [
         ("Images", str(evaluation.images), f"validation, {(~run.predictions.correct).sum()} wrong"),
         ("Best epoch", str(run.best_epoch), f"of {epochs}{planned}"),
     ]
@@ -217,7 +226,7 @@ def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
         "the left, in the order of the classes' names. Blue on the diagonal is right, orange is wrong, and a stronger "
         "colour a greater share of the row."
     )
-    picture = chart(lambda width: draw_confusion(evaluation.confusion, width), {"always": 640})
+    picture = chart(lambda width: draw_confusion(evaluation.confusion.tolist(), width), {"always": 640})
     return Chart(picture, caption=caption, css="square"), *listed
 
 

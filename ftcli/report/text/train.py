@@ -9,10 +9,10 @@ from ftcli.evaluation.compare.replicates import Spread
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.report.format import VAL_CHOSE_THE_EPOCH, absent_text, figure, plain, share
+from ftcli.report.format import VAL_CHOSE_THE_EPOCH, figure, plain, share
 from ftcli.report.sections import Prose, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import spread_table
-from ftcli.report.text.eval import metrics_table
+from ftcli.report.text.eval import figures
 
 _ALL = 40
 """Up to this many epochs are all shown; of more, a dozen."""
@@ -34,7 +34,7 @@ def run_sections(
     return [
         Section("", prose(f"{best}; {summary.images} val images, {summary.seconds:.1f} s")),
         Section("", epoch_parts(records, summary.best_epoch, marks=marks) if several else ()),
-        Section("", (metrics_table(evaluation.metrics), *prose(absent_text(evaluation)))),
+        Section("", figures(evaluation)),
         Section("", prose(VAL_CHOSE_THE_EPOCH) if several else ()),
     ]
 
