@@ -27,7 +27,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError with every problem of keys and values at once, and UsageError for a missing file.
     """
-    return parse_recipe(load_yaml(_read(path), str(path)), overrides)
+    return parse_recipe(read_document(path), overrides)
+
+
+def read_document(path: Path) -> Document:
+    """Read the YAML of a recipe file. Raises RecipeError for broken YAML, and UsageError for a missing file."""
+    return load_yaml(_read(path), str(path))
 
 
 def _read(path: Path) -> str:
@@ -76,8 +81,8 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
 
 
 @contextmanager
-def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Add the line of the file, or the override, to an error about a group, a model's name or the plan.
+def naming_places(document: Document, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Add the line of the document, or the override, to an error about a group, a model's name or the plan.
 
     Other errors name files, whose names may look like keys.
     """
@@ -85,19 +90,18 @@ def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
         yield
     except (PlanError, ModelError) as error:
         key = error.where or ""
-        if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, path, overrides)):
+        if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, document, overrides)):
             raise type(error)(f"{key}: {error.message}", where=place, hint=error.hint) from error
         raise
 
 
-def _place_of(key: str, path: Path, overrides: Sequence[str]) -> str | None:
+def _place_of(key: str, document: Document, overrides: Sequence[str]) -> str | None:
     """Return the place of a dotted key or of the nearest section around it; None if neither is in the recipe.
 
     Overrides come first: an override of a section replaces all that the file has in it.
     """
     given = {dotted(_override_path(text.partition("=")[0].strip())): f"override {text!r}" for text in overrides}
-    lines = load_yaml(_read(path), str(path)).lines
-    written = {dotted(of_key): f"{path}:{line}" for of_key, line in lines.items() if of_key}
+    written = {dotted(of_key): f"{document.source}:{line}" for of_key, line in document.lines.items() if of_key}
     parts = key.split(".")
     around = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
     return next((places[name] for places in (given, written) for name in around if name in places), None)

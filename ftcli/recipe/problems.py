@@ -121,8 +121,10 @@ def _words(expected: str) -> list[str]:
 
 def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
     key = str(path[-1])
-    section = section_at(path[:-1], value)
+    section, kinds = sections_at(path[:-1], value)
     fields = list(section.model_fields)
+    if of_kinds := [str(_kind(each)) for each in kinds if key in each.model_fields]:
+        return f"unknown key with kind: {_kind(section)}; it belongs to kind: {' or '.join(of_kinds)}", None
     if near := _nearest(key, fields):
         return "unknown key", near
     homes = keys_by_home().get(key)
@@ -145,9 +147,10 @@ def sections_of(annotation: Any) -> list[type[Section]]:
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
-def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
-    """Return the section at a path of the data; of several kinds, the one that the data's `kind` names."""
+def sections_at(path: KeyPath, value: Mapping[str, Any]) -> tuple[type[Section], list[type[Section]]]:
+    """Return the section at a path of the data, and all that may be there: the data's `kind` names one of several."""
     section: type[Section] = Recipe
+    candidates = [section]
     here: Any = value
     for part in path:
         here = here[part]
@@ -156,7 +159,7 @@ def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
         candidates = sections_of(section.model_fields[part].annotation)
         kind = here.get("kind") if isinstance(here, dict) else None
         section = next((each for each in candidates if _kind(each) == kind), candidates[0])
-    return section
+    return section, candidates
 
 
 @cache

@@ -75,9 +75,18 @@ def test_a_run_compared_with_itself_differs_in_nothing(make_run):
     assert all(each["difference"] == 0 for each in value["metrics"].values())
 
 
-def test_one_run_is_a_usage_error(make_run):
-    with pytest.raises(UsageError, match="at least two runs"):
-        compare_runs([make_run("a", [])])
+@pytest.mark.parametrize("finished", [True, False])
+def test_one_run_is_a_usage_error_that_shows_how_to_give_two(make_run, finished):
+    with pytest.raises(UsageError) as caught:
+        compare_runs([make_run("a", [], finished=finished)])
+    assert "ftcli compare RUN_A RUN_B" in caught.value.hint
+
+
+def test_one_run_that_does_not_exist_is_named_rather_than_unfinished(tmp_path):
+    with pytest.raises(RunDirectoryError) as caught:
+        compare_runs([tmp_path / "a"])
+    assert caught.value.where == str(tmp_path / "a")
+    assert "finished" not in str(caught.value)
 
 
 def test_a_missing_run_is_named(make_run, tmp_path):
