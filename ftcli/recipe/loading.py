@@ -42,7 +42,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
-        near = difflib.get_close_matches(path.name, _recipes_beside(path), n=1)
+        near = difflib.get_close_matches(path.name, _recipes_next_to(path), n=1)
         hint = f"Did you mean {path.parent / near[0]}?" if near else _GIVE_A_PATH
         hint = f"{_GIVE_A_PATH} {_NO_PIPES}" if str(path) == "-" else hint
         raise UsageError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
@@ -117,7 +117,7 @@ def recipe_text(recipe: Recipe) -> str:
     return dump_yaml(recipe.model_dump(mode="json"))
 
 
-def _recipes_beside(path: Path) -> list[str]:
+def _recipes_next_to(path: Path) -> list[str]:
     try:
         return [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
     except OSError:  # only the suggestion is lost

@@ -163,7 +163,8 @@ class Findings:
 class Section:
     """A title and parts, further sections among them; without parts it is not shown.
 
-    A `folded` one opens on a click where that is possible. Markdown begins with the `verdict`, and text ends with it.
+    A `folded` one opens on a click where that is possible. Markdown begins with the `verdict`, and text ends with it. On a
+    page, neighbours with `halves` are side by side where there is room.
     """
 
     title: str
@@ -171,7 +172,7 @@ class Section:
     id: str = ""
     folded: bool = False
     verdict: bool = False
-    beside: bool = False
+    halves: bool = False
 
 
 def prose(*paragraphs: str, tone: str = "") -> tuple[Prose, ...]:

@@ -1,4 +1,4 @@
-"""The predictions of a run: a CSV with a row per scored image, and beside it what is too much for a CSV.
+"""The predictions of a run: a CSV with a row per scored image, and next to it what is too much for a CSV.
 
 The header is `path,sha256,label,predicted` and then `probability:<class>` for every class, so that no class name can be
 mistaken for another column. Images without labels have empty ones. Names that are not valid UTF-8 keep their own bytes
@@ -51,7 +51,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """
     tensors = _tensors(predictions) if predictions.probabilities.size > MANY_CELLS else None
     content = _csv(predictions, tensors)
-    own = _beside(path, content)
+    own = _probabilities_file(path, content)
     if tensors is not None:
         write_bytes(own, _safetensors(predictions.classes, tensors))
     write_bytes(path, content)
@@ -74,10 +74,10 @@ def read_predictions(path: Path, *, labelled: bool = True) -> Predictions:
     content = _content(path)
     rows = _rows(path, content)
     line, header = next(rows, (1, []))
-    beside = _beside(path, content)
+    file = _probabilities_file(path, content)
     classes, tensors = _classes(path, header), None
     if not classes:
-        classes, tensors = _read_safetensors(beside)
+        classes, tensors = _read_safetensors(file)
         if header != _header(classes, many=True):
             raise _damaged(path, 1, "the header is not that of the five most probable classes")
     index = {name: position for position, name in enumerate(classes)}
@@ -101,7 +101,7 @@ def read_predictions(path: Path, *, labelled: bool = True) -> Predictions:
     if tensors is None:
         values = np.array(probabilities, dtype=np.float64)
     else:
-        _check_shapes(beside, tensors, (len(lines), len(classes)), labelled=labels is not None)
+        _check_shapes(file, tensors, (len(lines), len(classes)), labelled=labels is not None)
         values = _expanded(tensors, labels)
     _check(path, lines, values, np.array(predicted))
     paths, sha256 = zip(*texts, strict=True)
@@ -184,7 +184,7 @@ def _rows(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
 
 
 def _classes(path: Path, header: list[str]) -> tuple[str, ...]:
-    """Return the classes that the header names; none where the probabilities are in the file beside it."""
+    """Return the classes that the header names; none where the probabilities are in the second file."""
     columns = header[len(_COLUMNS) :]
     names = tuple(column.removeprefix(_PROBABILITY) for column in columns)
     wanted = f"{','.join(_COLUMNS)} and one {_PROBABILITY}<class> for each of two or more classes"
@@ -229,10 +229,10 @@ def _damaged(path: Path, line: int, message: str) -> RunDirectoryError:
     return damaged(Path(f"{path}:{line}"), message)
 
 
-# The file beside it.
+# The second file.
 
 
-def _beside(path: Path, content: bytes) -> Path:
+def _probabilities_file(path: Path, content: bytes) -> Path:
     """Return where the probabilities of a CSV with this content are."""
     return path.with_name(f"{path.name}.{hashlib.sha256(content).hexdigest()[:16]}.safetensors")
 

@@ -133,7 +133,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     )
     return [
         Section("Figures", (_runs(shown), Section(against, figures)), "figures"),
-        Section("Flipped images", (Columns(columns, beside=True),), "flips"),
+        Section("Flipped images", (Columns(columns, halves=True),), "flips"),
         Section("Training", paired_training_parts([(each.letter, each.run) for each in shown]), "training"),
         Section("Plans", paired_plan_parts([(each.title, each.run) for each in shown]), "plans"),
         Section("Settings", change_parts(pair, folded=False), "recipes"),

@@ -72,11 +72,11 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
         Section("Plan", plan_parts(run), "plan"),
         Section("Training", training_parts(run), "training"),
         Section("Classes", _classes(run, evaluation), "classes"),
-        Section("Confusion", _confusion(evaluation), "confusion", beside=few),
-        Section("Calibration", _calibration(evaluation, beside=not few), "calibration", beside=few),
+        Section("Confusion", _confusion(evaluation), "confusion", halves=few),
+        Section("Calibration", _calibration(evaluation, halves=not few), "calibration", halves=few),
         Section("Mistakes", _mistakes(run), "mistakes"),
-        Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", beside=True),
-        Section("Environment", (_environment(run),), "environment", beside=True),
+        Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", halves=True),
+        Section("Environment", (_environment(run),), "environment", halves=True),
     ]
     never = [text] if (text := never_predicted_text(evaluation)) else []
     return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run), *never])
@@ -144,12 +144,12 @@ def _metrics(evaluation: Evaluation) -> Table:
 
 
 def _data(run: RecordedRun) -> tuple[Any, ...]:
-    """Return the findings, the gravest first, and the images and files that were left out."""
+    """Return the findings, the most severe first, and the images and files that were left out."""
     further = "`ftcli check` looks further, for look-alikes too."
     strays = [str(path) for path in run.dataset.get("strays", [])]
     parts: list[Any] = []
     if run.findings:
-        found = "What `ftcli train` found in the names and contents of the images, the gravest first."
+        found = "What `ftcli train` found in the names and contents of the images, the most severe first."
         parts.append(Prose(f"{found} {further}", tone="soft", code=True))
         parts.append(Findings(run.findings, _CASES, _DATASET_FILE))
     else:
@@ -230,7 +230,7 @@ def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
     return Chart(picture, caption=caption, css="square"), *listed
 
 
-def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
+def _calibration(evaluation: Evaluation, *, halves: bool) -> tuple[Any, ...]:
     ece = evaluation.metrics["ece"]
     chance = ", which chance alone could show in a perfectly calibrated model" if ece.low == 0 else ""
     what = (
@@ -240,7 +240,7 @@ def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
     )
     drawn = chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420})
     parts = Prose(what, tone="soft"), Chart(drawn, css="small")
-    return (Columns(tuple((part,) for part in parts), beside=True),) if beside else parts
+    return (Columns(tuple((part,) for part in parts), halves=True),) if halves else parts
 
 
 def _mistakes(run: RecordedRun) -> tuple[Any, ...]:
