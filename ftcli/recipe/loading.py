@@ -37,6 +37,9 @@ def read_document(path: Path) -> Document:
 
 def _read(path: Path) -> str:
     try:
+        if path.is_dir():
+            hint = f"To train on the images in it, write `data: {{root: {path}}}` into a file such as recipe.yaml."
+            raise UsageError("this is a folder, not a recipe", where=str(path), hint=hint)
         if path.exists() and not path.is_file():  # reading a pipe or a device may never end
             raise UsageError("this is not a file", where=str(path), hint=f"{_GIVE_A_PATH} {_NO_PIPES}")
         with path.open("rb") as file:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from ftcli.errors import Problem
 from ftcli.recipe.keys import Recipe, Section
-from ftcli.recipe.yaml12 import Document, KeyPath, dotted
+from ftcli.recipe.yaml12 import Document, KeyPath, dotted, parse_scalar
 
 _MESSAGES = {
     "missing": "is required",
@@ -61,7 +61,9 @@ def problems_of(
 def placed(
     path: KeyPath, message: str, document: Document, places: Mapping[KeyPath, Problem], suggestion: str | None = None
 ) -> Problem:
-    """Return a problem at the place of the longest known part of its path: an override or a line."""
+    """Return a problem at its place: an override of the key or inside it, or the line of the longest known part."""
+    if inside := [place for place in places if path and place[: len(path)] == path]:
+        return Problem(dotted(path), message, places[inside[-1]].source, None, suggestion)
     for length in range(len(path), -1, -1):
         if path[:length] in places:
             return Problem(dotted(path), message, places[path[:length]].source, None, suggestion)
@@ -112,7 +114,18 @@ def _message(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> t
         return f"{message}, not {shown(context['tag'])}", _nearest(context["tag"], _words(context["expected_tags"]))
     if kind in {"missing", "union_tag_not_found", "value_error", "too_short"}:
         return message, None
-    return f"{message}, not {shown(given)}", None
+    return f"{message}, not {shown(given)}{_remark(message, path, given)}", None
+
+
+def _remark(message: str, path: KeyPath, given: object) -> str:
+    """Return what to do about a value of another type, where it is plain what was meant."""
+    if message == _MESSAGES["model_type"] and isinstance(given, str):
+        inner = {"model": "name", "strategy": "kind", "optimizer": "kind", "schedule": "kind", "data": "root"}
+        return f"; did you mean {dotted(path)}.{inner[str(path[-1])]}?" if path[-1] in inner else ""
+    if path == ("strategy", "lr") and isinstance(given, dict):
+        return "; only kind: fine-tune and kind: phases take a rate for each group"
+    is_number = isinstance(given, str) and isinstance(parse_scalar(given), int | float)
+    return "; remove the quotes" if is_number and "number" in message else ""
 
 
 def _words(expected: str) -> list[str]:

@@ -163,8 +163,8 @@ class Findings:
 class Section:
     """A title and parts, further sections among them; without parts it is not shown.
 
-    A `folded` one opens on a click where that is possible. Markdown begins with the `verdict`, and text ends with it. On a
-    page, neighbours with `halves` are side by side where there is room.
+    A `folded` one opens on a click where that is possible. Markdown begins with the `verdict`, and text ends with it.
+    Neighbours with `halves` are side by side on a page with room for them.
     """
 
     title: str

@@ -156,13 +156,14 @@ def test_a_gate_that_fails_exits_4_after_the_result_is_shown(ftcli: Ftcli, make_
     assert outcome.json["gates"][0].keys() == {"rule", "metric", "run", "holds", "sentence", "p_value"}
     error = json.loads(outcome.err)["error"]
     assert error["kind"] == "gate"
-    assert error["message"] == "1 of 2 gates failed"
+    assert error["message"] == f"1 of 2 gates failed: worse (accuracy of {b})"
 
 
 def test_a_gate_that_fails_is_explained_once(ftcli: Ftcli, make_run):
     outcome = ftcli("compare", make_run("a", range(3)), make_run("b", range(60)), "--fail-if", "worse", code=4)
     assert " ".join(outcome.out.split()).count("is significantly worse than") == 1
-    assert outcome.err == "error: 1 of 1 gate failed\n"
+    assert outcome.err.splitlines()[0].endswith(f"1 of 1 gate failed: worse (accuracy of {outcome.err.split()[-1]}")
+    assert "significantly" not in outcome.err
 
 
 def test_runs_without_a_shared_image_exit_3_whatever_the_gate(ftcli: Ftcli, make_run):
