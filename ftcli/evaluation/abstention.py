@@ -45,7 +45,7 @@ def abstention(predictions: Predictions, *, target: float) -> Abstention:
     best one keeps the guarantee (risk control by multiple testing, Angelopoulos et al. 2021,
     arXiv:2110.01052). It holds for images like these.
     """
-    confidence = predictions.normalized.max(axis=1)
+    confidence = predictions.confidence
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], np.cumsum(predictions.correct[order])
     # Images of equal confidence are answered together.
