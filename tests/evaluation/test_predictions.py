@@ -51,7 +51,7 @@ def test_images_without_labels_have_predictions_that_cannot_be_judged():
     predictions = replace(_predictions([[0.2, 0.8]]), given_labels=None)
     assert predictions.predicted.tolist() == [1]
     for judged in (lambda: predictions.correct, lambda: predictions.in_top5, lambda: evaluate(predictions)):
-        with pytest.raises(DatasetError, match="no labels"):
+        with pytest.raises(DatasetError):
             judged()
 
 

@@ -147,8 +147,9 @@ def test_a_recipe_of_another_format_is_refused_before_its_keys_are_checked(recip
 
 
 def test_a_missing_recipe_is_named_with_a_near_one(recipe_file: Path) -> None:
-    with pytest.raises(UsageError, match=r"Did you mean .*recipe\.yaml"):
+    with pytest.raises(UsageError) as caught:
         load_recipe(recipe_file.with_name("recipee.yaml"))
+    assert str(recipe_file) in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
