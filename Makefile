@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test stress check format docs bench sweep clean
+.PHONY: install quickstart test stress check format docs golden bench sweep clean
 
 install: $(INSTALLED)  ## virtual environment, ftcli and developer tools
 
@@ -34,6 +34,9 @@ format: $(INSTALLED)  ## format the code
 
 docs: $(INSTALLED)  ## write docs/recipe.md and docs/commands.md
 	$(BIN)/python docs/generate.py
+
+golden: $(INSTALLED)  ## write tests/golden/errors.txt, the messages about typical mistakes
+	cd tests && $(abspath $(BIN))/python -m helpers.mistakes
 
 bench: $(INSTALLED)  ## time ftcli against the tutorials' loop, 40 minutes; FTCLI_HYMENOPTERA names the photographs
 	$(BIN)/python benchmarks/run.py

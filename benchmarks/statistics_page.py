@@ -184,7 +184,7 @@ def seeds(pairs: int, generator: np.random.Generator) -> str:
 def abstaining(pairs: int, generator: np.random.Generator) -> str:
     """Return how often a suggested threshold reaches its precision on other images."""
     population = calibrated_model(400_000, generator)
-    confidence, correct = population.normalized.max(axis=1), population.correct
+    confidence, correct = population.confidence, population.correct
     order = np.argsort(-confidence)
     ordered, precision = -confidence[order], np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
     rows = []

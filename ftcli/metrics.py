@@ -125,6 +125,7 @@ _ROWS = (
         lambda sums: sums.recalls.mean(axis=-1),
         share_of=lambda predictions: predictions.correct,
         over_classes=True,
+        epoch_name="balanced_accuracy",
     ),
     Metric(
         "macro_f1",

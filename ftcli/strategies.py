@@ -106,10 +106,10 @@ def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | N
     needed = strategy.epochs_per_phase * (len(unfrozen) - 1) + 1
     if epochs < needed:
         raise PlanError(
-            f"{len(unfrozen)} phases of {strategy.epochs_per_phase} epochs need at least {needed} epochs, not {epochs}",
+            f"{len(unfrozen)} phases, all but the last of {strategy.epochs_per_phase} epochs, need at least {needed} "
+            f"epochs, not {epochs}",
             where="epochs",
-            hint=f"Set epochs to {strategy.epochs_per_phase * len(unfrozen)} or more, or lower strategy.unfreeze "
-            "or strategy.epochs_per_phase.",
+            hint=f"Set epochs to {needed} or more, or lower strategy.unfreeze or strategy.epochs_per_phase.",
         )
     lengths = [strategy.epochs_per_phase] * (len(unfrozen) - 1)
     lengths.append(epochs - sum(lengths))

@@ -43,7 +43,7 @@ def test_python_m_ftcli_is_the_same_program() -> None:
         (("train", "missing.yaml", "--name", "a/b"), "not a plain directory name"),
         (("eval", "missing"), "missing: does not exist"),
         (("compare", "a", "b"), "does not exist"),
-        (("compare", "a"), "two"),
+        (("compare", "a"), "a: does not exist"),
         (("schema", "--version"), "No such option: --version"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_signal_before_there_is_a_run_is_reported_and_not_swallowed(
         with suppress(Exception):  # as libraries do
             signal.raise_signal(number)
 
-    monkeypatch.setattr("ftcli.commands.train.load_recipe", signalled)
+    monkeypatch.setattr("ftcli.commands.train.read_document", signalled)
     Path("recipe.yaml").write_text(f"data: {{root: {tiny}}}\n")
     outcome = ftcli("train", "recipe.yaml", "--json", code=code)
     assert json.loads(outcome.err)["error"]["message"] == f"stopped by {number.name}"

@@ -17,7 +17,7 @@ def test_the_table_has_each_name_once_and_knows_every_name_that_rows_refer_to() 
 def test_runs_are_compared_by_what_sums_give_and_monitored_by_what_epochs_record() -> None:
     assert COMPARABLE == ("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
     assert set(EXPECTABLE) - set(COMPARABLE) == {"worst_class_recall"}
-    assert list(MONITORS) == ["val_accuracy", "val_macro_f1", "val_loss"]
+    assert list(MONITORS) == ["val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss"]
 
 
 def test_the_page_on_statistics_explains_every_metric_that_has_an_interval() -> None:

@@ -97,6 +97,8 @@ def _known(error: Exception) -> FtcliError:
     if isinstance(error, FtcliError):
         return error
     if isinstance(error, TyperException):
+        if hint := _key_hint(error):
+            return UsageError(error.message, hint=hint)
         return UsageError(error.format_message(), hint="See ftcli --help, or ftcli COMMAND --help.")
     if isinstance(error, Abort):
         return InterruptedRunError("interrupted", signal_number=signal.SIGINT)
@@ -104,6 +106,15 @@ def _known(error: Exception) -> FtcliError:
         return failure
     hint = "This is a bug in ftcli. Run the command again with --debug and report what it prints."
     return FtcliError(f"{type(error).__name__}: {error}", hint=hint)
+
+
+def _key_hint(error: TyperException) -> str | None:
+    """Return how to give a key of the recipe that was typed as an option, such as --epochs."""
+    from ftcli.recipe.problems import keys_by_home
+
+    name = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
+    places = [place for place in keys_by_home().get(name, []) if "phases" not in place]
+    return f"To override a key of the recipe, leave out the dashes: {places[0]}=VALUE" if places else None
 
 
 def _report(error: FtcliError, *, as_json: bool) -> int:

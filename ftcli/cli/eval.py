@@ -31,6 +31,9 @@ def evaluate(
     target_precision: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Suggest a confidence threshold that reaches this precision.")
     ] = None,
+    ranking: Annotated[
+        bool, typer.Option("--ranking", help="Compute ROC-AUC and average precision even where they take minutes.")
+    ] = False,
     markdown: Markdown = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the recipe's expectations to this JUnit XML file.")
@@ -54,7 +57,7 @@ def evaluate(
 
     if junit is not None:
         check_output(junit)
-    scoring = Scoring(data, split, batch_size, device, predictions, calibrate, target_precision)
+    scoring = Scoring(data, split, batch_size, device, predictions, calibrate, target_precision, ranking)
     result = evaluate_checkpoint(checkpoint, scoring)
     for notice in result.notices:
         choose_progress(quiet=quiet).notice(notice)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,6 +70,15 @@ def show_trained(result: TrainResult | SeedsResult, *, as_json: bool) -> None:
     raise_failed(result.gates)
 
 
+def _next_steps(run: Path) -> tuple[str, ...]:
+    """Return where the page of a finished run is, and how to score other images with it."""
+    from ftcli.runs.directory import RunDirectory
+
+    page = RunDirectory(run).report
+    evaluate = f"Score other images: ftcli eval {shlex.quote(str(run))} --data FOLDER"
+    return (*((f"Page: {page}",) if page.is_file() else ()), evaluate)
+
+
 def _trained_sections(result: TrainResult | SeedsResult) -> list[Section]:
     from ftcli.commands.seeds import SeedsResult
     from ftcli.report.format import gate_text, unchecked_text
@@ -86,4 +97,6 @@ def _trained_sections(result: TrainResult | SeedsResult) -> list[Section]:
             marks = marks_for(sys.stdout, os.environ)
             sections += run_sections(result.summary, result.evaluation, result.plan, result.records, marks=marks)
         sections.append(gates_section(result.gates))
+        if result.finished:
+            sections.append(Section("", (Lines(_next_steps(result.run)),)))
     return [*sections, Section("", prose(unchecked_text(result.unchecked))), Section("", (Lines((str(result.run),)),))]

@@ -30,4 +30,5 @@ def plan(
         show(result.to_json())
     else:
         shown = result.prepared
-        show_sections(plan_sections(shown.plan, shown.parameters, shown.batchnorm, result.forecasts))
+        sections = plan_sections(shown.plan, shown.parameters, shown.batchnorm, result.forecasts, result.download)
+        show_sections(sections)

@@ -86,12 +86,13 @@ def pending_at(given: Sequence[RunsAt]) -> tuple[Pending, ...]:
 
 def _read_all(given: Sequence[RunsAt]) -> list[_Run]:
     """Read every run before anything is computed, so that a missing one is reported at once."""
-    paths = [run for each in given for run in each.runs]
-    if len(paths) < 2:
-        hints = [pending_text(each) for each in pending_at(given)]
-        hint = "\n".join(hints) or "Give the baseline first: `ftcli compare RUN_A RUN_B`."
+    opened = [open_run(run) for each in given for run in each.runs]
+    if len(opened) < 2:
+        # The other seeds of a run are the runs to compare it with.
+        awaited = [pending_text(each) for each in pending_at(given) if each.awaited]
+        hint = "\n".join(awaited) or "Give the baseline first: `ftcli compare RUN_A RUN_B`."
         raise UsageError("compare needs at least two runs", hint=hint)
-    return [_read(run) for run in [open_run(path) for path in paths]]
+    return [_read(run) for run in opened]
 
 
 def _read(run: RunDirectory) -> _Run:

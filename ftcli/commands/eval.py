@@ -45,7 +45,7 @@ class Scoring:
     """What to score and how: a split of the recipe's dataset, or of `data`; None means what the recipe says.
 
     `calibrate` names the split that a temperature is fitted on, `target_precision` is the share of answers that must be
-    right.
+    right. With `ranking`, ROC-AUC and average precision are computed however long they take.
     """
 
     data: Path | None = None
@@ -55,6 +55,7 @@ class Scoring:
     predictions: Path | None = None
     calibrate: str | None = None
     target_precision: float | None = None
+    ranking: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     if scoring.predictions is not None:
         make_folder(scoring.predictions)
         write_predictions(scoring.predictions, predictions)
-    evaluation, target = with_ranking(evaluate(predictions), predictions), scoring.target_precision
+    evaluation = with_ranking(evaluate(predictions), predictions, if_quick=not scoring.ranking)
+    target = scoring.target_precision
     calibration = None
     if fit is not None:
         fitted = _predict(checkpoint, recipe, fit, scoring)

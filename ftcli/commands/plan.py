@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcli.commands.prepare import Prepared, data_settings, inspect_dataset, prepare, with_final_cut
 from ftcli.data.checks.findings import skipped_notices
-from ftcli.recipe.loading import load_recipe, naming_places
+from ftcli.recipe.loading import naming_places, parse_recipe, read_document
 
 if TYPE_CHECKING:  # torch, which a wrong recipe must not wait for
     from ftcli.engine.forecast import Forecast
@@ -17,10 +17,11 @@ if TYPE_CHECKING:  # torch, which a wrong recipe must not wait for
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What would be trained, without training it."""
+    """What would be trained, without training it; `download` names the weights that are not on this machine."""
 
     prepared: Prepared
     forecasts: tuple[Forecast, ...]
+    download: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan's JSON."""
@@ -30,7 +31,7 @@ class PlanResult:
             group["batchnorm"] = prepared.batchnorm[group["name"]]
         for phase, forecast in zip(value["phases"], self.forecasts, strict=True):
             phase.update(forecast.to_json())
-        return {**value, "notices": list(prepared.notices)}
+        return {**value, "download": self.download, "notices": list(prepared.notices)}
 
 
 def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
@@ -39,12 +40,13 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
     They pass through everything that a training does before its first epoch, including the cut and a checkpoint in
     memory, so that what cannot be trained is refused here.
     """
-    recipe = load_recipe(source, overrides)
-    with naming_places(source, overrides):
+    document = read_document(source)
+    recipe = parse_recipe(document, overrides)
+    with naming_places(document, overrides):
         prepared = prepare(recipe)
     from ftcli.engine.device import pick_compute
     from ftcli.engine.forecast import forecast_phases
-    from ftcli.model.network import build_network, check_image_size
+    from ftcli.model.network import build_network, check_image_size, to_download
     from ftcli.runs.checkpoint import check_saving
 
     recipe, dataset = prepared.recipe, prepared.dataset
@@ -63,4 +65,5 @@ def plan(source: Path, overrides: Sequence[str] = ()) -> PlanResult:
     compute.place(network.module)
     check_saving(network)
     forecasts = forecast_phases(network, prepared.plan, data_settings(recipe), samples=dataset.splits, compute=compute)
-    return PlanResult(prepared, forecasts)
+    download = to_download(recipe.model.name) if recipe.model.weights == "default" else None
+    return PlanResult(prepared, forecasts, download)

@@ -78,9 +78,12 @@ def add_report(
     A run is complete without its page, so no error here may fail it.
     """
     try:
+        from ftcli.evaluation.ranking import with_ranking
         from ftcli.report.html.run import run_page
 
-        write_text(run.report, run_page(read_run(run.path, predictions), _ranked(evaluation, predictions)))
+        write_text(
+            run.report, run_page(read_run(run.path, predictions), with_ranking(evaluation, predictions, if_quick=True))
+        )
     except Exception as error:  # noqa: BLE001 - the run is trained and saved, and its page can be made again
         notice(
             f"the run is finished but has no page: {first_line(error)}; "
@@ -90,22 +93,15 @@ def add_report(
 
 def _page(found: Sequence[RunsAt], runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation]) -> str:
     from ftcli.commands.compare import compare_runs, pending_at
+    from ftcli.evaluation.ranking import with_ranking
     from ftcli.report.html.compare import comparison_page
     from ftcli.report.html.run import run_page
 
     if len(runs) == 1:
         others = [replace(each, unfinished=()) for each in pending_at(found) if each.awaited]
-        evaluation = _ranked(evaluations[0], runs[0].predictions)
+        evaluation = with_ranking(evaluations[0], runs[0].predictions, if_quick=True)
         return run_page(runs[0], evaluation, alerts=[pending_text(each) for each in others])
     return comparison_page(runs, evaluations, compare_runs([each.path for each in found]))
-
-
-def _ranked(evaluation: Evaluation, predictions: Predictions) -> Evaluation:
-    """Return the evaluation with ROC-AUC and average precision, if these are quick to compute."""
-    from ftcli.evaluation.ranking import QUICK_CELLS, with_ranking
-
-    quick = predictions.probabilities.size <= QUICK_CELLS
-    return with_ranking(evaluation, predictions) if quick else evaluation
 
 
 def _pictures(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluation], folder: Path) -> dict[Path, bytes]:

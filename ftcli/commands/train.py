@@ -12,7 +12,7 @@ from ftcli.commands.seeds import SeedsResult, train_seeds
 from ftcli.commands.training_run import TrainingRun, TrainResult
 from ftcli.interrupt import Deadline
 from ftcli.recipe.keys import Recipe
-from ftcli.recipe.loading import load_recipe, naming_places, recipe_from
+from ftcli.recipe.loading import naming_places, parse_recipe, read_document, recipe_from
 from ftcli.records import Progress
 from ftcli.runs.create import check_free
 from ftcli.runs.directory import RunDirectory, default_name
@@ -45,13 +45,19 @@ def train(
 ) -> TrainResult | SeedsResult:
     """Train what the recipe in the file `source` asks for; `seeds` replace its own.
 
-    Whatever can be known to be wrong is found before the run directory is made. Raises FtcliError.
+    Whatever can be known to be wrong, and a tracker that is not installed, is found before the run directory is made.
+    Raises FtcliError.
     """
-    recipe = _load(source, overrides, seeds)
+    document = read_document(source)
+    recipe = parse_recipe(document, overrides)
+    check_installed(recipe.tracking)
+    if seeds is not None:
+        values = {key: value for key, value in recipe.model_dump(mode="json").items() if key != "seed"}
+        recipe = recipe_from({**values, "seeds": list(seeds)}, source="--seeds")
     directory = RunDirectory(target.path(recipe, source))
     made = directory if recipe.seeds is None else SeedsDirectory(directory.path)
     check_free(made, overwrite=target.overwrite)
-    with naming_places(source, overrides):
+    with naming_places(document, overrides):
         prepared = prepare(recipe)
         refuse_among_images(directory.path, prepared.dataset)
         for text in prepared.notices:
@@ -73,13 +79,3 @@ def train(
         for epoch in run.epochs():
             run.write(epoch)
         return run.finish()
-
-
-def _load(source: Path, overrides: Sequence[str], seeds: Sequence[int] | None) -> Recipe:
-    """Read a recipe. Raises RecipeError, and UsageError for a tracker that is not installed."""
-    recipe = load_recipe(source, overrides)
-    check_installed(recipe.tracking)
-    if seeds is None:
-        return recipe
-    values = {key: value for key, value in recipe.model_dump(mode="json").items() if key != "seed"}
-    return recipe_from({**values, "seeds": list(seeds)}, source="--seeds")

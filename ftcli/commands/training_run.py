@@ -41,7 +41,7 @@ from ftcli.runs.directory import FORMAT_VERSION, RunDirectory
 from ftcli.runs.files import duplicate
 from ftcli.runs.lock import RunLock, exclusive
 from ftcli.runs.past import Past
-from ftcli.runs.predictions_file import read_predictions, write_predictions
+from ftcli.runs.predictions_file import as_kept, read_predictions, write_predictions
 from ftcli.tracking.trackers import open_trackers
 
 if TYPE_CHECKING:  # torch, which wrong recipes and names must not wait for
@@ -82,6 +82,7 @@ class TrainResult:
             "best_epoch": None if summary is None else summary.best_epoch,
             "epochs": 0 if summary is None else summary.epochs,
             "metrics": {} if summary is None else asdict(summary)["metrics"],
+            "never_predicted": [each.name for each in self.evaluation.never_predicted] if self.evaluation else [],
             "seconds": None if summary is None else summary.seconds,
             "gates": [asdict(gate) for gate in self.gates],
             "unchecked": list(self.unchecked),
@@ -249,7 +250,7 @@ class TrainingRun:
             epoch=record.epoch,
             val=dict(record.val),
         )
-        probabilities = epoch.val_probabilities if is_best else None
+        probabilities = as_kept(epoch.val_probabilities) if is_best else None
         save_state(run, ResumeState(record, self._seconds(), self.notices, epoch.optimizer, probabilities))
         save_checkpoint(run.last, self.network.module.state_dict(), info)
         if not self.records:
@@ -257,8 +258,8 @@ class TrainingRun:
         self.records.append(record)
         self.watch = watch
         run.append(record)
-        if is_best:
-            self.write_best(epoch.val_probabilities)
+        if probabilities is not None:
+            self.write_best(probabilities)
         remove_states(run, but=record.epoch)
         self._trackers.epoch(record)
         self.progress.epoch(record, epochs=self.prepared.plan.epochs, best=is_best)

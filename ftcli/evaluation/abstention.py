@@ -48,7 +48,7 @@ def abstention(predictions: Predictions, *, target: float) -> Abstention:
     most lenient, each with the exact bound at 5 %, until one fails: so the last that passed keeps the guarantee
     (fixed-sequence testing, Angelopoulos et al. 2021, arXiv:2110.01052). It holds for images like these.
     """
-    confidence = predictions.normalized.max(axis=1)
+    confidence = predictions.confidence
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], np.cumsum(predictions.correct[order])
     # Images of equal confidence are answered together.

@@ -55,7 +55,7 @@ def calibration_gaps(predictions: Predictions) -> tuple[NDArray[np.int64], NDArr
     Fifteen bins of equal width, closed above, of the predicted class's probability (Guo et al. 2017,
     arXiv:1706.04599).
     """
-    confidence = predictions.normalized.max(axis=1)
+    confidence = predictions.confidence
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     return bins, confidence - predictions.correct
 
@@ -68,7 +68,7 @@ def calibrated_ece(predictions: Predictions, *, seed: int, resamples: int) -> ND
     """
     generator = np.random.default_rng(seed)
     images = len(predictions)
-    confidence = predictions.normalized.max(axis=1)
+    confidence = predictions.confidence
     bins, _ = calibration_gaps(predictions)
     by_bin = np.argsort(bins, kind="stable")
     confidence = confidence[by_bin]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ftcli.evaluation.intervals import mean_of_shares, percentile, widened, wils
 from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.resampling import confusion_of, metric_values, resampled_metrics, shares_in_strata
 from ftcli.records import SCHEMA, Interval, Metrics
+
+_UNEVEN = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class ConfusedPair:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Every figure of some predictions. `confusion` (C, C) counts images: true classes by predicted."""
 
@@ -58,19 +61,37 @@ class Evaluation:
     classes: tuple[str, ...]
     metrics: Metrics
     per_class: tuple[ClassMetrics, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: NDArray[np.int64]
     calibration: tuple[CalibrationBin, ...]
 
-    @property
+    @cached_property
     def most_confused(self) -> tuple[ConfusedPair, ...]:
         """Every pair of classes that was confused, the most images first, then in the order of the classes."""
-        pairs = (
-            ConfusedPair(true, predicted, images, images / sum(row))
-            for true, row in zip(self.classes, self.confusion, strict=True)
-            for predicted, images in zip(self.classes, row, strict=True)
-            if images and true != predicted
+        true, predicted = np.nonzero(self.confusion)
+        images = self.confusion[true, predicted]
+        shares = images / self.confusion.sum(axis=1)[true]
+        order = np.argsort(-images, kind="stable")
+        order = order[true[order] != predicted[order]]
+        return tuple(
+            ConfusedPair(
+                self.classes[true[pair]], self.classes[predicted[pair]], int(images[pair]), float(shares[pair])
+            )
+            for pair in order
         )
-        return tuple(sorted(pairs, key=lambda pair: -pair.images))
+
+    @property
+    def uneven_share(self) -> float | None:
+        """The share of the most common class, where it has over 1.5 times the images of the rarest; else None.
+
+        It is the accuracy of a model that always answers with that class.
+        """
+        images = [each.images for each in self.per_class if each.images]
+        return max(images) / self.images if max(images) > _UNEVEN * min(images) else None
+
+    @property
+    def never_predicted(self) -> tuple[ClassMetrics, ...]:
+        """The classes that have images, but that no image was predicted as."""
+        return tuple(each for each in self.per_class if each.images and each.precision is None)
 
     @property
     def worst_class(self) -> ClassMetrics:
@@ -86,7 +107,8 @@ class Evaluation:
             "classes": list(self.classes),
             "metrics": {name: asdict(interval) for name, interval in self.metrics.items()},
             "per_class": [row.to_json() for row in self.per_class],
-            "confusion": [list(row) for row in self.confusion],
+            "never_predicted": [each.name for each in self.never_predicted],
+            "confusion": self.confusion.tolist(),
             "most_confused": [asdict(pair) for pair in self.most_confused],
             "calibration": [asdict(each) for each in self.calibration],
         }
@@ -106,7 +128,7 @@ def evaluate(predictions: Predictions, *, seed: int = 0, resamples: int = 1000) 
         classes=predictions.classes,
         metrics=_intervals(predictions, seed=seed, resamples=resamples),
         per_class=_per_class(predictions.classes, confusion),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        confusion=confusion,
         calibration=calibration_bins(predictions),
     )
 

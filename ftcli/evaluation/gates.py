@@ -13,7 +13,7 @@ from ftcli.evaluation.compare.evidence import Evidence
 from ftcli.evaluation.evaluate import Evaluation
 from ftcli.evaluation.significance import SIGNIFICANCE, holm, p_text
 from ftcli.metrics import COMPARABLE, METRICS, split_and_metric
-from ftcli.phrases import count
+from ftcli.phrases import count, listed
 from ftcli.recipe.types import ExpectedName, parse_condition
 from ftcli.records import Gate, Interval
 
@@ -49,8 +49,8 @@ class Rules:
 
 def raise_failed(gates: Sequence[Gate]) -> None:
     """Raise GateError where a gate fails. The result shows which ones, and why."""
-    if failed := sum(not gate.holds for gate in gates):
-        raise GateError(f"{failed} of {count(len(gates), 'gate')} failed")
+    if failed := [f"{gate.rule} ({gate.metric} of {gate.run})" for gate in gates if not gate.holds]:
+        raise GateError(f"{len(failed)} of {count(len(gates), 'gate')} failed: {listed(failed)}")
 
 
 def parse_rule(text: str) -> Rule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,7 +90,7 @@ class Predictions:
             )
         return self.given_labels
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each image (N,); of equal ones, the first."""
         predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
@@ -101,7 +102,7 @@ class Predictions:
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
 
-    @property
+    @cached_property
     def in_top5(self) -> NDArray[np.bool_]:
         """Whether each image's label is one of its five most probable classes (N,); of equal ones, the first."""
         labels = self.labels[:, None]
@@ -110,11 +111,23 @@ class Predictions:
         ahead: NDArray[np.int64] = ((self.probabilities > own) | ((self.probabilities == own) & earlier)).sum(axis=1)
         return ahead < 5
 
-    @property
-    def normalized(self) -> NDArray[np.float64]:
-        """The probabilities (N, C) with rounding taken out: rows sum to 1 as exactly as float64 can."""
-        sums: NDArray[np.float64] = self.probabilities.sum(axis=1, keepdims=True)
-        return self.probabilities / sums
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of each image's most probable class (N,), of rows that sum to 1 exactly."""
+        confidence: NDArray[np.float64] = self.probabilities.max(axis=1) / self._sums
+        return confidence
+
+    @cached_property
+    def likelihoods(self) -> NDArray[np.float64]:
+        """The probability of each image's label (N,), of rows that sum to 1 exactly."""
+        likelihoods: NDArray[np.float64] = self.probabilities[np.arange(len(self)), self.labels] / self._sums
+        return likelihoods
+
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        """What the rows of probabilities sum to (N,): 1 but for rounding."""
+        sums: NDArray[np.float64] = self.probabilities.sum(axis=1)
+        return sums
 
 
 @dataclass(frozen=True)

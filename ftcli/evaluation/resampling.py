@@ -19,11 +19,10 @@ EPSILON = float(np.finfo(np.float64).eps)
 """The smallest probability that the log loss sees, as in scikit-learn."""
 
 
-def log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the negative log-likelihoods (N,) in nats of labels (N,) by probabilities (N, C)."""
-    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+def log_losses(likelihoods: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the log losses (N,) in nats of the probabilities that images' labels have (N,)."""
     # Not negated: the loss of a certain answer is 0, not -0.
-    losses: NDArray[np.float64] = np.abs(np.log(np.clip(likelihood, EPSILON, 1.0)))
+    losses: NDArray[np.float64] = np.abs(np.log(np.clip(likelihoods.astype(np.float64), EPSILON, 1.0)))
     return losses
 
 
@@ -37,9 +36,13 @@ def quick_metrics(labels: NDArray[np.int64], probabilities: NDArray[np.floating[
 
     They are those that a `monitor` may name. Without scipy, whose import would delay every training run.
     """
-    confusion = confusion_of(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    losses = log_losses(labels, probabilities).sum()
-    sums = Sums(confusion.sum(axis=1), hits=confusion.diagonal(), predicted=confusion.sum(axis=0), losses=losses)
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    # Counts by class: a matrix of pairs of classes would be far larger than the probabilities of many classes.
+    images, hits, predictions = (
+        np.bincount(each, minlength=classes) for each in (labels, labels[labels == predicted], predicted)
+    )
+    losses = log_losses(probabilities[np.arange(len(labels)), labels]).sum()
+    sums = Sums(images, hits=hits, predicted=predictions, losses=losses)
     values = {row.epoch_name or name: _value(row, sums) for name, row in MONITORS.items()}
     return {name: float(value) for name, value in sorted(values.items())}
 
@@ -126,7 +129,7 @@ def _summands(predictions: Predictions) -> Any:
 
     images, classes = predictions.probabilities.shape
     bins, gaps = calibration_gaps(predictions)
-    losses = log_losses(predictions.labels, predictions.normalized)
+    losses = log_losses(predictions.likelihoods)
     ones, first = np.ones(images), 2 + ECE_BINS
     rows = [np.zeros(images), ones, 2 + bins, first + predictions.labels, first + classes + predictions.predicted]
     values = [losses, predictions.in_top5, gaps, predictions.correct, ones]

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ftcli.errors import FtcliError, WeightsUnavailableError
 from ftcli.phrases import first_line
@@ -17,6 +18,7 @@ from ftcli.phrases import first_line
 _PATIENCE_SECONDS = 30.0
 """The longest silence of a server before a download fails."""
 
+_WEIGHTS_FILES = {".safetensors", ".bin", ".pth", ".pt"}
 _LOGGERS = ("timm", "huggingface_hub", "httpx", "urllib3")
 
 
@@ -33,12 +35,22 @@ def downloading(name: str, address: str) -> Iterator[None]:
             raise _unavailable(name, address, error) from error
 
 
-def cache_directories() -> tuple[Path, ...]:
+def cache_directories() -> tuple[Path, Path]:
     """Return where torch and the model hub keep what they downloaded."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     torch_home = Path(os.environ.get("TORCH_HOME", cache / "torch"))
     hub_home = Path(os.environ.get("HF_HOME", cache / "huggingface"))
-    return ((torch_home / "hub" / "checkpoints").expanduser(), (hub_home / "hub").expanduser())
+    hub = Path(os.environ.get("HF_HUB_CACHE", hub_home / "hub"))
+    return ((torch_home / "hub" / "checkpoints").expanduser(), hub.expanduser())
+
+
+def is_downloaded(*, hub_id: str | None = None, url: str | None = None) -> bool:
+    """Return whether the weights of a model of the hub, or else those of an address, are on this machine."""
+    of_torch, of_hub = cache_directories()
+    if hub_id:
+        snapshots = of_hub / f"models--{hub_id.replace('/', '--')}" / "snapshots"
+        return any(file.is_file() and file.suffix in _WEIGHTS_FILES for file in snapshots.glob("*/*"))
+    return bool(url) and (of_torch / Path(urlsplit(str(url)).path).name).is_file()
 
 
 def _unavailable(name: str, address: str, error: Exception) -> WeightsUnavailableError:

@@ -67,6 +67,9 @@ class Library(Protocol):
     def pretrained(self, name: str, /, *, image_size: int) -> nn.Module:
         """Return the architecture with the default weights."""
 
+    def at_hand(self, name: str, /) -> bool:
+        """Return whether the default weights are on this machine, so that nothing is downloaded."""
+
     def origin(self, name: str, /) -> str:
         """Return which weights the default ones are."""
 
@@ -105,6 +108,12 @@ def build_network(
     if tensors is not None:
         return replace(network, notices=load_weights(network.module, tensors, heads=network.heads, origin=weights))
     return network
+
+
+def to_download(name: str) -> str | None:
+    """Return which default weights would be downloaded; None where they are on this machine."""
+    library = _library(name)
+    return None if library.at_hand(name) else library.origin(name)
 
 
 def outline_network(name: str, *, classes: Sequence[str], image_size: int | None = None) -> Network:

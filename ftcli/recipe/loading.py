@@ -27,17 +27,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError with every problem of keys and values at once, and UsageError for a missing file.
     """
-    return parse_recipe(load_yaml(_read(path), str(path)), overrides)
+    return parse_recipe(read_document(path), overrides)
+
+
+def read_document(path: Path) -> Document:
+    """Read the YAML of a recipe file. Raises RecipeError for broken YAML, and UsageError for a missing file."""
+    return load_yaml(_read(path), str(path))
 
 
 def _read(path: Path) -> str:
     try:
+        if path.is_dir():
+            hint = f"To train on the images in it, write `data: {{root: {path}}}` into a file such as recipe.yaml."
+            raise UsageError("this is a folder, not a recipe", where=str(path), hint=hint)
         if path.exists() and not path.is_file():  # reading a pipe or a device may never end
             raise UsageError("this is not a file", where=str(path), hint=f"{_GIVE_A_PATH} {_NO_PIPES}")
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
-        near = difflib.get_close_matches(path.name, _recipes_beside(path), n=1)
+        near = difflib.get_close_matches(path.name, _recipes_next_to(path), n=1)
         hint = f"Did you mean {path.parent / near[0]}?" if near else _GIVE_A_PATH
         hint = f"{_GIVE_A_PATH} {_NO_PIPES}" if str(path) == "-" else hint
         raise UsageError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
@@ -76,8 +84,8 @@ def parse_recipe(document: Document, overrides: Sequence[str] = ()) -> Recipe:
 
 
 @contextmanager
-def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Add the line of the file, or the override, to an error about a group, a model's name or the plan.
+def naming_places(document: Document, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Add the line of the document, or the override, to an error about a group, a model's name or the plan.
 
     Other errors name files, whose names may look like keys.
     """
@@ -85,19 +93,18 @@ def naming_places(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
         yield
     except (PlanError, ModelError) as error:
         key = error.where or ""
-        if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, path, overrides)):
+        if (isinstance(error, PlanError) or key == "model.name") and (place := _place_of(key, document, overrides)):
             raise type(error)(f"{key}: {error.message}", where=place, hint=error.hint) from error
         raise
 
 
-def _place_of(key: str, path: Path, overrides: Sequence[str]) -> str | None:
+def _place_of(key: str, document: Document, overrides: Sequence[str]) -> str | None:
     """Return the place of a dotted key or of the nearest section around it; None if neither is in the recipe.
 
     Overrides come first: an override of a section replaces all that the file has in it.
     """
     given = {dotted(_override_path(text.partition("=")[0].strip())): f"override {text!r}" for text in overrides}
-    lines = load_yaml(_read(path), str(path)).lines
-    written = {dotted(of_key): f"{path}:{line}" for of_key, line in lines.items() if of_key}
+    written = {dotted(of_key): f"{document.source}:{line}" for of_key, line in document.lines.items() if of_key}
     parts = key.split(".")
     around = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
     return next((places[name] for places in (given, written) for name in around if name in places), None)
@@ -113,7 +120,7 @@ def recipe_text(recipe: Recipe) -> str:
     return dump_yaml(recipe.model_dump(mode="json"))
 
 
-def _recipes_beside(path: Path) -> list[str]:
+def _recipes_next_to(path: Path) -> list[str]:
     try:
         return [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
     except OSError:  # only the suggestion is lost

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from ftcli.errors import Problem
 from ftcli.recipe.keys import Recipe, Section
-from ftcli.recipe.yaml12 import Document, KeyPath, dotted
+from ftcli.recipe.yaml12 import Document, KeyPath, dotted, parse_scalar
 
 _MESSAGES = {
     "missing": "is required",
@@ -61,7 +61,9 @@ def problems_of(
 def placed(
     path: KeyPath, message: str, document: Document, places: Mapping[KeyPath, Problem], suggestion: str | None = None
 ) -> Problem:
-    """Return a problem at the place of the longest known part of its path: an override or a line."""
+    """Return a problem at its place: an override of the key or inside it, or the line of the longest known part."""
+    if inside := [place for place in places if path and place[: len(path)] == path]:
+        return Problem(dotted(path), message, places[inside[-1]].source, None, suggestion)
     for length in range(len(path), -1, -1):
         if path[:length] in places:
             return Problem(dotted(path), message, places[path[:length]].source, None, suggestion)
@@ -112,7 +114,18 @@ def _message(detail: ErrorDetails, path: KeyPath, value: Mapping[str, Any]) -> t
         return f"{message}, not {shown(context['tag'])}", _nearest(context["tag"], _words(context["expected_tags"]))
     if kind in {"missing", "union_tag_not_found", "value_error", "too_short"}:
         return message, None
-    return f"{message}, not {shown(given)}", None
+    return f"{message}, not {shown(given)}{_remark(message, path, given)}", None
+
+
+def _remark(message: str, path: KeyPath, given: object) -> str:
+    """Return what to do about a value of another type, where it is plain what was meant."""
+    if message == _MESSAGES["model_type"] and isinstance(given, str):
+        inner = {"model": "name", "strategy": "kind", "optimizer": "kind", "schedule": "kind", "data": "root"}
+        return f"; did you mean {dotted(path)}.{inner[str(path[-1])]}?" if path[-1] in inner else ""
+    if path == ("strategy", "lr") and isinstance(given, dict):
+        return "; only kind: fine-tune and kind: phases take a rate for each group"
+    is_number = isinstance(given, str) and isinstance(parse_scalar(given), int | float)
+    return "; remove the quotes" if is_number and "number" in message else ""
 
 
 def _words(expected: str) -> list[str]:
@@ -121,8 +134,10 @@ def _words(expected: str) -> list[str]:
 
 def _unknown_key(path: KeyPath, value: Mapping[str, Any]) -> tuple[str, str | None]:
     key = str(path[-1])
-    section = section_at(path[:-1], value)
+    section, kinds = sections_at(path[:-1], value)
     fields = list(section.model_fields)
+    if of_kinds := [str(_kind(each)) for each in kinds if key in each.model_fields]:
+        return f"unknown key with kind: {_kind(section)}; it belongs to kind: {' or '.join(of_kinds)}", None
     if near := _nearest(key, fields):
         return "unknown key", near
     homes = keys_by_home().get(key)
@@ -145,9 +160,10 @@ def sections_of(annotation: Any) -> list[type[Section]]:
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
-def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
-    """Return the section at a path of the data; of several kinds, the one that the data's `kind` names."""
+def sections_at(path: KeyPath, value: Mapping[str, Any]) -> tuple[type[Section], list[type[Section]]]:
+    """Return the section at a path of the data, and all that may be there: the data's `kind` names one of several."""
     section: type[Section] = Recipe
+    candidates = [section]
     here: Any = value
     for part in path:
         here = here[part]
@@ -156,7 +172,7 @@ def section_at(path: KeyPath, value: Mapping[str, Any]) -> type[Section]:
         candidates = sections_of(section.model_fields[part].annotation)
         kind = here.get("kind") if isinstance(here, dict) else None
         section = next((each for each in candidates if _kind(each) == kind), candidates[0])
-    return section
+    return section, candidates
 
 
 @cache

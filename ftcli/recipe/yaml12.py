@@ -95,31 +95,26 @@ class _Builder:
         self._nodes += 1
         if self._nodes > _NODE_LIMIT or len(path) > _DEPTH_LIMIT:
             raise self._problem("too large for a recipe; do its aliases multiply?", path, line)
-        if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, path)
         if id(node) in self._open:
             raise self._problem("contains itself through an alias", path, line)
+        self._check_tag(node, path)
+        if isinstance(node, yaml.ScalarNode):
+            return parse_scalar(node.value) if node.style is None else node.value
         self._open.add(id(node))
         built = self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._sequence(node, path)
         self._open.discard(id(node))
         return built
 
-    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
-        plain_tag = _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
-        if node.style is None and node.tag == plain_tag:
-            return parse_scalar(node.value)
-        if node.style is not None and node.tag == "tag:yaml.org,2002:str":
-            return node.value
-        raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
+    def _check_tag(self, node: yaml.Node, path: KeyPath) -> None:
+        """Refuse a node that has another tag than PyYAML gives to one without."""
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        if node.tag != _RESOLVER.resolve(type(node), node.value, (plain, not plain)):  # type: ignore[no-untyped-call]
+            raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
 
     def _sequence(self, node: yaml.Node, path: KeyPath) -> list[Any]:
-        if node.tag != "tag:yaml.org,2002:seq":
-            raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
         return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        if node.tag != "tag:yaml.org,2002:map":
-            raise self._problem(f"YAML tags such as {node.tag} are not supported", path, node.start_mark.line + 1)
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1

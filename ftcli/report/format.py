@@ -120,7 +120,7 @@ def ranking_text(evaluation: Evaluation) -> str:
     if ROC_AUC in evaluation.metrics:
         return "ROC-AUC and average precision are means over the classes, each of them against the rest."
     if evaluation.images * len(evaluation.classes) > QUICK_CELLS:
-        return "ROC-AUC of so many images and classes takes a while; ftcli eval computes it."
+        return "ROC-AUC and average precision of so many images and classes take minutes: ftcli eval --ranking."
     return ""
 
 
@@ -133,6 +133,28 @@ def absent_text(evaluation: Evaluation) -> str:
     rest = "the other class alone" if left == 1 else f"the other {left} classes"
     means = [metric_name(name) for name in evaluation.metrics if METRICS[name].over_classes]
     return f"No scored image is of {listed(absent)}: {', '.join(means[:-1])} and {means[-1]} are means over {rest}."
+
+
+def never_predicted_text(evaluation: Evaluation) -> str:
+    """Return which classes the model never answers with, although they have images; empty where there are none."""
+    never = evaluation.never_predicted
+    if not never:
+        return ""
+    images = sum(each.images for each in never)
+    missed = "its image is" if images == 1 else f"all {images:,} images of {'it' if len(never) == 1 else 'them'} are"
+    return f"The model never predicts {listed(each.name for each in never)}: {missed} wrong."
+
+
+def uneven_text(evaluation: Evaluation) -> str:
+    """Return what the accuracy of uneven classes is to be compared with; empty where the classes are even."""
+    if (least := evaluation.uneven_share) is None:
+        return ""
+    common = max(evaluation.per_class, key=lambda each: each.images).name
+    balanced = figure("balanced_accuracy", evaluation.metrics["balanced_accuracy"].value)
+    return (
+        f"The classes are uneven: always answering {common} has an accuracy of {share(least)}. Judge this model by its "
+        f"balanced accuracy, {balanced}."
+    )
 
 
 def pending_text(pending: Pending) -> str:

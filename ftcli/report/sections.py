@@ -134,7 +134,7 @@ class Matrix:
     """Images by true class (rows) and predicted class (columns), or, where these are too many, the confused pairs."""
 
     classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
+    counts: Sequence[Sequence[int]]
     pairs: Table
 
 
@@ -164,6 +164,7 @@ class Section:
     """A title and parts, further sections among them; without parts it is not shown.
 
     A `folded` one opens on a click where that is possible. Markdown begins with the `verdict`, and text ends with it.
+    Neighbours with `halves` are side by side on a page with room for them.
     """
 
     title: str
@@ -171,7 +172,7 @@ class Section:
     id: str = ""
     folded: bool = False
     verdict: bool = False
-    beside: bool = False
+    halves: bool = False
 
 
 def prose(*paragraphs: str, tone: str = "") -> tuple[Prose, ...]:

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ftcli.errors import CheckpointError, FtcliError, ModelError, RunError
 from ftcli.model.network import Network, restore_network
-from ftcli.phrases import listed
+from ftcli.phrases import listed, resume_hint
 from ftcli.records import InputSpec, checked
-from ftcli.runs.directory import RunDirectory, check_one_run
+from ftcli.runs.directory import RunDirectory, check_one_run, near_run
 from ftcli.runs.files import CHECK_THE_FILE, write_bytes
 
 FORMAT_VERSION = 1
@@ -85,9 +85,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     check_one_run(path)
     file = RunDirectory(path).best if path.is_dir() else path
     if not file.is_file():
-        what = f"has no {file.name}: no finished epoch" if path.is_dir() else "does not exist"
+        if path.is_dir() and RunDirectory(path).has_its_marks() and not file.exists():
+            raise CheckpointError(f"has no {file.name}: no finished epoch", where=str(path), hint=resume_hint(path))
+        what = f"has no {file.name}" if path.is_dir() else "does not exist"
         what = "is not a file" if file.exists() else what
-        raise CheckpointError(what, where=str(path), hint=_HINT)
+        raise CheckpointError(what, where=str(path), hint=near_run(path) or _HINT)
     if path.is_dir():
         RunDirectory(path).check_unchanged(f"{file.parent.name}/{file.name}")
     description, tensors = load_tensors(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -205,6 +206,19 @@ def check_one_run(path: Path) -> None:
         raise RunDirectoryError("holds the runs of several seeds", where=str(path), hint=hint)
 
 
+def near_run(path: Path) -> str | None:
+    """Return the hint that names a run whose path is nearly this one, or the same in runs/; None without any."""
+    if path.exists():
+        return None
+    try:
+        there = [each for folder in {path.parent, path.parent / "runs"} for each in folder.glob("*/recipe.yaml")]
+    except OSError:  # only the suggestion is lost
+        return None
+    names = {each.parent.name: each.parent for each in there}
+    near = difflib.get_close_matches(path.name, sorted(names), n=1, cutoff=0.75)
+    return f"Did you mean {names[near[0]]}?" if near else None
+
+
 def open_run(path: Path) -> RunDirectory:
     """Return the run at `path`, finished or not.
 
@@ -214,7 +228,7 @@ def open_run(path: Path) -> RunDirectory:
     run = RunDirectory(path)
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
-        raise RunDirectoryError(what, where=str(path), hint=_HINT)
+        raise RunDirectoryError(what, where=str(path), hint=near_run(path) or _HINT)
     check_one_run(path)
     for file in (run.recipe, run.environment):
         if not file.is_file():

@@ -39,7 +39,8 @@ class ResumeState(_Description):
     """The state after an epoch, as far as no other file has it yet.
 
     `seconds` is the wall time of the run so far and `optimizer` the optimizer's state. `val_probabilities`
-    (N, classes) float64 are those of a best epoch; None after any other epoch.
+    (N, classes) float64 are those of a best epoch; None after any other epoch. They take half the space where single
+    precision holds them exactly.
     """
 
     optimizer: Mapping[str, Tensor]
@@ -50,7 +51,8 @@ def save_state(run: RunDirectory, state: ResumeState) -> None:
     """Write the state of an epoch, and keep those of other epochs. Raises RunError."""
     tensors = {f"{_OPTIMIZER}{name}": tensor for name, tensor in state.optimizer.items()}
     if state.val_probabilities is not None:
-        tensors[_PROBABILITIES] = torch.from_numpy(state.val_probabilities)
+        exact = torch.from_numpy(state.val_probabilities)
+        tensors[_PROBABILITIES] = single if torch.equal((single := exact.float()).double(), exact) else exact
     description = _Description(state.record, state.seconds, state.notices)
     save_tensors(run.resume(state.record.epoch), tensors, asdict(description))
 

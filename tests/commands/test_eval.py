@@ -237,6 +237,17 @@ def test_eval_of_a_copied_checkpoint_reproduces_the_predictions_of_real_photogra
     np.testing.assert_allclose(again.probabilities, trained.probabilities, atol=1e-5)
 
 
+def test_a_ranking_that_takes_long_is_computed_on_request(
+    ftcli: Ftcli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "roc_auc" in ftcli("eval", run, "--json").json["metrics"]
+    for module in ("ftcli.evaluation.ranking", "ftcli.report.format"):
+        monkeypatch.setattr(f"{module}.QUICK_CELLS", 1)
+    assert "--ranking" in ftcli("eval", run).out
+    assert "roc_auc" not in ftcli("eval", run, "--json").json["metrics"]
+    assert "roc_auc" in ftcli("eval", run, "--ranking", "--json").json["metrics"]
+
+
 def test_a_temperature_is_fitted_on_one_split_and_judged_on_another(ftcli: Ftcli, run: Path, tiny: Path) -> None:
     found = ftcli("eval", run, "--calibrate", "train", "--json").json["temperature"]
     assert (found["images"], found["folds"], found["trained_on"]) == (18, 0, True)

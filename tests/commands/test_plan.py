@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.support import Ftcli
@@ -47,6 +48,42 @@ def test_a_dry_run_shows_the_plan_and_makes_no_run(ftcli: Ftcli, recipe: Path) -
         dry, plan = (ftcli(*command, recipe, *extra).out for command in (("train", "--dry-run"), ("plan",)))
         assert without_times(dry) == without_times(plan)
     assert not Path("runs").exists()
+
+
+def test_the_plan_explains_only_marks_that_its_table_has(ftcli: Ftcli, recipe: Path) -> None:
+    assert "bn: the group has BatchNorm" in ftcli("plan", recipe).out
+    assert "bn: " not in ftcli("plan", recipe, "strategy={kind: feature-extract}").out
+
+
+def test_the_plan_says_which_weights_are_not_on_this_machine(
+    ftcli: Ftcli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert ftcli("plan", recipe, "--json").json["download"] is None
+    shown = ftcli("plan", recipe, "model.weights=default")
+    assert "training downloads them first: timm weights timm/test_resnet.r160_in1k" in " ".join(shown.out.split())
+
+
+def test_epochs_that_do_not_suffice_are_said_to_suffice_where_they_do(ftcli: Ftcli, recipe: Path) -> None:
+    err = ftcli("plan", recipe, "strategy.epochs_per_phase=2", "epochs=4", code=2).err
+    (needed,) = re.findall(r"at least (\d+) epochs", err)
+    assert f"Set epochs to {needed} or more" in err
+    assert len(ftcli("plan", recipe, "strategy.epochs_per_phase=2", f"epochs={needed}", "--json").json["phases"]) == 3
+
+
+def test_a_recipe_is_read_once_also_where_it_does_not_fit(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, open_path = [], Path.open
+
+    def counting(path: Path, *arguments: Any, **more: Any) -> Any:
+        opened.append(path)
+        return open_path(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", counting)
+    ftcli("plan", recipe, "strategy.unfreeze=7", code=2)
+    assert opened.count(recipe) == 1
 
 
 def test_the_plan_says_what_will_be_cached(ftcli: Ftcli, recipe: Path) -> None:

@@ -257,6 +257,36 @@ def test_a_run_without_an_epoch_starts_over(ftcli: Ftcli, tiny: Path) -> None:
     assert_same_runs(Path("runs/whole"), Path("runs/parts"))
 
 
+def test_a_run_with_many_probabilities_is_resumed_exactly_and_read_by_every_command(
+    ftcli: Ftcli, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftcli.runs.predictions_file.MANY_CELLS", 1)
+    recipe, whole, parts = (
+        write_recipe(tiny, "feature-extract", "report: false"),
+        Path("runs/whole"),
+        Path("runs/parts"),
+    )
+    ftcli("train", recipe, "epochs=2", "--name", "whole")
+    with monkeypatch.context() as patch:
+
+        def stop(*_arguments: object) -> None:
+            raise StoppedAtOnce(signal.SIGINT)
+
+        patch.setattr("ftcli.commands.training_run.write_predictions", stop)
+        ftcli("train", recipe, "epochs=2", "--name", "parts", code=130)
+    assert not (parts / "predictions/val.csv").exists()
+    ftcli("resume", parts)
+    assert_same_runs(whole, parts)
+    (one,), (other,) = (list((run / "predictions").glob("*.safetensors")) for run in (whole, parts))
+    assert one.read_bytes() == other.read_bytes()
+    again = ftcli("eval", parts, "--predictions", "again.csv", "--json").json["metrics"]
+    summary = json.loads((parts / "summary.json").read_text())["metrics"]
+    assert again["log_loss"]["value"] == pytest.approx(summary["log_loss"]["value"], rel=1e-4)
+    assert len(list(Path().glob("again.csv.*.safetensors"))) == 1
+    assert ftcli("compare", whole, parts, "--json").json["metrics"]["log_loss"]["difference"] == 0
+    assert "Mistakes" in Path(ftcli("report", parts, "--json").json["page"]).read_text()
+
+
 def contents(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 

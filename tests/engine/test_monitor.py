@@ -1,4 +1,7 @@
+import numpy as np
+
 from ftcli.engine.monitor import Watch
+from ftcli.evaluation.resampling import quick_metrics
 from ftcli.records import EpochRecord
 
 
@@ -26,6 +29,17 @@ def test_the_monitor_decides_which_epoch_is_best() -> None:
     records = [record(1, 0.5, 1.0), record(2, 0.9, 9.0), record(3, 0.8, 0.1)]
     assert watched(records, "val_loss").best_epoch == 3
     assert watched(records, "val_macro_f1").best_epoch == 1
+
+
+def test_balanced_accuracy_prefers_a_model_that_knows_both_of_two_uneven_classes() -> None:
+    labels = np.repeat([0, 1], [100, 10])
+    one, both = np.zeros(110, dtype=int), np.where(np.arange(110) < 20, 1, labels)
+    records = [
+        EpochRecord("p", 0, epoch, {}, 0.0, 0.0, quick_metrics(labels, np.eye(2)[predicted] * 0.8 + 0.1), 0.0)
+        for epoch, predicted in ((1, one), (2, both))
+    ]
+    assert watched(records, "val_accuracy").best_epoch == 1
+    assert watched(records, "val_balanced_accuracy").best_epoch == 2
 
 
 def test_patience_counts_epochs_without_a_better_one() -> None:

@@ -18,7 +18,7 @@ def test_the_curve_ends_with_every_image_answered(drawn):
 
 def test_a_threshold_answers_exactly_the_images_that_are_as_confident(drawn):
     predictions = drawn(333, 3, seed=1)
-    confidence = predictions.normalized.max(axis=1)
+    confidence = predictions.confidence
     for point in abstention(predictions, target=0.9).curve:
         answered = confidence >= point.threshold
         assert point.images == answered.sum()
@@ -27,7 +27,7 @@ def test_a_threshold_answers_exactly_the_images_that_are_as_confident(drawn):
 
 def test_the_suggestion_holds_on_other_images_about_as_often_as_it_says(drawn):
     population = drawn(100_000, 3, seed=2)
-    confidence, correct = population.normalized.max(axis=1), population.correct
+    confidence, correct = population.confidence, population.correct
     kept, suggested = 0, 0
     for seed in range(60):
         found = abstention(drawn(400, 3, seed=seed + 10), target=0.9).suggestion
@@ -57,7 +57,7 @@ def test_images_of_equal_confidence_are_answered_together(scored):
 
 def test_aurc_is_the_mean_risk_over_coverages(drawn):
     predictions = drawn(50, 3, seed=3)
-    order = np.argsort(-predictions.normalized.max(axis=1))
+    order = np.argsort(-predictions.confidence)
     risks = 1 - np.cumsum(predictions.correct[order]) / np.arange(1, 51)
     assert abstention(predictions, target=0.9).aurc == pytest.approx(risks.mean())
 

@@ -31,7 +31,38 @@ def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_zero(scor
 
 
 def test_rows_of_the_confusion_are_true_classes(scored):
-    assert evaluate(scored([0, 0, 1], [1, 1, 1])).confusion == ((0, 2), (0, 1))
+    assert evaluate(scored([0, 0, 1], [1, 1, 1])).confusion.tolist() == [[0, 2], [0, 1]]
+
+
+def test_confused_pairs_come_by_images_and_then_by_class(scored):
+    labels, predicted = [0, 0, 0, 1, 1, 2, 2, 2, 2], [1, 2, 0, 0, 0, 1, 1, 0, 2]
+    pairs = evaluate(scored(labels, predicted, ("a", "b", "c")), resamples=10).most_confused
+    assert [(pair.true, pair.predicted, pair.images) for pair in pairs] == [
+        *(("b", "a", 2), ("c", "b", 2)),
+        *(("a", "b", 1), ("a", "c", 1), ("c", "a", 1)),
+    ]
+    assert [pair.share for pair in pairs] == [1, 1 / 2, 1 / 3, 1 / 3, 1 / 4]
+
+
+def test_a_thousand_classes_are_confused_in_moments(drawn):
+    evaluation = evaluate(drawn(2000, 1000, seed=0), resamples=2)
+    assert sum(pair.images for pair in evaluation.most_confused) == evaluation.confusion.sum() - np.trace(
+        evaluation.confusion
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "share"), [([3, 2], None), ([4, 2], 2 / 3), ([16, 10], 16 / 26), ([5, 0, 4], None), ([7, 0, 0], None)]
+)
+def test_classes_are_uneven_from_one_and_a_half_times_the_images_on(scored, images, share):
+    labels = [label for label, number in enumerate(images) for _ in range(number)]
+    assert evaluate(scored(labels, labels, ("a", "b", "c")), resamples=2).uneven_share == share
+
+
+def test_classes_that_are_never_predicted_are_those_with_images(scored):
+    evaluation = evaluate(scored([0, 0, 1], [0, 0, 0], ("a", "b", "c")), resamples=2)
+    assert [each.name for each in evaluation.never_predicted] == ["b"]
+    assert evaluation.to_json()["never_predicted"] == ["b"]
 
 
 def test_every_metric_lies_in_its_interval(drawn):

@@ -126,7 +126,8 @@ def test_failed_gates_raise_with_their_number_and_others_do_not(against):
     with pytest.raises(GateError) as caught:
         raise_failed(gates)
     assert caught.value.exit_code == 4
-    assert str(caught.value) == "1 of 2 gates failed"
+    assert "1 of 2" in caught.value.message
+    assert "worse (accuracy of b)" in caught.value.message
     raise_failed(gates[1:])
 
 

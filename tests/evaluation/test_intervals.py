@@ -29,7 +29,7 @@ def test_the_bootstrap_of_a_mean_is_scipys(drawn):
     predictions = drawn(200, 3, seed=0, labels=labels)
     ours = evaluate(predictions, resamples=4000).metrics["log_loss"]
     theirs = stats.bootstrap(
-        (log_losses(predictions.labels, predictions.normalized),), np.mean, n_resamples=4000, method="percentile", rng=0
+        (log_losses(predictions.likelihoods),), np.mean, n_resamples=4000, method="percentile", rng=0
     ).confidence_interval
     width = theirs.high - theirs.low
     assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)

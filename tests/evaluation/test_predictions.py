@@ -42,14 +42,16 @@ def test_impossible_predictions_are_our_own_bug(probabilities, labels, classes):
 
 def test_single_precision_rows_count_as_summing_to_one():
     half = np.float32(1) / np.float32(3)
-    assert _predictions([[half, half, half]], classes=("a", "b", "c")).normalized.sum() == pytest.approx(1, abs=1e-15)
+    rounded = _predictions([[half, half, half]], classes=("a", "b", "c"))
+    assert rounded.confidence == pytest.approx([1 / 3], abs=1e-15)
+    assert rounded.likelihoods == pytest.approx([1 / 3], abs=1e-15)
 
 
 def test_images_without_labels_have_predictions_that_cannot_be_judged():
     predictions = replace(_predictions([[0.2, 0.8]]), given_labels=None)
     assert predictions.predicted.tolist() == [1]
     for judged in (lambda: predictions.correct, lambda: predictions.in_top5, lambda: evaluate(predictions)):
-        with pytest.raises(DatasetError, match="no labels"):
+        with pytest.raises(DatasetError):
             judged()
 
 

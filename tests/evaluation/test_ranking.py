@@ -61,3 +61,12 @@ def test_the_interval_of_a_ranking_without_mistakes_has_a_width(scored):
     auc = _ranked(scored([0, 1] * 20, [0, 1] * 20)).metrics["roc_auc"]
     assert (auc.value, auc.high) == (1.0, 1.0)
     assert 0.8 < auc.low < 0.97
+
+
+def test_a_ranking_that_takes_long_is_left_out_where_only_a_quick_one_is_wanted(drawn, monkeypatch):
+    predictions = drawn(50, 4, seed=0)
+    monkeypatch.setattr("ftcli.evaluation.ranking.QUICK_CELLS", 199)
+    evaluation = evaluate(predictions, resamples=20)
+    assert with_ranking(evaluation, predictions, if_quick=True) is evaluation
+    assert "roc_auc" in with_ranking(evaluation, predictions).metrics
+    assert "roc_auc" in with_ranking(evaluation, predictions.rows(range(49)), if_quick=True).metrics

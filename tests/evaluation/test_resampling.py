@@ -28,7 +28,15 @@ def test_quick_metrics_agree_with_the_full_ones(drawn):
     values = metric_values(predictions)
     assert quick["accuracy"] == values["accuracy"]
     assert quick["macro_f1"] == pytest.approx(values["macro_f1"])
+    assert quick["balanced_accuracy"] == pytest.approx(values["balanced_accuracy"])
     assert quick["loss"] == pytest.approx(values["log_loss"], rel=1e-5)
+
+
+def test_quick_metrics_of_many_classes_need_no_matrix_of_them():
+    labels = np.arange(4)
+    probabilities = np.full((4, 100_000), 1e-9)
+    probabilities[np.arange(4), [0, 1, 2, 0]] = 0.99
+    assert quick_metrics(labels, probabilities)["accuracy"] == 0.75
 
 
 def test_resampled_metrics_use_the_same_formulas_as_the_values(drawn):

@@ -41,7 +41,7 @@ def test_a_relative_root_is_searched_here_and_then_where_training_was_started(
 def test_a_missing_file_is_named(make_run: MakeRun, name: str) -> None:
     path = make_run("a", finished=False)
     (path / name).unlink()
-    with pytest.raises(RunDirectoryError, match="missing") as caught:
+    with pytest.raises(RunDirectoryError) as caught:
         read_run(path)
     assert caught.value.where == str(path / name)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ def test_a_state_reads_back_unchanged(run: RunDirectory, *, best: bool) -> None:
         assert back.val_probabilities.dtype == np.float64
     else:
         assert back.val_probabilities is None
+
+
+def test_probabilities_that_single_precision_holds_take_half_the_space_and_come_back_exactly(run: RunDirectory) -> None:
+    sizes, states = {}, {}
+    for dtype in (np.float32, np.float64):
+        probabilities = np.random.default_rng(0).dirichlet(np.ones(8), size=500).astype(dtype).astype(np.float64)
+        save_state(run, replace(state_of(3), val_probabilities=probabilities))
+        sizes[dtype] = run.resume(3).stat().st_size
+        states[dtype] = load_state(run, 3).val_probabilities
+        assert np.array_equal(states[dtype], probabilities)
+    assert sizes[np.float64] - sizes[np.float32] == 500 * 8 * 4
 
 
 def test_a_missing_state_is_named(run: RunDirectory) -> None:

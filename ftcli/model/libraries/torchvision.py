@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ftcli.errors import ModelError
-from ftcli.model.downloads import downloading
+from ftcli.model.downloads import downloading, is_downloaded
 from ftcli.records import InputSpec
 
 _WITH_AUXILIARY_HEADS = ("inception_v3", "googlenet")
@@ -78,6 +78,11 @@ def pretrained(name: str, *, image_size: int) -> nn.Module:
             if hasattr(network, attribute):
                 setattr(network, attribute, value)
     return network
+
+
+def at_hand(name: str) -> bool:
+    """Return whether the default weights are on this machine."""
+    return is_downloaded(url=_default_weights(name).url)
 
 
 def origin(name: str) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ftcli.phrases import count
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord
 from ftcli.report.charts import svg
@@ -70,7 +71,7 @@ def _describe(plan: Plan, spans: Sequence[Span]) -> str:
         phase = plan.phases[span.number - 1]
         trained = ", ".join(f"{group} at {rate_text(phase.lr[group], phase)}" for group in phase.trainable)
         epochs = f"epoch {span.first}" if span.first == span.last else f"epochs {span.first} to {span.last}"
-        what = f"trains {trained}; {len(phase.frozen)} groups frozen"
+        what = f"trains {trained}; {count(len(phase.frozen), 'group')} frozen"
         parts.append(f"Phase {span.number}, {span.name}, {epochs}: {what}.")
     return " ".join(parts)
 

@@ -19,6 +19,7 @@ from ftcli.report.format import (
     gates_met,
     interval_text,
     metric_name,
+    never_predicted_text,
     pending_text,
     setting,
     share,
@@ -66,6 +67,8 @@ def comparison_page(runs: Sequence[RecordedRun], evaluations: Sequence[Evaluatio
     letters = [chr(ord("A") + number) if number < 26 else str(number + 1) for number in range(len(runs))]
     shown = [ShownRun(*each) for each in zip(letters, names, runs, evaluations, strict=True)]
     alerts = [pending_text(each) for each in findings.pending]
+    never = ((each.title, never_predicted_text(each.evaluation)) for each in shown)
+    alerts += [f"{title}: {text}" for title, text in never if text]
     if len(runs) == 2:
         pair = findings.pairs[0]
         title, lede, sections, which = " and ".join(names), conclusion(pair.comparison), _two(shown, pair), "two"
@@ -130,7 +133,7 @@ def _two(shown: Sequence[ShownRun], pair: RunPair) -> list[Section]:
     )
     return [
         Section("Figures", (_runs(shown), Section(against, figures)), "figures"),
-        Section("Flipped images", (Columns(columns, beside=True),), "flips"),
+        Section("Flipped images", (Columns(columns, halves=True),), "flips"),
         Section("Training", paired_training_parts([(each.letter, each.run) for each in shown]), "training"),
         Section("Plans", paired_plan_parts([(each.title, each.run) for each in shown]), "plans"),
         Section("Settings", change_parts(pair, folded=False), "recipes"),

@@ -92,14 +92,14 @@ class Columns:
     """Parts side by side where there is room, as wide as charts or in equal halves."""
 
     columns: tuple[tuple[Any, ...], ...]
-    beside: bool = False
+    halves: bool = False
 
 
 def render(title: str, lede: str, sections: Sequence[Section], *, kicker: str, alerts: Sequence[str] = ()) -> str:
     """Return a page, complete in itself; `alerts` are shown above all sections."""
     script, style = (_file(name) for name in ("sorting.js", "style.css"))
     policy = f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-    rows = [(beside, list(each)) for beside, each in itertools.groupby(sections, lambda section: section.beside)]
+    rows = [(halves, list(each)) for halves, each in itertools.groupby(sections, lambda section: section.halves)]
     page = {"title": title, "lede": lede, "sections": sections, "kicker": kicker, "alerts": alerts, "rows": rows}
     files = {"policy": policy, "script": Markup(script), "style": Markup(style)}  # noqa: S704 - our own files
     return _environment().get_template("page.html").render(page | files, version=__version__)

@@ -23,9 +23,12 @@ from ftcli.report.format import (
     figure,
     gate_text,
     interval_text,
+    metric_name,
+    never_predicted_text,
     ranking_text,
     share,
     unchecked_text,
+    uneven_text,
 )
 from ftcli.report.html.epochs import plan_parts, training_parts
 from ftcli.report.html.page import Chart, Columns, Gallery, Picture, chart, render, thumbnails
@@ -69,13 +72,14 @@ def run_page(run: RecordedRun, evaluation: Evaluation, *, alerts: Sequence[str] 
         Section("Plan", plan_parts(run), "plan"),
         Section("Training", training_parts(run), "training"),
         Section("Classes", _classes(run, evaluation), "classes"),
-        Section("Confusion", _confusion(evaluation), "confusion", beside=few),
-        Section("Calibration", _calibration(evaluation, beside=not few), "calibration", beside=few),
+        Section("Confusion", _confusion(evaluation), "confusion", halves=few),
+        Section("Calibration", _calibration(evaluation, halves=not few), "calibration", halves=few),
         Section("Mistakes", _mistakes(run), "mistakes"),
-        Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", beside=True),
-        Section("Environment", (_environment(run),), "environment", beside=True),
+        Section("Recipe", (_provenance(run), Lines(tuple(run.recipe_text.splitlines()))), "recipe", halves=True),
+        Section("Environment", (_environment(run),), "environment", halves=True),
     ]
-    return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run)])
+    never = [text] if (text := never_predicted_text(evaluation)) else []
+    return render(run.name, lede, sections, kicker="ftcli report", alerts=[*alerts, *_alerts(run), *never])
 
 
 def _alerts(run: RecordedRun) -> list[str]:
@@ -96,7 +100,7 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
     summary = run.summary
     chosen = VAL_CHOSE_THE_EPOCH if len(run.records) > 1 else ""
     parts: list[Any] = [_headline(run, evaluation), _metrics(evaluation)]
-    parts += prose(ranking_text(evaluation), chosen, tone="hint")
+    parts += prose(uneven_text(evaluation), ranking_text(evaluation), chosen, tone="hint")
     if summary is not None:
         gates = (Gates(summary.gates),) if summary.gates else ()
         parts.append(Section("Expected", (*gates, *prose(unchecked_text(summary.unchecked), tone="hint"))))
@@ -108,10 +112,15 @@ def _figures(run: RecordedRun, evaluation: Evaluation) -> tuple[Any, ...]:
 
 
 def _headline(run: RecordedRun, evaluation: Evaluation) -> Facts:
-    accuracy, epochs = evaluation.metrics["accuracy"], len(run.records)
+    epochs = len(run.records)
     planned = f", {run.plan.epochs} planned" if epochs < run.plan.epochs else ""
+    # Of uneven classes, accuracy alone would praise a model that knows only the most common one.
+    shown = ("accuracy",) if evaluation.uneven_share is None else ("balanced_accuracy", "accuracy")
     rows = [
-        ("Accuracy", share(accuracy.value), f"95 % interval {interval_text('accuracy', accuracy)}"),
+        (metric_name(name).capitalize(), share(each.value), f"95 % interval {interval_text(name, each)}")
+        for name, each in ((name, evaluation.metrics[name]) for name in shown)
+    ]
+    rows += [
         ("Images", str(evaluation.images), f"validation, {(~run.predictions.correct).sum()} wrong"),
         ("Best epoch", str(run.best_epoch), f"of {epochs}{planned}"),
     ]
@@ -135,12 +144,12 @@ def _metrics(evaluation: Evaluation) -> Table:
 
 
 def _data(run: RecordedRun) -> tuple[Any, ...]:
-    """Return the findings, the gravest first, and the images and files that were left out."""
+    """Return the findings, the most severe first, and the images and files that were left out."""
     further = "`ftcli check --features` looks further, for look-alikes and wrong labels."
     strays = [str(path) for path in run.dataset.get("strays", [])]
     parts: list[Any] = []
     if run.findings:
-        found = "What `ftcli train` found in the names and contents of the images, the gravest first."
+        found = "What `ftcli train` found in the names and contents of the images, the most severe first."
         parts.append(Prose(f"{found} {further}", tone="soft", code=True))
         parts.append(Findings(run.findings, _CASES, _DATASET_FILE))
     else:
@@ -217,11 +226,11 @@ def _confusion(evaluation: Evaluation) -> tuple[Any, ...]:
         "the left, in the order of the classes' names. Blue on the diagonal is right, orange is wrong, and a stronger "
         "colour a greater share of the row."
     )
-    picture = chart(lambda width: draw_confusion(evaluation.confusion, width), {"always": 640})
+    picture = chart(lambda width: draw_confusion(evaluation.confusion.tolist(), width), {"always": 640})
     return Chart(picture, caption=caption, css="square"), *listed
 
 
-def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
+def _calibration(evaluation: Evaluation, *, halves: bool) -> tuple[Any, ...]:
     ece = evaluation.metrics["ece"]
     chance = ", which chance alone could show in a perfectly calibrated model" if ece.low == 0 else ""
     what = (
@@ -231,7 +240,7 @@ def _calibration(evaluation: Evaluation, *, beside: bool) -> tuple[Any, ...]:
     )
     drawn = chart(lambda width: draw_reliability(evaluation.calibration, width), {"s": 328, "m l": 420})
     parts = Prose(what, tone="soft"), Chart(drawn, css="small")
-    return (Columns(tuple((part,) for part in parts), beside=True),) if beside else parts
+    return (Columns(tuple((part,) for part in parts), halves=True),) if halves else parts
 
 
 def _mistakes(run: RecordedRun) -> tuple[Any, ...]:

@@ -49,16 +49,17 @@ def compare_sections(findings: Findings) -> list[Section]:
 
 
 def pair_sections(pair: RunPair) -> list[Section]:
-    """Return two runs: the verdict first, then metrics, classes, recipes and flipped images."""
+    """Return two runs: metrics, classes, recipes and flipped images, and the verdict, which ends a screen."""
     comparison = pair.comparison
     difference = differences_table(comparison.metrics, "A", "B", "B - A")
     return [
-        Section("", (Lines(_heading(comparison)), Prose(conclusion(comparison)), difference)),
+        Section("", (Lines(_heading(comparison)), difference)),
         Section("Classes", (recall_table(comparison.per_class),), folded=True),
         Section("", change_parts(pair)),
         _flips("B is right, A was wrong", comparison.b_better),
         _flips("A was right, B is wrong", comparison.a_better),
         Section("", prose(comparison.resolution, chosen_epochs(pair))),
+        Section("", prose(conclusion(comparison)), verdict=True),
     ]
 
 
@@ -80,12 +81,12 @@ def verdict(comparison: Comparison) -> str:
     """Return McNemar's test in plain words."""
     test = comparison.mcnemar
     if not test.b_better + test.a_better:
-        return "Both runs are right and wrong on the same images: the data cannot tell them apart."
-    better = "B is better" if test.b_better > test.a_better else "A is better"
-    conclusion = f"{better} on these images" if test.resolved else "the data cannot tell them apart"
+        return "Both runs are right and wrong on the same images: no difference in accuracy."
+    better = "B is more accurate" if test.b_better > test.a_better else "A is more accurate"
+    found = f"{better} on these images" if test.resolved else "no significant difference in accuracy"
     return (
         f"B is right on {count(test.b_better, 'image')} that A gets wrong, "
-        f"A on {test.a_better} that B gets wrong; {p_text(test.p_value)}: {conclusion}."
+        f"A on {test.a_better} that B gets wrong; two-sided {p_text(test.p_value)}: {found}."
     )
 
 

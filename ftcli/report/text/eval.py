@@ -7,11 +7,36 @@ from collections.abc import Mapping, Sequence
 from ftcli.evaluation.abstention import Abstention
 from ftcli.evaluation.compare.differences import Difference
 from ftcli.evaluation.evaluate import Evaluation
+from ftcli.evaluation.ranking import ROC_AUC
 from ftcli.evaluation.temperature import Calibration
 from ftcli.phrases import count
 from ftcli.records import Gate, Interval
-from ftcli.report.format import absent_text, figure, interval_text, metric_name, share, signed, unchecked_text
-from ftcli.report.sections import Cell, Gates, Matrix, Prose, Row, Section, Table, numbers, prose, share_cell, texts
+from ftcli.report.format import (
+    absent_text,
+    figure,
+    interval_text,
+    metric_name,
+    never_predicted_text,
+    ranking_text,
+    share,
+    signed,
+    unchecked_text,
+    uneven_text,
+)
+from ftcli.report.sections import (
+    MATRIX_CLASSES,
+    Cell,
+    Gates,
+    Matrix,
+    Prose,
+    Row,
+    Section,
+    Table,
+    numbers,
+    prose,
+    share_cell,
+    texts,
+)
 
 _LEAST_COVERAGE = 0.5  # thresholds that answer fewer images are left to --json
 
@@ -27,9 +52,15 @@ def eval_sections(
 ) -> list[Section]:
     """Return the sections of an evaluation; `notes` say what limits its figures."""
     scored = f"{count(evaluation.images, 'image')}, {count(len(evaluation.classes), 'class', 'classes')}"
-    figures = (Prose(scored), metrics_table(evaluation.metrics), *prose(absent_text(evaluation)))
     return [
-        Section("", figures),
+        Section(
+            "",
+            (
+                Prose(scored),
+                *figures(evaluation),
+                *prose("" if ROC_AUC in evaluation.metrics else ranking_text(evaluation)),
+            ),
+        ),
         Section("Classes", (_class_table(evaluation),), folded=True),
         Section("Confusion", (matrix_of(evaluation),), folded=True),
         *(() if calibration is None else (Section("Temperature", _calibration(calibration)),)),
@@ -37,6 +68,12 @@ def eval_sections(
         Section("", prose(*notes, unchecked_text(unchecked))),
         gates_section(gates),
     ]
+
+
+def figures(evaluation: Evaluation) -> tuple[Prose | Table, ...]:
+    """Return the figures with their 95 % intervals, and what to know before one believes them."""
+    remarks = prose(uneven_text(evaluation), absent_text(evaluation))
+    return *prose(never_predicted_text(evaluation), tone="alert"), metrics_table(evaluation.metrics), *remarks
 
 
 def gates_section(gates: Sequence[Gate]) -> Section:
@@ -77,7 +114,8 @@ def matrix_of(evaluation: Evaluation, *, pairs: int | None = None) -> Matrix:
     )
     caption = "Pairs of classes that were confused"
     confused = Table(columns, rows, caption, most=10, most_folded=20, tall=True, narrow=True)
-    return Matrix(evaluation.classes, evaluation.confusion, confused)
+    small = len(evaluation.classes) <= MATRIX_CLASSES
+    return Matrix(evaluation.classes, evaluation.confusion.tolist() if small else (), confused)
 
 
 def _class_table(evaluation: Evaluation) -> Table:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from ftcli.evaluation.compare.replicates import Spread
 from ftcli.evaluation.evaluate import Evaluation
+from ftcli.metrics import MONITORS
 from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
-from ftcli.report.format import VAL_CHOSE_THE_EPOCH, absent_text, figure, plain, share
+from ftcli.report.format import VAL_CHOSE_THE_EPOCH, figure, plain, share
 from ftcli.report.sections import Prose, Section, Table, numbers, prose, texts
 from ftcli.report.text.compare import spread_table
-from ftcli.report.text.eval import metrics_table
+from ftcli.report.text.eval import figures
 
 _ALL = 40
 """Up to this many epochs are all shown; of more, a dozen."""
@@ -33,17 +34,22 @@ def run_sections(
     several = summary.epochs > 1  # a run of one epoch had none to choose
     return [
         Section("", prose(f"{best}; {summary.images} val images, {summary.seconds:.1f} s")),
-        Section("", epoch_parts(records, summary.best_epoch, marks=marks) if several else ()),
-        Section("", (metrics_table(evaluation.metrics), *prose(absent_text(evaluation)))),
+        Section("", epoch_parts(records, summary.best_epoch, marks=marks, monitor=summary.monitor) if several else ()),
+        Section("", figures(evaluation)),
         Section("", prose(VAL_CHOSE_THE_EPOCH) if several else ()),
     ]
 
 
-def epoch_parts(records: Sequence[EpochRecord], best_epoch: int, *, marks: str = "") -> tuple[Table | Prose, ...]:
+def epoch_parts(
+    records: Sequence[EpochRecord], best_epoch: int, *, marks: str = "", monitor: str = "val_accuracy"
+) -> tuple[Table | Prose, ...]:
     """Return the epochs, the best one starred, and with `marks` each column's curve over all epochs.
 
-    Of many, a dozen are shown; the first epoch of every phase is among them as long as there is room.
+    Of many, a dozen are shown; the first epoch of every phase is among them as long as there is room. The monitor has a
+    column of its own if it is neither accuracy nor loss.
     """
+    chosen_by = monitor.removeprefix("val_")
+    more = [] if chosen_by in {"accuracy", "loss"} else [chosen_by]
     rows = [
         (
             record.phase,
@@ -51,16 +57,18 @@ def epoch_parts(records: Sequence[EpochRecord], best_epoch: int, *, marks: str =
             plain(record.train_loss, 4),
             plain(record.val["loss"], 4),
             share(record.val["accuracy"]),
+            *(share(record.val[name]) for name in more),
             f"{record.seconds:.1f}",
         )
         for record in (records[index] for index in shown_epochs(records, best_epoch))
     ]
     left_out = f"{len(rows)} of {len(records)} epochs; metrics.jsonl has them all" if len(rows) < len(records) else ""
     if marks:
-        values = [(record.train_loss, record.val["loss"], record.val["accuracy"]) for record in records]
-        curves = [sparkline(curve, marks) for curve in zip(*values, strict=True)]
-        rows.append(("all", "", curves[0], curves[1], curves[2], ""))
-    columns = (*texts("phase"), *numbers("epoch", "train loss", "val loss", "val accuracy", "seconds"))
+        names = ("loss", "accuracy", *more)
+        values = [(record.train_loss, *(record.val[name] for name in names)) for record in records]
+        rows.append(("all", "", *(sparkline(curve, marks) for curve in zip(*values, strict=True)), ""))
+    monitored = [f"val {MONITORS[monitor].words}" for _ in more]
+    columns = (*texts("phase"), *numbers("epoch", "train loss", "val loss", "val accuracy", *monitored, "seconds"))
     return Table(columns, rows), *prose(left_out)
 
 

@@ -38,7 +38,7 @@ def test_a_timeline_writes_rates_and_hatches_what_is_frozen():
     picture = draw_timeline(plan, records_of(plan, probe=None), 680)
     assert _classes(picture, "rect").count("frozen") == 1
     assert {"frozen", "0.1", "0.01"} <= set(_texts(picture))
-    assert "Phase 1, phase 0, epochs 1 to 2: trains g1 at 0.1; 1 groups frozen." in picture.get("aria-label")
+    assert "Phase 1, phase 0, epochs 1 to 2: trains g1 at 0.1; 1 group frozen." in picture.get("aria-label")
 
 
 def test_a_fitted_head_has_no_rate_and_no_schedule():

@@ -115,7 +115,7 @@ def test_nothing_overflows_the_page_at_any_width(visit, pages, width):
 
 
 CUT_OFF = """() => [...document.querySelectorAll("main *")].filter((each) => {
-  const box = each.closest(".wide, .beside > *, .pair > *, .chart, main");
+  const box = each.closest(".wide, .halves > *, .pair > *, .chart, main");
   if (each.closest("svg svg, svg *, .quiet, .clamp, .slanted") || !each.getClientRects().length) return false;
   const [inner, outer] = [each, box].map((one) => one.getBoundingClientRect());
   return each.scrollWidth > each.clientWidth + 1 && each.matches(".wide") || inner.right > outer.right + 1;

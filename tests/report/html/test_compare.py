@@ -31,7 +31,7 @@ def test_a_page_of_several_runs_says_which_has_not_finished(make_run, more):
 def test_two_runs_are_compared_with_their_flipped_images(make_run):
     outline = Outline(comparison_of(make_run("a", wrong=9), make_run("b", wrong=2, phases=1, recipe={"seed": 1})))
     text = outline.text
-    assert "B is right on 7 images that A gets wrong, A on 0 that B gets wrong; p = 0.016" in text
+    assert "B is right on 7 images that A gets wrong, A on 0 that B gets wrong; two-sided p = 0.016" in text
     assert "B is right, A is wrong: 7 images" in text
     assert "A: bees , wrong 80.0 % B: ants , right 80.0 %" in text
     assert len(outline.all("img")) == 7

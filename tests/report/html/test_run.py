@@ -1,8 +1,12 @@
 import re
+from dataclasses import replace
 
+import numpy as np
 from helpers.pages import Outline, page_of
 
+from ftcli.evaluation.evaluate import evaluate
 from ftcli.records import Gate
+from ftcli.report.html.run import run_page
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.read_run import read_run
 
@@ -18,6 +22,22 @@ def test_a_page_leads_with_the_accuracy_and_its_interval(make_run):
     assert "Accuracy 82.5 % 95 % interval 68.1 % to 91.3 %" in text
     assert "40 validation, 7 wrong" in text
     assert "flatters it" in text
+
+
+def test_a_page_of_uneven_classes_leads_with_balanced_accuracy_and_warns_of_a_class_that_is_never_predicted(make_run):
+    run = make_run("uneven")
+    predictions = read_run(run).predictions
+    labels = np.repeat(np.array([0, 1]), [36, 4]).astype(np.int64)
+    scores = np.tile([0.9, 0.1], (40, 1))
+    uneven = replace(predictions, given_labels=labels, probabilities=scores)
+    page = Outline(run_page(read_run(run, uneven), evaluate(uneven, resamples=20)))
+    assert "Balanced accuracy 50.0 % 95 % interval" in page.text
+    assert page.text.index("Balanced accuracy 50.0 %") < page.text.index("Accuracy 90.0 %")
+    assert "always answering ants has an accuracy of 90.0 %" in page.text
+    assert "The model never predicts bees: all 4 images of it are wrong." in page.text
+    even = Outline(page_of(make_run("even"))).text
+    assert "never predicts" not in even
+    assert "always answering" not in even
 
 
 def test_few_classes_have_a_matrix_and_many_a_picture_and_pairs(make_run):

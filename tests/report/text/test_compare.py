@@ -38,7 +38,8 @@ def test_tables_fit_the_width(count, width):
 def test_a_comparison_says_in_plain_words_what_the_data_can_tell():
     comparison = _comparison(range(11), [7, 8, 9, 10, 100, 101, 102])
     assert verdict(comparison) == (
-        "B is right on 7 images that A gets wrong, A on 3 that B gets wrong; p = 0.34: the data cannot tell them apart."
+        "B is right on 7 images that A gets wrong, A on 3 that B gets wrong; two-sided p = 0.34: "
+        "no significant difference in accuracy."
     )
     text = _text(comparison, {"strategy.lr": {"a": {"head": 0.01}, "b": None}})
     assert _line(text, "accuracy").split() == ["accuracy", "92.8", "%", "95.4", "%", "+2.6", "-1.8", "to", "+6.9"]
@@ -50,8 +51,8 @@ def test_a_comparison_says_in_plain_words_what_the_data_can_tell():
 
 
 def test_a_clear_difference_names_the_better_run():
-    assert verdict(_comparison(range(20), [])).endswith("p < 0.001: B is better on these images.")
-    assert verdict(_comparison([], range(6))).endswith("p = 0.031: A is better on these images.")
+    assert verdict(_comparison(range(20), [])).endswith("two-sided p < 0.001: B is more accurate on these images.")
+    assert verdict(_comparison([], range(6))).endswith("two-sided p = 0.031: A is more accurate on these images.")
     assert "the same images" in verdict(_comparison([1], [1]))
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.support import predictions_with
@@ -8,6 +10,7 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.temperature import calibrate
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH
+from ftcli.report.markdown import as_markdown
 from ftcli.report.plain import as_text
 from ftcli.report.text.eval import eval_sections
 
@@ -56,6 +59,23 @@ def test_classes_without_images_are_named_with_what_the_means_then_leave_out():
     assert "balanced accuracy, macro F1, ROC-AUC and average precision are means over the other 2 classes." in ranked
 
 
+def test_uneven_classes_are_said_to_be_so_and_a_class_that_is_never_predicted_is_named_first():
+    predictions = predictions_with([], images=110)
+    uneven = replace(
+        predictions, given_labels=np.repeat([0, 1], [100, 10]), probabilities=np.tile([0.9, 0.1], (110, 1))
+    )
+    evaluation = evaluate(uneven, resamples=10)
+    text = _words(evaluation_text(evaluation))
+    assert text.index("never predicts bees: all 10 images of it are wrong") < text.index("accuracy 90.9 %")
+    assert "always answering ants has an accuracy of 90.9 %" in text
+    assert "balanced accuracy, 50.0 %" in text
+    assert "**The model never predicts bees" in as_markdown(eval_sections(evaluation), title="a")
+    one = replace(uneven, given_labels=np.repeat([0, 1], [109, 1]))
+    assert "bees: its image is wrong" in _words(evaluation_text(evaluate(one, resamples=10)))
+    assert "never predicts" not in evaluation_text(_evaluation())
+    assert "uneven" not in evaluation_text(_evaluation())
+
+
 def test_many_classes_are_cut_to_thirty_rows_with_a_word_about_the_rest():
     text = evaluation_text(_evaluation(range(0, 200, 7), images=200, classes=_classes(50)))
     assert "class-029 " in text
@@ -96,7 +116,9 @@ def test_markup_in_names_is_shown_as_it_is():
 
 
 def test_names_that_no_terminal_can_show_are_escaped():
-    evaluation_text(_evaluation([0], classes=("a\udcff", "b\n"))).encode("utf-8")
+    text = evaluation_text(_evaluation([0], classes=("a\udcff", "b\n\x1b[31m")))
+    assert _line(text, r"a\ud").split()[0] == r"a\udcff"
+    assert _line(text, r"b\n").split()[0] == r"b\n\x1b[31m"
 
 
 @pytest.mark.parametrize("width", [10, 40, 62, 66])

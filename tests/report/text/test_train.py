@@ -93,3 +93,22 @@ def test_a_run_that_was_scored_without_a_class_says_so():
     summary = RunSummary(1, 1, "val_accuracy", {}, 2, 1.0, 1.0)
     text = as_text(run_sections(summary, evaluation, plan, []))
     assert "No scored image is of wasps: balanced accuracy and macro F1" in text
+
+
+@pytest.mark.parametrize(
+    ("monitor", "title"), [("val_macro_f1", "val macro F1"), ("val_loss", ""), ("val_accuracy", "")]
+)
+def test_a_monitor_that_is_neither_accuracy_nor_loss_has_a_column(monitor, title):
+    table = epoch_parts(_records(5), 5, marks="ab", monitor=monitor)[0]
+    titles = [column.title for column in table.columns]
+    assert titles == [
+        "phase",
+        "epoch",
+        "train loss",
+        "val loss",
+        "val accuracy",
+        *([title] if title else []),
+        "seconds",
+    ]
+    assert {len(row) for row in table.rows} == {len(titles)}
+    assert not title or table.rows[0][5] == "50.0 %"
