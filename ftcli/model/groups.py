@@ -76,13 +76,13 @@ class _Unit:
     @property
     def joins_neighbour(self) -> bool:
         """Whether the module has no parameters, or vectors only."""
-        return not self.is_head and all(_is_vector(tensor) for tensor in self.module.parameters())
+        return not self.is_head and all(is_vector(tensor) for tensor in self.module.parameters())
 
     @property
     def is_single_layer(self) -> bool:
         """Whether it is small: a stem by name, or at most one weight matrix or convolution kernel."""
         tensors = [list(module.parameters(recurse=False)) for module in self.module.modules()]
-        return _is_stem(self.name) or sum(not all(map(_is_vector, own)) for own in tensors) <= 1
+        return _is_stem(self.name) or sum(not all(map(is_vector, own)) for own in tensors) <= 1
 
 
 def group_network(network: nn.Module, head: str) -> tuple[Group, ...]:
@@ -162,7 +162,8 @@ def _is_wrapper(module: nn.Module, *, inside: nn.Module) -> bool:
     return share > 0.5 and any(map(_is_container, module.children()))
 
 
-def _is_vector(tensor: Tensor) -> bool:
+def is_vector(tensor: Tensor) -> bool:
+    """Return whether a tensor has one axis that is longer than 1: a bias, a norm, a scale, a token."""
     return tensor.numel() == max(tensor.shape, default=1)
 
 

@@ -1,9 +1,12 @@
 from typing import get_args
 
 import pytest
+import timm
 import torch
+import torchvision
+from torch import nn
 
-from ftcli.engine.optimizers import OPTIMIZERS, make_optimizer, rate_factor, set_rates
+from ftcli.engine.optimizers import OPTIMIZERS, decayed, make_optimizer, rate_factor, set_rates
 from ftcli.model.network import Network, build_network
 from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
@@ -31,6 +34,42 @@ def test_norms_and_biases_have_no_weight_decay(network: Network, section: Optimi
             assert (id(tensor) in decayed) == (tensor.ndim > 1), name
         else:
             assert id(tensor) not in every
+
+
+@pytest.mark.parametrize(
+    ("name", "never", "always"),
+    [
+        ("convnext_tiny", ("layer_scale",), ("features.1.0.block.0.weight", "features.2.1.weight")),
+        (
+            "vit_b_16",
+            ("class_token", "pos_embedding"),
+            ("self_attention.in_proj_weight", "mlp.0.weight", "conv_proj.weight"),
+        ),
+        ("swin_v2_t", ("logit_scale",), ("attn.qkv.weight",)),
+        ("swin_t", ("relative_position_bias_table",), ("attn.qkv.weight", "reduction.weight")),
+        ("timm/levit_128s", ("attention_biases",), ("attn.qkv.linear.weight",)),
+        ("timm/swinv2_tiny_window8_256", ("cpb_mlp",), ("attn.qkv.weight",)),
+    ],
+)
+def test_weight_decay_goes_by_what_a_tensor_is(name: str, never: tuple[str, ...], always: tuple[str, ...]) -> None:
+    """`cpb_mlp` are matrices of layers, which this network of timm itself exempts."""
+    with torch.device("meta"):
+        module = (
+            timm.create_model(name[5:]) if name.startswith("timm/") else torchvision.models.get_model(name)
+        ).eval()
+    chosen = decayed(module)
+    for part in never:
+        tables = [each for each, _ in module.named_parameters() if part in each]
+        assert tables
+        assert not chosen & set(tables)
+    for part in always:
+        assert [each for each in chosen if each.endswith(part)], part
+    assert not any(each.endswith("bias") for each in chosen)
+
+
+def test_a_table_of_embeddings_has_no_weight_decay() -> None:
+    module = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+    assert decayed(module) == {"1.weight"}
 
 
 def test_every_group_has_its_own_rate(network: Network) -> None:
