@@ -301,6 +301,7 @@ class TrainingRun:
         recipe = self.recipe
         return TrainSettings(
             optimizer=recipe.optimizer,
+            batchnorm=recipe.model.batchnorm,
             schedule=recipe.schedule,
             compute=self._compute,
             seed=recipe.seed,

@@ -21,7 +21,7 @@ from ftcli.engine.optimizers import make_optimizer, optimizer_tensors, rate_fact
 from ftcli.engine.phase_data import PhaseData
 from ftcli.errors import NonFiniteLossError
 from ftcli.evaluation.resampling import quick_metrics
-from ftcli.model.freezing import apply_phase, standing_still
+from ftcli.model.freezing import BatchNormMode, apply_phase, standing_still
 from ftcli.model.network import Network
 from ftcli.plan import Phase
 from ftcli.recipe.keys import Optimizer, Schedule
@@ -39,6 +39,7 @@ class TrainSettings:
     seed: int
     label_smoothing: float = 0.0
     clip_grad_norm: float | None = None
+    batchnorm: BatchNormMode = "train"
     on_batch: Callable[[int, int, int], None] | None = None
 
 
@@ -82,7 +83,7 @@ def train_phase(
             epoch, started = start.first_epoch + offset, time.perf_counter()
             # Dropout depends on (seed, epoch) alone, so that a resumed run draws what an uninterrupted one drew.
             torch.manual_seed(stable_seed(settings.seed, "epoch", epoch))
-            apply_phase(network, phase.lr)
+            apply_phase(network, phase.lr, batchnorm=settings.batchnorm)
             steps = data.steps_per_epoch
             factor = rate_factor(settings.schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
             train_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, offset, settings)
