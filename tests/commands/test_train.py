@@ -7,6 +7,7 @@ import torch
 from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 
+from ftcli.recipe.loading import load_recipe
 from ftcli.runs.checkpoint import load_checkpoint
 
 RECIPE = """
@@ -85,6 +86,27 @@ def test_the_resolved_recipe_trains_the_same_run_again(ftcli: Ftcli, recipe: Pat
     a, b = weights_of("a"), weights_of("b")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert Path("runs/a/recipe.yaml").read_text() == Path("runs/b/recipe.yaml").read_text()
+
+
+def test_the_rate_that_follows_from_the_optimizer_is_written_out(ftcli: Ftcli, recipe: Path) -> None:
+    given = ("strategy={kind: fine-tune}", "optimizer={kind: adamw}", "epochs=1")
+    ftcli("train", recipe, "--name", "a", *given)
+    assert load_recipe(Path("runs/a/recipe.yaml")).strategy.lr == 0.001
+    ftcli("resume", "runs/a", "epochs=2")
+    assert trained_groups(Path("runs/a")) == {"conv_head", "head"}
+
+
+def test_batchnorm_in_eval_mode_keeps_the_statistics_of_the_groups_that_train(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "before", "strategy={kind: from-scratch}", "epochs=1")
+    given = ("strategy=" + STRATEGIES["fine-tune"], "model={weights: runs/before, batchnorm: eval}")
+    name = "model.name=timm/test_efficientnet"
+    for cache in ("auto", "off"):
+        ftcli("train", recipe, "--name", cache, *given, name, f"data.cache={cache}")
+    start, cached, whole = weights_of("before"), weights_of("auto"), weights_of("off")
+    statistics = [key for key in start if "running_" in key]
+    assert all(torch.equal(start[key], cached[key]) for key in statistics)
+    assert not torch.equal(start["bn2.weight"], cached["bn2.weight"])
+    assert all(torch.allclose(cached[key], whole[key], rtol=1e-3, atol=1e-4) for key in start)
 
 
 def test_results_do_not_depend_on_the_number_of_workers(ftcli: Ftcli, recipe: Path) -> None:
