@@ -369,7 +369,7 @@ class TrainingRun:
     def _summary(self, predictions: Predictions) -> tuple[RunSummary, Evaluation]:
         """Score the best epoch, from its predictions as they were written."""
         evaluation = evaluate(predictions)
-        training_seconds = sum(record.seconds for record in self.records)
+        training_seconds = sum(record.seconds + record.features_seconds for record in self.records)
         images = len(self.prepared.facts["train"]) * len(self.records)
         summary = RunSummary(
             best_epoch=self.watch.best_epoch,

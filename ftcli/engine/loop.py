@@ -86,7 +86,7 @@ def train_phase(
             apply_phase(network, phase.lr, batchnorm=settings.batchnorm)
             steps = data.steps_per_epoch
             factor = rate_factor(settings.schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
-            train_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, offset, settings)
+            train_loss, train_log_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, offset, settings)
             probabilities, val = score_val(network, data, settings.compute)
             if not math.isfinite(val["loss"]):
                 raise _non_finite(val["loss"], optimizer, phase, epoch, "validation")
@@ -100,6 +100,7 @@ def train_phase(
                 val=val,
                 seconds=time.perf_counter() - started,
                 cached=data.cached,
+                train_log_loss=train_log_loss,
             )
             yield Epoch(record, probabilities, optimizer_tensors(optimizer, network))
 
@@ -112,9 +113,12 @@ def score_val(network: Network, data: PhaseData, compute: Compute) -> tuple[NDAr
 
 def _train_epoch(
     phase: Phase, data: PhaseData, optimizer: torch.optim.Optimizer, epoch: int, offset: int, settings: TrainSettings
-) -> tuple[float, float]:
-    """Take the steps of one epoch, `offset` epochs into the phase; return mean loss and accuracy over its images."""
-    loss_sum, correct, images = 0.0, 0, 0
+) -> tuple[float, float, float]:
+    """Take the steps of one epoch, `offset` epochs into the phase; return loss, log loss and accuracy over its images.
+
+    The log loss is that of the labels as they are, where the loss is that of smoothed ones.
+    """
+    loss_sum, log_loss_sum, correct, images = 0.0, 0.0, 0, 0
     steps = data.steps_per_epoch
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
     for number, batch in enumerate(data.train_batches(epoch)):
@@ -133,11 +137,14 @@ def _train_epoch(
             nn.utils.clip_grad_norm_(trained, settings.clip_grad_norm)
         optimizer.step()
         loss_sum += value * len(labels)
+        if settings.label_smoothing:
+            value = nn.functional.cross_entropy(logits.detach(), labels).item()
+        log_loss_sum += value * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
         images += len(labels)
         if settings.on_batch is not None:
             settings.on_batch(epoch, number + 1, steps)
-    return loss_sum / images, correct / images
+    return loss_sum / images, log_loss_sum / images, correct / images
 
 
 def _non_finite(

@@ -62,6 +62,9 @@ def test_a_run_leaves_everything_that_is_promised(ftcli: Ftcli, recipe: Path) ->
     assert lines[0]["lr"]["head"] == 0.01
     assert lines[0]["lr"]["stem"] is None
     summary = json.loads((run / "summary.json").read_text())
+    spent = sum(line["seconds"] + line["features_seconds"] for line in lines)
+    assert summary["images_per_second"] == pytest.approx(2 * 18 / spent, abs=0.06)
+    assert [line["features_seconds"] > 0 for line in lines] == [True, False]
     best = max(lines, key=lambda line: (line["val"]["accuracy"], -line["val"]["loss"]))
     assert summary["best_epoch"] == best["epoch"]
     assert summary["metrics"]["accuracy"]["value"] == best["val"]["accuracy"]

@@ -48,7 +48,7 @@ def epoch_parts(records: Sequence[EpochRecord], best_epoch: int, *, marks: str =
         (
             record.phase,
             f"* {record.epoch}" if record.epoch == best_epoch else str(record.epoch),
-            plain(record.train_loss, 4),
+            plain(record.comparable_train_loss, 4),
             plain(record.val["loss"], 4),
             share(record.val["accuracy"]),
             f"{record.seconds:.1f}",
@@ -57,7 +57,7 @@ def epoch_parts(records: Sequence[EpochRecord], best_epoch: int, *, marks: str =
     ]
     left_out = f"{len(rows)} of {len(records)} epochs; metrics.jsonl has them all" if len(rows) < len(records) else ""
     if marks:
-        values = [(record.train_loss, record.val["loss"], record.val["accuracy"]) for record in records]
+        values = [(record.comparable_train_loss, record.val["loss"], record.val["accuracy"]) for record in records]
         curves = [sparkline(curve, marks) for curve in zip(*values, strict=True)]
         rows.append(("all", "", curves[0], curves[1], curves[2], ""))
     columns = (*texts("phase"), *numbers("epoch", "train loss", "val loss", "val accuracy", "seconds"))
