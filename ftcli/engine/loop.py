@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +32,11 @@ from ftcli.rng import stable_seed
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What all phases of a run share. `on_batch` is called with (epoch, batch, batches) after each batch."""
+    """How a run's phases are trained.
+
+    `on_batch` is called with (epoch, batch, batches) after each batch, `exhausted_after` before each epoch: it returns
+    after how many epochs the phase's patience was exhausted, None before.
+    """
 
     optimizer: Optimizer
     schedule: Schedule
@@ -41,6 +46,7 @@ class TrainSettings:
     clip_grad_norm: float | None = None
     batchnorm: BatchNormMode = "train"
     on_batch: Callable[[int, int, int], None] | None = None
+    exhausted_after: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +90,15 @@ def train_phase(
             # Dropout depends on (seed, epoch) alone, so that a resumed run draws what an uninterrupted one drew.
             torch.manual_seed(stable_seed(settings.seed, "epoch", epoch))
             apply_phase(network, phase.lr, batchnorm=settings.batchnorm)
-            steps = data.steps_per_epoch
-            factor = rate_factor(settings.schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
-            train_loss, train_log_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, offset, settings)
+            factor_at = partial(
+                rate_factor,
+                settings.schedule,
+                steps_per_epoch=data.steps_per_epoch,
+                epochs=phase.epochs,
+                exhausted_after=settings.exhausted_after(),
+            )
+            factors = [factor_at(step=offset * data.steps_per_epoch + step) for step in range(data.steps_per_epoch)]
+            train_loss, train_log_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, factors, settings)
             probabilities, val = score_val(network, data, settings.compute)
             if not math.isfinite(val["loss"]):
                 raise _non_finite(val["loss"], optimizer, phase, epoch, "validation")
@@ -94,7 +106,7 @@ def train_phase(
                 phase=phase.name,
                 phase_index=start.index,
                 epoch=epoch,
-                lr={group: None if rate is None else rate * factor for group, rate in phase.lr.items()},
+                lr={group: None if rate is None else rate * factors[0] for group, rate in phase.lr.items()},
                 train_loss=train_loss,
                 train_accuracy=train_accuracy,
                 val=val,
@@ -112,18 +124,21 @@ def score_val(network: Network, data: PhaseData, compute: Compute) -> tuple[NDAr
 
 
 def _train_epoch(
-    phase: Phase, data: PhaseData, optimizer: torch.optim.Optimizer, epoch: int, offset: int, settings: TrainSettings
+    phase: Phase,
+    data: PhaseData,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    factors: Sequence[float],
+    settings: TrainSettings,
 ) -> tuple[float, float, float]:
-    """Take the steps of one epoch, `offset` epochs into the phase; return loss, log loss and accuracy over its images.
+    """Take the steps of one epoch, each at its factor of the rates; return loss, log loss and accuracy over its images.
 
     The log loss is that of the labels as they are, where the loss is that of smoothed ones.
     """
     loss_sum, log_loss_sum, correct, images = 0.0, 0.0, 0, 0
-    steps = data.steps_per_epoch
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
     for number, batch in enumerate(data.train_batches(epoch)):
-        step = offset * steps + number
-        set_rates(optimizer, rate_factor(settings.schedule, step=step, steps_per_epoch=steps, epochs=phase.epochs))
+        set_rates(optimizer, factors[number])
         labels = data.labels[batch.indices].to(settings.compute.device, non_blocking=True)
         with settings.compute.autocast():
             logits = data.forward(batch)
@@ -143,7 +158,7 @@ def _train_epoch(
         correct += int((logits.argmax(dim=1) == labels).sum())
         images += len(labels)
         if settings.on_batch is not None:
-            settings.on_batch(epoch, number + 1, steps)
+            settings.on_batch(epoch, number + 1, len(factors))
     return loss_sum / images, log_loss_sum / images, correct / images
 
 

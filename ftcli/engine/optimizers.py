@@ -23,6 +23,9 @@ OPTIMIZERS: Mapping[type[Section], Callable[..., torch.optim.Optimizer]] = {
 }
 """The class of each section of the recipe; the section's keys, but `kind` and `weight_decay`, are its arguments."""
 
+ANNEALING_EPOCHS = 2
+"""The epochs in which a cosine's rates fall to near zero after patience is exhausted; decision 16 has the figures."""
+
 
 def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Optimizer) -> torch.optim.Optimizer:
     """Build the optimizer of one phase: two entries for each trainable group, with and without weight decay.
@@ -98,12 +101,23 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int) -> float:
+def annealing_epochs(schedule: Schedule) -> int:
+    """Return how many epochs a phase takes, if it has them left, once its patience is exhausted."""
+    return ANNEALING_EPOCHS if isinstance(schedule, Cosine) else 0
+
+
+def rate_factor(
+    schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int, exhausted_after: int | None = None
+) -> float:
     """Return the factor on every rate at a step of a phase, counted from 0.
 
     Warm-up rises linearly towards 1: with 3 steps of it, 1/4, 1/2, 3/4, then 1. The schedule takes the rest of the
-    phase.
+    phase. Where patience was exhausted after so many epochs, a cosine falls to near zero in the few that follow.
     """
+    if exhausted_after is not None and (left := min(annealing_epochs(schedule), epochs - exhausted_after)):
+        begin = exhausted_after * steps_per_epoch
+        level = rate_factor(schedule, step=begin, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        return level * _half_cosine((step - begin) / (left * steps_per_epoch))
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
@@ -113,7 +127,12 @@ def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: 
     if isinstance(schedule, Step):
         return float(schedule.gamma ** (done // (schedule.step_epochs * steps_per_epoch)))
     assert isinstance(schedule, Cosine)
-    return 0.5 * (1 + math.cos(math.pi * done / (epochs * steps_per_epoch - warmup_steps)))
+    return _half_cosine(done / (epochs * steps_per_epoch - warmup_steps))
+
+
+def _half_cosine(done: float) -> float:
+    """Return 1 where nothing is done, 0 where all (1.0) is."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

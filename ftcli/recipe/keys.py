@@ -315,8 +315,8 @@ class Recipe(Section):
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="End a phase, and in the last phase the run, after this many epochs without a better monitor. "
-        "null: never.",
+        description="End a phase, and in the last phase the run, after this many epochs without a better monitor; "
+        "with the cosine schedule after two more, in which the rates fall to near zero. null: never.",
     )
     monitor: Monitor = Field(
         default="val_accuracy", description="Metric that selects the best epoch; ties are broken by val loss."

@@ -162,7 +162,10 @@ def test_patience_ends_the_phase_and_not_only_the_run(ftcli: Ftcli, recipe: Path
           "optimizer={kind: sgd, momentum: 0, weight_decay: 0}", "data.augment=none")  # fmt: skip
     lines = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
     first = [line for line in lines if line["phase_index"] == 0]
-    assert 3 <= len(first) < 9, "the first phase cannot get better and must end early"
+    assert 5 <= len(first) < 9, "the first phase cannot get better and must end early"
+    rates = [line["lr"]["head"] / 1e-9 for line in first]
+    assert rates[-3] > 0.6, "patience ends the phase in the middle of its cosine"
+    assert rates[-1] == pytest.approx(rates[-2] / 2), "whose rates then fall to near zero in two epochs"
     assert [line["epoch"] for line in lines] == list(range(1, len(first) + 3))
 
 

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import nn
 
-from ftcli.engine.optimizers import OPTIMIZERS, decayed, make_optimizer, rate_factor, set_rates
+from ftcli.engine.optimizers import OPTIMIZERS, annealing_epochs, decayed, make_optimizer, rate_factor, set_rates
 from ftcli.model.network import Network, build_network
 from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
@@ -109,6 +109,31 @@ def test_cosine_falls_from_one_to_nearly_nothing() -> None:
     assert values == sorted(values, reverse=True)
     assert 0 < values[-1] < 0.01
     assert values[10] == pytest.approx(0.5)
+
+
+def test_a_cosine_falls_to_nearly_nothing_in_the_two_epochs_after_patience() -> None:
+    def after(exhausted: int, *, epochs: int) -> list[float]:
+        steps = range(exhausted * 10, min(exhausted + 2, epochs) * 10)
+        cosine = Cosine(kind="cosine")
+        return [
+            rate_factor(cosine, step=step, steps_per_epoch=10, epochs=epochs, exhausted_after=exhausted)
+            for step in steps
+        ]
+
+    usual = factors(Cosine(kind="cosine"), epochs=20, steps=10)
+    values = after(5, epochs=20)
+    assert len(values) == 20
+    assert values[0] == usual[50]
+    assert values == sorted(values, reverse=True)
+    assert values[10] == pytest.approx(usual[50] / 2)
+    assert 0 < values[-1] < 0.01
+    assert after(19, epochs=20)[-1] < 0.001, "one epoch is left"
+
+
+def test_other_schedules_have_nothing_to_anneal() -> None:
+    for schedule in (Constant(kind="constant"), Step(kind="step")):
+        assert annealing_epochs(schedule) == 0
+        assert rate_factor(schedule, step=3, steps_per_epoch=2, epochs=9, exhausted_after=1) == 1
 
 
 def test_warm_up_rises_linearly_and_then_the_schedule_begins() -> None:
