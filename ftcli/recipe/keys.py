@@ -211,7 +211,7 @@ class PhaseSection(Section):
     lr: Rates = Field(description="One learning rate per group, glob or module. Groups that are not named stay frozen.")
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="End this phase after this many epochs without a better monitor. null: the recipe's `patience`.",
+        description="The same as the recipe's `patience`, for this phase. null: the recipe's.",
     )
 
 
