@@ -13,7 +13,8 @@ from ftcli.records import SCHEMA, checked
 class Phase:
     """For a number of epochs, every group at a learning rate or (None) frozen.
 
-    `patience` is the number of epochs without a better monitor after which the phase ends; None means never.
+    `patience` is the number of epochs without a better monitor after which the phase ends, once a cosine has annealed
+    its rates; None means never.
     With the solver lbfgs, the head is fitted to convergence in the phase's one epoch.
     """
 

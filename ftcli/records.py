@@ -92,7 +92,12 @@ class ProbeRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. `epoch` counts from 1 over the whole run; a rate of None is a frozen group."""
+    """What one epoch did. `epoch` counts from 1 over the whole run; a rate of None is a frozen group.
+
+    `train_loss` is what was minimised, with smoothed labels where the recipe asks for them; `train_log_loss` is that of
+    the labels as they are, as in `val`, and None in runs of earlier versions. `seconds` is the time to train and to
+    score val; `features_seconds` the time before that to open the phase's data and compute its missing features.
+    """
 
     phase: str
     phase_index: int
@@ -104,6 +109,13 @@ class EpochRecord:
     seconds: float
     cached: bool = False
     probe: ProbeRecord | None = None
+    train_log_loss: float | None = None
+    features_seconds: float = 0.0
+
+    @property
+    def comparable_train_loss(self) -> float:
+        """The train loss that can be compared with val's."""
+        return self.train_loss if self.train_log_loss is None else self.train_log_loss
 
     def to_json(self) -> dict[str, Any]:
         """Return one line of metrics.jsonl."""

@@ -26,14 +26,16 @@ LBFGS_RATE = 1.0
 """The rate in the plan of a head that L-BFGS fits: the first step that its line search tries."""
 
 
-def make_plan(strategy: Strategy, groups: Sequence[str], *, epochs: int | None, patience: int | None) -> Plan:
+def make_plan(
+    strategy: Strategy, groups: Sequence[str], *, epochs: int | None, patience: int | None, default_lr: float
+) -> Plan:
     """Return the plan of a strategy over `groups`, ordered from the input to the head.
 
-    `epochs` is the total, None if the phases have their own. Raises PlanError, which lists the groups, if strategy,
-    groups and epochs do not fit together.
+    `epochs` is the total, None if the phases have their own; `default_lr` is the head's rate if the strategy has none.
+    Raises PlanError, which lists the groups, if strategy, groups and epochs do not fit together.
     """
     assert groups[-1] == HEAD, "the last group is the head"
-    phases = _phases(strategy, tuple(groups), epochs or 0, patience)
+    phases = _phases(strategy, tuple(groups), epochs or 0, patience, default_lr)
     return Plan(strategy.kind, tuple(groups), tuple(phases))
 
 
@@ -59,30 +61,36 @@ def check_warmup(plan: Plan, warmup_epochs: int) -> None:
 
 
 @singledispatch
-def _phases(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+def _phases(
+    strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None, default_lr: float
+) -> list[Phase]:
     raise NotImplementedError(strategy)
 
 
 @_phases.register
-def _(strategy: FeatureExtract, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+def _(
+    strategy: FeatureExtract, groups: tuple[str, ...], epochs: int, patience: int | None, default_lr: float
+) -> list[Phase]:
     if strategy.solver == "lbfgs":
         return [Phase("head", 1, _unfrozen(groups, 0, LBFGS_RATE, 1.0), solver="lbfgs")]
-    return [Phase("head", epochs, _unfrozen(groups, 0, strategy.lr, 1.0), patience)]
+    return [Phase("head", epochs, _unfrozen(groups, 0, strategy.lr or default_lr, 1.0), patience)]
 
 
 @_phases.register
-def _(strategy: FromScratch, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
-    return [Phase("scratch", epochs, dict.fromkeys(groups, strategy.lr), patience)]
+def _(
+    strategy: FromScratch, groups: tuple[str, ...], epochs: int, patience: int | None, default_lr: float
+) -> list[Phase]:
+    return [Phase("scratch", epochs, dict.fromkeys(groups, strategy.lr or default_lr), patience)]
 
 
 @_phases.register
-def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | None, default_lr: float) -> list[Phase]:
     if isinstance(strategy.lr, Mapping):
         lr = rates_of(strategy.lr, groups, key="strategy.lr")
     else:
         unfreeze = DEFAULT_UNFREEZE if strategy.unfreeze is None else strategy.unfreeze
         decay = DEFAULT_LR_DECAY if strategy.lr_decay is None else strategy.lr_decay
-        lr = _unfrozen(groups, _count(unfreeze, groups), strategy.lr, decay)
+        lr = _unfrozen(groups, _count(unfreeze, groups), strategy.lr or default_lr, decay)
     if strategy.head_epochs == 0:
         return [Phase("fine-tune", epochs, lr, patience)]
     if lr[HEAD] is None:
@@ -99,7 +107,7 @@ def _(strategy: FineTune, groups: tuple[str, ...], epochs: int, patience: int | 
 
 
 @_phases.register
-def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | None) -> list[Phase]:
+def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | None, default_lr: float) -> list[Phase]:
     unfreeze = _count(strategy.unfreeze, groups)
     step = strategy.groups_per_phase
     unfrozen = [*range(0, unfreeze, step), unfreeze]
@@ -115,13 +123,13 @@ def _(strategy: Gradual, groups: tuple[str, ...], epochs: int, patience: int | N
     lengths.append(epochs - sum(lengths))
     names = [f"to {groups[-1 - count]}" if count else HEAD for count in unfrozen]
     return [
-        Phase(name, length, _unfrozen(groups, count, strategy.lr, strategy.lr_decay), patience)
+        Phase(name, length, _unfrozen(groups, count, strategy.lr or default_lr, strategy.lr_decay), patience)
         for name, count, length in zip(names, unfrozen, lengths, strict=True)
     ]
 
 
 @_phases.register
-def _(strategy: Phases, groups: tuple[str, ...], _epochs: int, patience: int | None) -> list[Phase]:
+def _(strategy: Phases, groups: tuple[str, ...], _epochs: int, patience: int | None, _default_lr: float) -> list[Phase]:
     return [
         Phase(
             f"phase {number}",

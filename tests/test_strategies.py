@@ -2,7 +2,7 @@ import pytest
 
 from ftcli.errors import PlanError
 from ftcli.plan import Plan
-from ftcli.recipe.keys import Cosine, FeatureExtract, FineTune, FromScratch, Gradual, Phases, PhaseSection
+from ftcli.recipe.keys import Cosine, FeatureExtract, FineTune, FromScratch, Gradual, Phases, PhaseSection, Strategy
 from ftcli.strategies import check_warmup, make_plan, rates_of
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -10,7 +10,7 @@ MOBILE = ("features.0", "features.1", "features.2", "classifier.0", "head")
 
 
 def plan_of(strategy: object, groups: tuple[str, ...] = GROUPS, epochs: int | None = 10) -> Plan:
-    return make_plan(strategy, groups, epochs=epochs, patience=None)  # type: ignore[arg-type]
+    return make_plan(strategy, groups, epochs=epochs, patience=None, default_lr=0.01)  # type: ignore[arg-type]
 
 
 def rates(plan: Plan, phase: int = 0) -> dict[str, float]:
@@ -21,6 +21,20 @@ def test_feature_extraction_trains_the_head_alone() -> None:
     plan = plan_of(FeatureExtract(kind="feature-extract", lr=0.01))
     assert rates(plan) == {"head": 0.01}
     assert plan.epochs == 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (FeatureExtract(kind="feature-extract"), {"head": 0.001}),
+        (FineTune(kind="fine-tune", lr_decay=0.1), {"layer4": 0.0001, "head": 0.001}),
+        (Gradual(kind="gradual", lr_decay=0.1, unfreeze=1), {"layer4": 0.0001, "head": 0.001}),
+        (FromScratch(kind="from-scratch"), dict.fromkeys(GROUPS, 0.001)),
+    ],
+)
+def test_a_strategy_without_a_rate_takes_the_default_one(strategy: Strategy, expected: dict[str, float]) -> None:
+    plan = make_plan(strategy, GROUPS, epochs=10, patience=None, default_lr=0.001)
+    assert rates(plan, -1) == expected
 
 
 def test_from_scratch_trains_everything_at_one_rate() -> None:
@@ -61,7 +75,7 @@ def test_explicit_phases_have_their_own_epochs_and_patience() -> None:
         PhaseSection(epochs=3, lr={"head": 0.01}),
         PhaseSection(epochs=4, lr={"*": 0.001, "head": 0.01}, patience=2),
     )
-    plan = make_plan(Phases(kind="phases", phases=sections), GROUPS, epochs=None, patience=5)
+    plan = make_plan(Phases(kind="phases", phases=sections), GROUPS, epochs=None, patience=5, default_lr=0.01)
     assert [(phase.epochs, phase.patience) for phase in plan.phases] == [(3, 5), (4, 2)]
     assert rates(plan, 1) == {**dict.fromkeys(GROUPS[:-1], 0.001), "head": 0.01}
 

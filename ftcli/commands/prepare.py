@@ -33,7 +33,7 @@ from ftcli.errors import DatasetError, ModelError, RunDirectoryError, UsageError
 from ftcli.metrics import METRICS, split_and_metric
 from ftcli.phrases import listed
 from ftcli.plan import Plan
-from ftcli.recipe.keys import FromScratch, Recipe
+from ftcli.recipe.keys import FromScratch, Phases, Recipe
 from ftcli.records import Progress
 from ftcli.runs.create import put_back
 from ftcli.runs.directory import RunDirectory
@@ -52,6 +52,7 @@ DATA_DIR = Path("data")
 class Prepared:
     """What a recipe comes to, without reading weights or writing a file.
 
+    `batchnorm` says of each group whether it has BatchNorm layers whose statistics follow the batches once it trains.
     `prepare` fills what follows from names; `inspect` adds what images hold: `facts` of train and val by split, and
     then `dataset` lacks the images that cannot be used, which are in `skipped`. `earlier` is what the initial weights
     were trained on, where they are not a library's.
@@ -82,14 +83,23 @@ def prepare(recipe: Recipe, *, began: Path | None = None) -> Prepared:
     refuse_clusters_in_several_splits(dataset.splits, where=str(dataset.root))
     _check_expectations(recipe, dataset)
     # These import torch, which the errors above do not wait for.
-    from ftcli.model.freezing import batchnorm_mode
+    from ftcli.model.freezing import has_batchnorm
     from ftcli.model.network import fitting_outline
 
     outline = fitting_outline(recipe.model.name, classes=dataset.classes, image_size=recipe.data.image_size)
     groups = [group.name for group in outline.groups]
-    plan = make_plan(recipe.strategy, groups, epochs=recipe.total_epochs, patience=recipe.patience)
+    plan = make_plan(
+        recipe.strategy,
+        groups,
+        epochs=recipe.total_epochs,
+        patience=recipe.patience,
+        default_lr=recipe.default_lr,
+    )
     check_warmup(plan, recipe.schedule.warmup_epochs)
-    batchnorm = {group.name: batchnorm_mode(outline, group, 1.0) == "train" for group in outline.groups}
+    batchnorm = {group.name: has_batchnorm(outline, group) for group in outline.groups}
+    if recipe.model.batchnorm == "eval":
+        _check_batchnorm(plan, batchnorm)
+        batchnorm = dict.fromkeys(batchnorm, False)
     _check_batch_size(recipe, plan, batchnorm)
     resolved = _resolved(recipe, dataset, outline.spec.image_size)
     notices = _notices(resolved, dataset, plan)
@@ -310,12 +320,16 @@ def image_root(recipe: Recipe) -> Path:
 
 
 def _resolved(recipe: Recipe, dataset: Dataset, image_size: int) -> Recipe:
-    """Return the recipe with what was left to the dataset and the weights written out."""
+    """Return the recipe with what was left to the dataset, the weights and the optimizer written out."""
     data = recipe.data.model_copy(update={"image_size": image_size, "val_fraction": dataset.val_fraction})
     model = recipe.model
     if isinstance(recipe.strategy, FromScratch):
         model = model.model_copy(update={"weights": "none"})
-    return recipe.model_copy(update={"data": data, "model": model, "epochs": recipe.total_epochs})
+    strategy = recipe.strategy
+    if not isinstance(strategy, Phases) and strategy.lr is None and not recipe.uses_lbfgs:
+        strategy = strategy.model_copy(update={"lr": recipe.default_lr})
+    written_out = {"data": data, "model": model, "strategy": strategy, "epochs": recipe.total_epochs}
+    return recipe.model_copy(update=written_out)
 
 
 def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
@@ -330,6 +344,15 @@ def _check_expectations(recipe: Recipe, dataset: Dataset) -> None:
             )
 
 
+def _check_batchnorm(plan: Plan, batchnorm: dict[str, bool]) -> None:
+    if not any(batchnorm[group] for phase in plan.phases for group in phase.trainable):
+        raise UsageError(
+            "eval would have no effect: no phase trains a group with BatchNorm, and frozen ones never change",
+            where="model.batchnorm",
+            hint="Remove it, or unfreeze a group with BatchNorm.",
+        )
+
+
 def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) -> None:
     if recipe.data.batch_size > 1:
         return
@@ -338,7 +361,7 @@ def _check_batch_size(recipe: Recipe, plan: Plan, batchnorm: dict[str, bool]) ->
             raise UsageError(
                 f"batches of one image cannot train BatchNorm, which phase {phase.name!r} does in {', '.join(moving)}",
                 where="data.batch_size",
-                hint="Set data.batch_size to 2 or more, or freeze these groups.",
+                hint="Set data.batch_size to 2 or more or model.batchnorm to eval, or freeze these groups.",
             )
 
 

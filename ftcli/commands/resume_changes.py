@@ -55,7 +55,13 @@ def since_last_epoch(past: Past, raised: Recipe) -> Changes:
 
 def check_history(plan: Plan, recipe: Recipe, records: Sequence[EpochRecord]) -> None:
     """Raise UsageError if the raised `plan` changes a phase that is over because a later one has begun."""
-    before = make_plan(recipe.strategy, plan.groups, epochs=recipe.total_epochs, patience=recipe.patience)
+    before = make_plan(
+        recipe.strategy,
+        plan.groups,
+        epochs=recipe.total_epochs,
+        patience=recipe.patience,
+        default_lr=recipe.default_lr,
+    )
     begun = records[-1].phase_index if records else 0
     if begun >= len(plan.phases):
         raise RunDirectoryError(

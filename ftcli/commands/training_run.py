@@ -215,7 +215,7 @@ class TrainingRun:
                     start = self._start(index)
                     if self._is_over(index) or start.epochs_done >= phase.epochs:
                         continue
-                    settings = self._train_settings()
+                    settings = self._train_settings(index)
                     for epoch in run_phase(self.network, phase, self._opener, start=start, settings=settings):
                         yield epoch
                         if self._is_over(index):
@@ -229,9 +229,18 @@ class TrainingRun:
         self._stop_if_signalled()  # one that came after the last batch; other seeds may follow
 
     def _is_over(self, index: int) -> bool:
-        """Return whether a later phase has begun, or this one has exhausted its patience."""
-        watch, patience = self.watch, self.prepared.plan.phases[index].patience
-        return watch.phase_index > index or (watch.phase_index == index and watch.is_over(patience))
+        """Return whether a later phase has begun, or this one has exhausted its patience and annealed its rates."""
+        from ftcli.engine.optimizers import annealing_epochs
+
+        exhausted = self._exhausted_after(index)
+        if exhausted is None:
+            return self.watch.phase_index > index
+        return len(self.watch.waits) >= exhausted + annealing_epochs(self.recipe.schedule)
+
+    def _exhausted_after(self, index: int) -> int | None:
+        """Return after how many epochs of the current phase its patience was exhausted; None before, and of others."""
+        patience = self.prepared.plan.phases[index].patience
+        return self.watch.exhausted_after(patience) if self.watch.phase_index == index else None
 
     def write(self, epoch: Epoch) -> None:
         """Write one epoch: what a resume needs, its weights, which make it count, and then what follows from them."""
@@ -307,18 +316,20 @@ class TrainingRun:
             self.network, images, settings, self._compute, notice=self.progress.notice, on_rows=self._on_rows
         )
 
-    def _train_settings(self) -> TrainSettings:
+    def _train_settings(self, index: int) -> TrainSettings:
         from ftcli.engine.loop import TrainSettings
 
         recipe = self.recipe
         return TrainSettings(
             optimizer=recipe.optimizer,
+            batchnorm=recipe.model.batchnorm,
             schedule=recipe.schedule,
             compute=self._compute,
             seed=recipe.seed,
             label_smoothing=recipe.label_smoothing,
             clip_grad_norm=recipe.clip_grad_norm,
             on_batch=self._on_batch,
+            exhausted_after=lambda: self._exhausted_after(index),
         )
 
     def _start(self, index: int) -> Start:
@@ -380,7 +391,7 @@ class TrainingRun:
     def _summary(self, predictions: Predictions) -> tuple[RunSummary, Evaluation]:
         """Score the best epoch, from its predictions as they were written."""
         evaluation = evaluate(predictions)
-        training_seconds = sum(record.seconds for record in self.records)
+        training_seconds = sum(record.seconds + record.features_seconds for record in self.records)
         images = len(self.prepared.facts["train"]) * len(self.records)
         summary = RunSummary(
             best_epoch=self.watch.best_epoch,

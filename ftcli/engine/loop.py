@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from ftcli.engine.optimizers import make_optimizer, optimizer_tensors, rate_fact
 from ftcli.engine.phase_data import PhaseData
 from ftcli.errors import NonFiniteLossError
 from ftcli.evaluation.resampling import quick_metrics
-from ftcli.model.freezing import apply_phase, standing_still
+from ftcli.model.freezing import BatchNormMode, apply_phase, standing_still
 from ftcli.model.network import Network
 from ftcli.plan import Phase
 from ftcli.recipe.keys import Optimizer, Schedule
@@ -31,7 +32,11 @@ from ftcli.rng import stable_seed
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What all phases of a run share. `on_batch` is called with (epoch, batch, batches) after each batch."""
+    """How a run's phases are trained.
+
+    `on_batch` is called with (epoch, batch, batches) after each batch, `exhausted_after` before each epoch: it returns
+    after how many epochs the phase's patience was exhausted, None before.
+    """
 
     optimizer: Optimizer
     schedule: Schedule
@@ -39,7 +44,9 @@ class TrainSettings:
     seed: int
     label_smoothing: float = 0.0
     clip_grad_norm: float | None = None
+    batchnorm: BatchNormMode = "train"
     on_batch: Callable[[int, int, int], None] | None = None
+    exhausted_after: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +89,16 @@ def train_phase(
             epoch, started = start.first_epoch + offset, time.perf_counter()
             # Dropout depends on (seed, epoch) alone, so that a resumed run draws what an uninterrupted one drew.
             torch.manual_seed(stable_seed(settings.seed, "epoch", epoch))
-            apply_phase(network, phase.lr)
-            steps = data.steps_per_epoch
-            factor = rate_factor(settings.schedule, step=offset * steps, steps_per_epoch=steps, epochs=phase.epochs)
-            train_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, offset, settings)
+            apply_phase(network, phase.lr, batchnorm=settings.batchnorm)
+            factor_at = partial(
+                rate_factor,
+                settings.schedule,
+                steps_per_epoch=data.steps_per_epoch,
+                epochs=phase.epochs,
+                exhausted_after=settings.exhausted_after(),
+            )
+            factors = [factor_at(step=offset * data.steps_per_epoch + step) for step in range(data.steps_per_epoch)]
+            train_loss, train_log_loss, train_accuracy = _train_epoch(phase, data, optimizer, epoch, factors, settings)
             probabilities, val = score_val(network, data, settings.compute)
             if not math.isfinite(val["loss"]):
                 raise _non_finite(val["loss"], optimizer, phase, epoch, "validation")
@@ -93,12 +106,13 @@ def train_phase(
                 phase=phase.name,
                 phase_index=start.index,
                 epoch=epoch,
-                lr={group: None if rate is None else rate * factor for group, rate in phase.lr.items()},
+                lr={group: None if rate is None else rate * factors[0] for group, rate in phase.lr.items()},
                 train_loss=train_loss,
                 train_accuracy=train_accuracy,
                 val=val,
                 seconds=time.perf_counter() - started,
                 cached=data.cached,
+                train_log_loss=train_log_loss,
             )
             yield Epoch(record, probabilities, optimizer_tensors(optimizer, network))
 
@@ -110,15 +124,21 @@ def score_val(network: Network, data: PhaseData, compute: Compute) -> tuple[NDAr
 
 
 def _train_epoch(
-    phase: Phase, data: PhaseData, optimizer: torch.optim.Optimizer, epoch: int, offset: int, settings: TrainSettings
-) -> tuple[float, float]:
-    """Take the steps of one epoch, `offset` epochs into the phase; return mean loss and accuracy over its images."""
-    loss_sum, correct, images = 0.0, 0, 0
-    steps = data.steps_per_epoch
+    phase: Phase,
+    data: PhaseData,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    factors: Sequence[float],
+    settings: TrainSettings,
+) -> tuple[float, float, float]:
+    """Take the steps of one epoch, each at its factor of the rates; return loss, log loss and accuracy over its images.
+
+    The log loss is that of the labels as they are, where the loss is that of smoothed ones.
+    """
+    loss_sum, log_loss_sum, correct, images = 0.0, 0.0, 0, 0
     trained = [tensor for entry in optimizer.param_groups for tensor in entry["params"]]
     for number, batch in enumerate(data.train_batches(epoch)):
-        step = offset * steps + number
-        set_rates(optimizer, rate_factor(settings.schedule, step=step, steps_per_epoch=steps, epochs=phase.epochs))
+        set_rates(optimizer, factors[number])
         labels = data.labels[batch.indices].to(settings.compute.device, non_blocking=True)
         with settings.compute.autocast():
             logits = data.forward(batch)
@@ -132,11 +152,14 @@ def _train_epoch(
             nn.utils.clip_grad_norm_(trained, settings.clip_grad_norm)
         optimizer.step()
         loss_sum += value * len(labels)
+        if settings.label_smoothing:
+            value = nn.functional.cross_entropy(logits.detach(), labels).item()
+        log_loss_sum += value * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
         images += len(labels)
         if settings.on_batch is not None:
-            settings.on_batch(epoch, number + 1, steps)
-    return loss_sum / images, correct / images
+            settings.on_batch(epoch, number + 1, len(factors))
+    return loss_sum / images, log_loss_sum / images, correct / images
 
 
 def _non_finite(

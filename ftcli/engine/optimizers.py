@@ -1,4 +1,4 @@
-"""Optimizers and schedules: a rate for each group, weight decay on matrices only, the factor of each step.
+"""Optimizers and schedules: a rate for each group, weight decay on layers' weights, the factor of each step.
 
 To add an optimizer: a section in recipe/keys.py, and its row in OPTIMIZERS.
 """
@@ -6,12 +6,13 @@ To add an optimizer: a section in recipe/keys.py, and its row in OPTIMIZERS.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftcli.errors import RunDirectoryError
+from ftcli.model.groups import is_vector
 from ftcli.model.network import Network
 from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Section, Sgd, Step
 
@@ -22,8 +23,8 @@ OPTIMIZERS: Mapping[type[Section], Callable[..., torch.optim.Optimizer]] = {
 }
 """The class of each section of the recipe; the section's keys, but `kind` and `weight_decay`, are its arguments."""
 
-NO_DECAY_NDIM = 1
-"""Parameters of at most this many dimensions (biases and the weights of norms) have no weight decay."""
+ANNEALING_EPOCHS = 2
+"""The epochs in which a cosine's rates fall to near zero after patience is exhausted; decision 16 has the figures."""
 
 
 def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Optimizer) -> torch.optim.Optimizer:
@@ -32,20 +33,40 @@ def make_optimizer(network: Network, lr: Mapping[str, float | None], section: Op
     Each entry has its group's name as `name` and its full rate as `base_lr`.
     """
     parameters = dict(network.module.named_parameters())
+    with_decay = decayed(network.module)
     entries: list[dict[str, object]] = []
     for group in network.groups:
         rate = lr[group.name]
         if rate is None:
             continue
-        tensors = [parameters[name] for name in group.parameters]
-        matrices = [tensor for tensor in tensors if tensor.ndim > NO_DECAY_NDIM]
-        vectors = [tensor for tensor in tensors if tensor.ndim <= NO_DECAY_NDIM]
-        for decay, chosen in ((section.weight_decay, matrices), (0.0, vectors)):
+        weights = [parameters[name] for name in group.parameters if name in with_decay]
+        others = [parameters[name] for name in group.parameters if name not in with_decay]
+        for decay, chosen in ((section.weight_decay, weights), (0.0, others)):
             if chosen:
                 entries.append(
                     {"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay, "name": group.name}
                 )
     return OPTIMIZERS[type(section)](entries, **section.model_dump(exclude={"kind", "weight_decay"}))
+
+
+def decayed(module: nn.Module) -> set[str]:
+    """Return the names of the parameters that have weight decay: the matrices and kernels of layers.
+
+    The others are vectors of any shape (biases, norms, layer scales, class tokens), tables that are looked up or added
+    (embeddings of positions, biases of relative positions), and what a network of timm exempts itself.
+    """
+    own: Callable[[], Iterable[str]] = getattr(module, "no_weight_decay", tuple)
+    exempt = set(own())
+    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
+    return {
+        name
+        for name, tensor in module.named_parameters()
+        # Both libraries call a matrix `weight` or `in_proj_weight`, and a table by what it holds.
+        if "weight" in name.rpartition(".")[2]
+        and not is_vector(tensor)
+        and id(tensor) not in tables
+        and name not in exempt
+    }
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: Network) -> dict[str, Tensor]:
@@ -80,12 +101,23 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int) -> float:
+def annealing_epochs(schedule: Schedule) -> int:
+    """Return how many epochs a phase takes, if it has them left, once its patience is exhausted."""
+    return ANNEALING_EPOCHS if isinstance(schedule, Cosine) else 0
+
+
+def rate_factor(
+    schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int, exhausted_after: int | None = None
+) -> float:
     """Return the factor on every rate at a step of a phase, counted from 0.
 
     Warm-up rises linearly towards 1: with 3 steps of it, 1/4, 1/2, 3/4, then 1. The schedule takes the rest of the
-    phase.
+    phase. Where patience was exhausted after so many epochs, a cosine falls to near zero in the few that follow.
     """
+    if exhausted_after is not None and (left := min(annealing_epochs(schedule), epochs - exhausted_after)):
+        begin = exhausted_after * steps_per_epoch
+        level = rate_factor(schedule, step=begin, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        return level * _half_cosine((step - begin) / (left * steps_per_epoch))
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
@@ -95,7 +127,12 @@ def rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: 
     if isinstance(schedule, Step):
         return float(schedule.gamma ** (done // (schedule.step_epochs * steps_per_epoch)))
     assert isinstance(schedule, Cosine)
-    return 0.5 * (1 + math.cos(math.pi * done / (epochs * steps_per_epoch - warmup_steps)))
+    return _half_cosine(done / (epochs * steps_per_epoch - warmup_steps))
+
+
+def _half_cosine(done: float) -> float:
+    """Return 1 where nothing is done, 0 where all (1.0) is."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -62,6 +62,7 @@ def fit_phase(
         epoch=start.first_epoch,
         lr=phase.lr,
         train_loss=train["loss"],
+        train_log_loss=train["loss"],
         train_accuracy=train["accuracy"],
         val=val,
         seconds=time.perf_counter() - started,

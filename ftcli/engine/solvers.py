@@ -6,8 +6,9 @@ To add a solver: name it in plan.Phase.solver and in the recipe, and add its row
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ftcli.engine.logistic import fitting_seconds
 from ftcli.engine.loop import Epoch, Start, TrainSettings, train_phase
@@ -70,5 +71,9 @@ def run_phase(
     """Open the data of a phase, computing missing features, and yield each epoch as it ends."""
     solver = SOLVERS[phase.solver]
     epochs = epochs_shown(phase, first_epoch=start.first_epoch, views=opener.settings.different_views)
+    started = time.perf_counter()
     data = opener.open(phase, epochs=epochs, must_cut=solver.needs_cut)
-    return solver.solve(network, phase, data, start=start, settings=settings)
+    seconds = time.perf_counter() - started
+    for epoch in solver.solve(network, phase, data, start=start, settings=settings):
+        yield replace(epoch, record=replace(epoch.record, features_seconds=seconds))
+        seconds = 0.0

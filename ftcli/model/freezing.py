@@ -16,11 +16,13 @@ from ftcli.model.groups import Group
 if TYPE_CHECKING:  # network.py itself needs eval_mode
     from ftcli.model.network import Network
 
-BatchNormMode = Literal["train", "eval", "none"]
+BatchNormMode = Literal["train", "eval"]
 
 
-def apply_phase(network: Network, lr: Mapping[str, float | None]) -> None:
+def apply_phase(network: Network, lr: Mapping[str, float | None], *, batchnorm: BatchNormMode = "train") -> None:
     """Freeze the groups without a rate (no gradient, eval mode), and train the others.
+
+    With `batchnorm` eval, the BatchNorm layers of these normalise by their statistics, which stay; their weights train.
 
     A module in no group (the root, a container around several groups) is in train mode only if everything inside is:
     dropout in its own `forward` must not change the output of frozen groups.
@@ -32,7 +34,10 @@ def apply_phase(network: Network, lr: Mapping[str, float | None]) -> None:
         for name in group.parameters:
             network.module.get_parameter(name).requires_grad_(trainable)
         for path in group.modules:
-            network.module.get_submodule(path).train(trainable)
+            module = network.module.get_submodule(path).train(trainable)
+            if batchnorm == "eval":
+                for layer in _batchnorm_layers(module):
+                    layer.training = False  # not eval(): timm's layers hold the dropout after them
             around |= {above: trainable and around.get(above, True) for above in _above(path)}
     for path, training in around.items():
         network.module.get_submodule(path).training = training
@@ -57,12 +62,9 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             each.training = mode
 
 
-def batchnorm_mode(network: Network, group: Group, rate: float | None) -> BatchNormMode:
-    """Return the mode of the BatchNorm layers of a group at a rate; `none` where it has no such layer."""
-    modules = (network.module.get_submodule(path) for path in group.modules)
-    if not any(isinstance(layer, _BatchNorm) for module in modules for layer in module.modules()):
-        return "none"
-    return "eval" if rate is None else "train"
+def has_batchnorm(network: Network, group: Group) -> bool:
+    """Return whether a group has BatchNorm layers."""
+    return any(True for path in group.modules for _ in _batchnorm_layers(network.module.get_submodule(path)))
 
 
 def fingerprint(network: Network, groups: Sequence[str]) -> dict[str, str]:
@@ -85,6 +87,10 @@ def standing_still(network: Network, groups: Sequence[str]) -> Iterator[None]:
         assert fingerprint(network, groups) == before, "frozen groups moved"
         raise
     assert fingerprint(network, groups) == before, "frozen groups moved"
+
+
+def _batchnorm_layers(module: nn.Module) -> Iterator[nn.Module]:
+    return (layer for layer in module.modules() if isinstance(layer, _BatchNorm))
 
 
 def _hash(tensors: Iterator[Tensor]) -> str:

@@ -38,6 +38,11 @@ from ftcli.recipe.types import (
 DEFAULT_VAL_FRACTION = 0.2
 """The share of train held out for validation where the dataset has no val split and the recipe names none."""
 
+DEFAULT_LR: Mapping[str, float] = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3}
+"""The learning rate of the head by optimizer, if the recipe has null. Decision 15 has the figures behind it."""
+
+_BY_OPTIMIZER = f"null means {DEFAULT_LR['sgd']} with sgd, {DEFAULT_LR['adam']} with adam and adamw"
+
 DEFAULT_EPOCHS = 10
 DEFAULT_UNFREEZE = 1
 DEFAULT_LR_DECAY = 0.3
@@ -125,13 +130,18 @@ class ModelSection(Section):
         description="default: the library's pretrained weights; none: random weights; or the path of a weights file "
         "(.safetensors, .pth), of a run directory or of an ftcli checkpoint.",
     )
+    batchnorm: Literal["train", "eval"] = Field(
+        default="train",
+        description="BatchNorm layers of the groups that train. train: their statistics follow the batches; eval: they "
+        "keep those of the initial weights, and only their weights train. Frozen groups keep theirs always.",
+    )
 
 
 class FeatureExtract(Section):
     """Train only the head."""
 
     kind: Literal["feature-extract"]
-    lr: Rate = Field(default=1e-2, description="Learning rate of the head. Not with lbfgs.")
+    lr: Rate | None = Field(default=None, description=f"Learning rate of the head ({_BY_OPTIMIZER}). Not with lbfgs.")
     solver: Literal["sgd", "lbfgs"] = Field(
         default="sgd",
         description="sgd: train with `optimizer` for `epochs`; lbfgs: fit logistic regression on all views at once, to "
@@ -143,10 +153,10 @@ class FineTune(Section):
     """Train the head and part of the body, each group at its own rate."""
 
     kind: Literal["fine-tune"]
-    lr: RateOrRates = Field(
-        default=1e-2,
-        description="Learning rate of the head; or one rate per group, glob or module. Groups that are not named stay "
-        "frozen.",
+    lr: RateOrRates | None = Field(
+        default=None,
+        description=f"Learning rate of the head ({_BY_OPTIMIZER}); or one rate per group, glob or module. Groups that "
+        "are not named stay frozen.",
     )
     unfreeze: GroupCount | None = Field(
         default=None,
@@ -177,7 +187,7 @@ class Gradual(Section):
     """Unfreeze from the head down, more groups in each phase, at falling rates."""
 
     kind: Literal["gradual"]
-    lr: Rate = Field(default=1e-2, description="Learning rate of the head.")
+    lr: Rate | None = Field(default=None, description=f"Learning rate of the head ({_BY_OPTIMIZER}).")
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.3, description="Factor on the learning rate for each step from one group to the one before it."
     )
@@ -197,7 +207,7 @@ class FromScratch(Section):
     """Train everything from random weights, for comparison."""
 
     kind: Literal["from-scratch"]
-    lr: Rate = Field(default=1e-2, description="Learning rate of every group.")
+    lr: Rate | None = Field(default=None, description=f"Learning rate of every group ({_BY_OPTIMIZER}).")
 
 
 class PhaseSection(Section):
@@ -207,7 +217,7 @@ class PhaseSection(Section):
     lr: Rates = Field(description="One learning rate per group, glob or module. Groups that are not named stay frozen.")
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="End this phase after this many epochs without a better monitor. null: the recipe's `patience`.",
+        description="The same as the recipe's `patience`, for this phase. null: the recipe's.",
     )
 
 
@@ -223,15 +233,16 @@ class Phases(Section):
 Strategy = Annotated[FeatureExtract | FineTune | Gradual | FromScratch | Phases, Field(discriminator="kind")]
 
 
+_DECAYED = "the matrices and kernels of layers; not on biases, norms, scales, class tokens or tables of positions"
+
+
 class Sgd(Section):
     """Stochastic gradient descent with momentum."""
 
     kind: Literal["sgd"]
     momentum: Share = Field(default=0.9, description="Momentum.")
     nesterov: bool = Field(default=False, description="Nesterov's form of the momentum.")
-    weight_decay: WeightDecay = Field(
-        default=1e-4, description="L2 penalty, on every weight but those of norms and biases."
-    )
+    weight_decay: WeightDecay = Field(default=1e-4, description=f"L2 penalty, on {_DECAYED}.")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Sgd:
@@ -245,9 +256,7 @@ class Adam(Section):
 
     kind: Literal["adam"]
     betas: Betas = Field(default=(0.9, 0.999), description="Decay rates of the two moments.")
-    weight_decay: WeightDecay = Field(
-        default=0.0, description="L2 penalty, on every weight but those of norms and biases."
-    )
+    weight_decay: WeightDecay = Field(default=0.0, description=f"L2 penalty, on {_DECAYED}.")
 
 
 class AdamW(Section):
@@ -255,9 +264,7 @@ class AdamW(Section):
 
     kind: Literal["adamw"]
     betas: Betas = Field(default=(0.9, 0.999), description="Decay rates of the two moments.")
-    weight_decay: WeightDecay = Field(
-        default=1e-2, description="Decoupled weight decay, on every weight but those of norms and biases."
-    )
+    weight_decay: WeightDecay = Field(default=1e-2, description=f"Decoupled weight decay, on {_DECAYED}.")
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
@@ -314,8 +321,8 @@ class Recipe(Section):
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="End a phase, and in the last phase the run, after this many epochs without a better monitor. "
-        "null: never.",
+        description="End a phase, and in the last phase the run, after this many epochs without a better monitor; "
+        "with the cosine schedule after two more, in which the rates fall to near zero. null: never.",
     )
     monitor: Monitor = Field(
         default="val_accuracy", description="Metric that selects the best epoch; ties are broken by val loss."
@@ -360,6 +367,11 @@ class Recipe(Section):
     def total_epochs(self) -> int | None:
         """The epochs of all phases; None if the strategy sets them itself."""
         return None if isinstance(self.strategy, Phases) or self.uses_lbfgs else self.epochs or DEFAULT_EPOCHS
+
+    @property
+    def default_lr(self) -> float:
+        """The rate that a strategy without one gives to the head."""
+        return DEFAULT_LR[self.optimizer.kind]
 
     @property
     def uses_lbfgs(self) -> bool:

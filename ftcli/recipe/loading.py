@@ -179,6 +179,9 @@ def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[Key
     if kind == "from-scratch" and weights not in {None, "none"}:
         message = "would have no effect with strategy.kind: from-scratch; remove it or write none"
         yield placed(("model", "weights"), message, document, places)
+    if kind == "from-scratch" and _given(model, ("batchnorm",)) == "eval":
+        message = "cannot be eval with strategy.kind: from-scratch, whose weights have no statistics yet; remove it"
+        yield placed(("model", "batchnorm"), message, document, places)
     if value.get("seeds") is not None and value.get("seed") is not None:
         yield placed(("seed",), "would have no effect with seeds; remove one of them", document, places)
     if kind == "feature-extract" and strategy is not None and strategy.get("solver") == "lbfgs":

@@ -55,7 +55,7 @@ class LineProgress(QuietProgress):
         """Print the figures of a finished epoch, with a star if it is the best so far."""
         self._print(
             f"epoch {record.epoch:>{len(str(epochs))}}/{epochs} {record.phase}: "
-            f"train loss {plain(record.train_loss, 4)} accuracy {record.train_accuracy:.4f}, "
+            f"train loss {plain(record.comparable_train_loss, 4)} accuracy {record.train_accuracy:.4f}, "
             f"val loss {plain(record.val['loss'], 4)} accuracy {record.val['accuracy']:.4f}, "
             f"{record.seconds:.1f} s{' *' if best else ''}"
         )

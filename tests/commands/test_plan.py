@@ -28,6 +28,29 @@ def test_the_plan_is_shown_as_phases_by_groups(ftcli: Ftcli, recipe: Path) -> No
     assert "no phase trains stay random: stem, layer1, layer2" in shown.err
 
 
+def test_batchnorm_in_eval_mode_is_not_marked_and_takes_batches_of_one(ftcli: Ftcli, recipe: Path) -> None:
+    shown = ftcli("plan", recipe, "model.batchnorm=eval", "data.batch_size=1").out
+    assert " bn" not in shown
+    assert "bn:" not in shown
+
+
+@pytest.mark.parametrize(
+    "strategy", ["{kind: feature-extract}", "{kind: feature-extract, solver: lbfgs}", "{kind: from-scratch}"]
+)
+def test_batchnorm_in_eval_mode_is_refused_where_it_cannot_help(ftcli: Ftcli, recipe: Path, strategy: str) -> None:
+    overrides = ("epochs=null", f"strategy={strategy}", "model.batchnorm=eval")
+    assert "model.batchnorm: " in ftcli("plan", recipe, *overrides, code=2).err
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.01), ("adam", 0.001), ("adamw", 0.001)])
+def test_the_rate_that_a_recipe_leaves_out_depends_on_the_optimizer(
+    ftcli: Ftcli, recipe: Path, optimizer: str, rate: float
+) -> None:
+    plan = ftcli("plan", recipe, "strategy={kind: fine-tune}", f"optimizer.kind={optimizer}", "--json").json
+    assert plan["phases"][0]["lr"]["head"] == rate
+    assert plan["phases"][0]["lr"]["layer4"] == pytest.approx(0.3 * rate)
+
+
 def test_the_plan_as_json_keeps_its_shape(ftcli: Ftcli, recipe: Path) -> None:
     plan = ftcli("plan", recipe, "--json").json
     assert plan["schema"] == 1
@@ -122,6 +145,7 @@ def test_the_forecast_of_views_is_what_training_computes(ftcli: Ftcli, recipe: P
         ("strategy={kind: fine-tune, lr: {head: 0}}", 2, "must be above 0"),
         ("epochs=1", 2, "need at least 3 epochs"),
         ("data.batch_size=1", 2, "cannot train BatchNorm"),
+        ("model.batchnorm=frozen", 2, "model.batchnorm"),
         ("schedule={kind: cosine, warmup_epochs: 1}", 2, "do not fit into phase 'head'"),
         ("data.root=nowhere", 3, "nowhere"),
         ("data.val_fraction=0.5", 3, "val_fraction"),

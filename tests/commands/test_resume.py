@@ -112,17 +112,18 @@ def test_a_fitted_head_is_not_fitted_again(ftcli: Ftcli, tiny: Path, interrupt: 
     assert_same_runs(Path("runs/whole"), Path("runs/parts"))
 
 
-def test_patience_counts_on(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
+@pytest.mark.parametrize(("schedule", "annealing"), [("constant", 0), ("cosine", 2)])
+def test_patience_counts_on(ftcli: Ftcli, tiny: Path, interrupt: Interruption, schedule: str, annealing: int) -> None:
     recipe = write_recipe(tiny, "feature-extract", "patience: 3", "monitor: val_accuracy")
-    overrides = ["epochs=9", "strategy.lr=1e-30", "schedule={kind: constant}", "optimizer={kind: sgd, momentum: 0}"]
+    overrides = ["epochs=9", "strategy.lr=1e-30", f"schedule.kind={schedule}", "optimizer={kind: sgd, momentum: 0}"]
     whole = ftcli("train", recipe, "--name", "whole", *overrides, "--json").json
-    assert whole["epochs"] == 4, "nothing moves, so no epoch is better than the first"
+    assert whole["epochs"] == 4 + annealing, "nothing moves, so no epoch is better than the first"
     interrupt.after(whole["epochs"] - 1)
     ftcli("train", recipe, "--name", "parts", *overrides, code=130)
     ftcli("train", "--resume", "runs/parts")
     assert_same_runs(Path("runs/whole"), Path("runs/parts"))
     further = ftcli("train", "--resume", "runs/parts", "patience=5", "--json").json
-    assert further["epochs"] == 6
+    assert further["epochs"] == 6 + annealing
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(ftcli: Ftcli, tiny: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 
+from ftcli.recipe.loading import load_recipe
 from ftcli.runs.checkpoint import load_checkpoint
 
 RECIPE = """
@@ -61,6 +62,9 @@ def test_a_run_leaves_everything_that_is_promised(ftcli: Ftcli, recipe: Path) ->
     assert lines[0]["lr"]["head"] == 0.01
     assert lines[0]["lr"]["stem"] is None
     summary = json.loads((run / "summary.json").read_text())
+    spent = sum(line["seconds"] + line["features_seconds"] for line in lines)
+    assert summary["images_per_second"] == pytest.approx(2 * 18 / spent, abs=0.06)
+    assert [line["features_seconds"] > 0 for line in lines] == [True, False]
     best = max(lines, key=lambda line: (line["val"]["accuracy"], -line["val"]["loss"]))
     assert summary["best_epoch"] == best["epoch"]
     assert summary["metrics"]["accuracy"]["value"] == best["val"]["accuracy"]
@@ -85,6 +89,27 @@ def test_the_resolved_recipe_trains_the_same_run_again(ftcli: Ftcli, recipe: Pat
     a, b = weights_of("a"), weights_of("b")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert Path("runs/a/recipe.yaml").read_text() == Path("runs/b/recipe.yaml").read_text()
+
+
+def test_the_rate_that_follows_from_the_optimizer_is_written_out(ftcli: Ftcli, recipe: Path) -> None:
+    given = ("strategy={kind: fine-tune}", "optimizer={kind: adamw}", "epochs=1")
+    ftcli("train", recipe, "--name", "a", *given)
+    assert load_recipe(Path("runs/a/recipe.yaml")).strategy.lr == 0.001
+    ftcli("resume", "runs/a", "epochs=2")
+    assert trained_groups(Path("runs/a")) == {"conv_head", "head"}
+
+
+def test_batchnorm_in_eval_mode_keeps_the_statistics_of_the_groups_that_train(ftcli: Ftcli, recipe: Path) -> None:
+    ftcli("train", recipe, "--name", "before", "strategy={kind: from-scratch}", "epochs=1")
+    given = ("strategy=" + STRATEGIES["fine-tune"], "model={weights: runs/before, batchnorm: eval}")
+    name = "model.name=timm/test_efficientnet"
+    for cache in ("auto", "off"):
+        ftcli("train", recipe, "--name", cache, *given, name, f"data.cache={cache}")
+    start, cached, whole = weights_of("before"), weights_of("auto"), weights_of("off")
+    statistics = [key for key in start if "running_" in key]
+    assert all(torch.equal(start[key], cached[key]) for key in statistics)
+    assert not torch.equal(start["bn2.weight"], cached["bn2.weight"])
+    assert all(torch.allclose(cached[key], whole[key], rtol=1e-3, atol=1e-4) for key in start)
 
 
 def test_results_do_not_depend_on_the_number_of_workers(ftcli: Ftcli, recipe: Path) -> None:
@@ -137,7 +162,10 @@ def test_patience_ends_the_phase_and_not_only_the_run(ftcli: Ftcli, recipe: Path
           "optimizer={kind: sgd, momentum: 0, weight_decay: 0}", "data.augment=none")  # fmt: skip
     lines = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
     first = [line for line in lines if line["phase_index"] == 0]
-    assert 3 <= len(first) < 9, "the first phase cannot get better and must end early"
+    assert 5 <= len(first) < 9, "the first phase cannot get better and must end early"
+    rates = [line["lr"]["head"] / 1e-9 for line in first]
+    assert rates[-3] > 0.6, "patience ends the phase in the middle of its cosine"
+    assert rates[-1] == pytest.approx(rates[-2] / 2), "whose rates then fall to near zero in two epochs"
     assert [line["epoch"] for line in lines] == list(range(1, len(first) + 3))
 
 

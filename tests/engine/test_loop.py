@@ -115,6 +115,16 @@ def test_label_smoothing_changes_the_loss(network: Network) -> None:
     assert plain.val["loss"] == pytest.approx(smoothed.val["loss"], rel=1e-4)
 
 
+def test_the_train_log_loss_is_that_of_labels_that_are_not_smoothed(network: Network) -> None:
+    phase = phase_of(network, "head", lr=1e-9)
+    plain = run(network, phase)[0].record
+    smoothed = run(network, phase, replace(SETTINGS, label_smoothing=0.5))[0].record
+    assert plain.train_log_loss == plain.train_loss
+    assert smoothed.train_log_loss == pytest.approx(plain.train_loss, rel=1e-4)
+    assert smoothed.comparable_train_loss == smoothed.train_log_loss
+    assert replace(smoothed, train_log_loss=None).comparable_train_loss == smoothed.train_loss
+
+
 def test_a_loss_that_is_not_finite_moves_no_weight(network: Network) -> None:
     with torch.no_grad():
         network.module.get_submodule(network.heads[0]).weight.fill_(float("nan"))

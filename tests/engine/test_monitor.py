@@ -44,13 +44,15 @@ def test_balanced_accuracy_prefers_a_model_that_knows_both_of_two_uneven_classes
 
 def test_patience_counts_epochs_without_a_better_one() -> None:
     watch = watched([record(1, 0.9, 1.0), record(2, 0.8, 1.0), record(3, 0.8, 1.0)])
-    assert watch.waited == 2
-    assert watch.is_over(2)
-    assert not watch.is_over(3)
-    assert not watch.is_over(None)
+    assert watch.waits == (0, 1, 2)
+    assert [watch.exhausted_after(patience) for patience in (1, 2, 3, None)] == [2, 3, None, None]
+
+
+def test_patience_stays_exhausted_when_a_better_epoch_follows() -> None:
+    assert watched([record(1, 0.9, 1.0), record(2, 0.8, 1.0), record(3, 0.95, 1.0)]).exhausted_after(1) == 2
 
 
 def test_a_phase_is_measured_against_itself() -> None:
     watch = watched([record(1, 0.9, 1.0), record(2, 0.5, 1.0, phase=1), record(3, 0.6, 1.0, phase=1)])
-    assert watch.waited == 0
+    assert watch.waits == (0, 0)
     assert watch.best_epoch == 1

@@ -1,9 +1,12 @@
 from typing import get_args
 
 import pytest
+import timm
 import torch
+import torchvision
+from torch import nn
 
-from ftcli.engine.optimizers import OPTIMIZERS, make_optimizer, rate_factor, set_rates
+from ftcli.engine.optimizers import OPTIMIZERS, annealing_epochs, decayed, make_optimizer, rate_factor, set_rates
 from ftcli.model.network import Network, build_network
 from ftcli.recipe.keys import Adam, AdamW, Constant, Cosine, Optimizer, Schedule, Sgd, Step
 
@@ -31,6 +34,42 @@ def test_norms_and_biases_have_no_weight_decay(network: Network, section: Optimi
             assert (id(tensor) in decayed) == (tensor.ndim > 1), name
         else:
             assert id(tensor) not in every
+
+
+@pytest.mark.parametrize(
+    ("name", "never", "always"),
+    [
+        ("convnext_tiny", ("layer_scale",), ("features.1.0.block.0.weight", "features.2.1.weight")),
+        (
+            "vit_b_16",
+            ("class_token", "pos_embedding"),
+            ("self_attention.in_proj_weight", "mlp.0.weight", "conv_proj.weight"),
+        ),
+        ("swin_v2_t", ("logit_scale",), ("attn.qkv.weight",)),
+        ("swin_t", ("relative_position_bias_table",), ("attn.qkv.weight", "reduction.weight")),
+        ("timm/levit_128s", ("attention_biases",), ("attn.qkv.linear.weight",)),
+        ("timm/swinv2_tiny_window8_256", ("cpb_mlp",), ("attn.qkv.weight",)),
+    ],
+)
+def test_weight_decay_goes_by_what_a_tensor_is(name: str, never: tuple[str, ...], always: tuple[str, ...]) -> None:
+    """`cpb_mlp` are matrices of layers, which this network of timm itself exempts."""
+    with torch.device("meta"):
+        module = (
+            timm.create_model(name[5:]) if name.startswith("timm/") else torchvision.models.get_model(name)
+        ).eval()
+    chosen = decayed(module)
+    for part in never:
+        tables = [each for each, _ in module.named_parameters() if part in each]
+        assert tables
+        assert not chosen & set(tables)
+    for part in always:
+        assert [each for each in chosen if each.endswith(part)], part
+    assert not any(each.endswith("bias") for each in chosen)
+
+
+def test_a_table_of_embeddings_has_no_weight_decay() -> None:
+    module = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+    assert decayed(module) == {"1.weight"}
 
 
 def test_every_group_has_its_own_rate(network: Network) -> None:
@@ -70,6 +109,31 @@ def test_cosine_falls_from_one_to_nearly_nothing() -> None:
     assert values == sorted(values, reverse=True)
     assert 0 < values[-1] < 0.01
     assert values[10] == pytest.approx(0.5)
+
+
+def test_a_cosine_falls_to_nearly_nothing_in_the_two_epochs_after_patience() -> None:
+    def after(exhausted: int, *, epochs: int) -> list[float]:
+        steps = range(exhausted * 10, min(exhausted + 2, epochs) * 10)
+        cosine = Cosine(kind="cosine")
+        return [
+            rate_factor(cosine, step=step, steps_per_epoch=10, epochs=epochs, exhausted_after=exhausted)
+            for step in steps
+        ]
+
+    usual = factors(Cosine(kind="cosine"), epochs=20, steps=10)
+    values = after(5, epochs=20)
+    assert len(values) == 20
+    assert values[0] == usual[50]
+    assert values == sorted(values, reverse=True)
+    assert values[10] == pytest.approx(usual[50] / 2)
+    assert 0 < values[-1] < 0.01
+    assert after(19, epochs=20)[-1] < 0.001, "one epoch is left"
+
+
+def test_other_schedules_have_nothing_to_anneal() -> None:
+    for schedule in (Constant(kind="constant"), Step(kind="step")):
+        assert annealing_epochs(schedule) == 0
+        assert rate_factor(schedule, step=3, steps_per_epoch=2, epochs=9, exhausted_after=1) == 1
 
 
 def test_warm_up_rises_linearly_and_then_the_schedule_begins() -> None:

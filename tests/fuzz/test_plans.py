@@ -73,7 +73,7 @@ def test_a_plan_covers_every_group_in_every_phase() -> None:
     def attempts(strategy: Strategy, groups: tuple[str, ...], epochs: int, patience: int | None) -> None:
         knows_its_epochs = isinstance(strategy, Phases) or getattr(strategy, "solver", "sgd") == "lbfgs"
         total = None if knows_its_epochs else epochs
-        plan = attempt(lambda: make_plan(strategy, groups, epochs=total, patience=patience))
+        plan = attempt(lambda: make_plan(strategy, groups, epochs=total, patience=patience, default_lr=0.01))
         (refused if isinstance(plan, FtcliError) else planned)[strategy.kind] += 1
         if isinstance(plan, FtcliError):
             assert isinstance(plan, PlanError)

@@ -27,7 +27,7 @@ def assert_same_runs(a: Path, b: Path) -> None:
 def _contents(run: Path) -> dict[str, Any]:
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
-        "metrics.jsonl": [{**record, "seconds": None} for record in metrics],
+        "metrics.jsonl": [{**record, "seconds": None, "features_seconds": None} for record in metrics],
         "summary.json": {**json.loads((run / "summary.json").read_text()), **_CLOCKS},
         **{name: (run / name).read_bytes() for name in ("predictions/val.csv", "recipe.yaml", "plan.json")},
         "files": sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()),

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from ftcli.model.freezing import (
     apply_phase,
-    batchnorm_mode,
     evaluating,
     fingerprint,
+    has_batchnorm,
     standing_still,
 )
 from ftcli.model.network import Network, build_network
@@ -137,12 +137,36 @@ def test_evaluating_restores_every_mode_after_an_error():
     assert all(module.training for module in network.module.modules())
 
 
-def test_batchnorm_is_in_train_mode_only_in_groups_that_train():
+def test_groups_with_batchnorm_are_found():
     network = built("resnet18", 64)
-    modes = {group.name: batchnorm_mode(network, group, None) for group in network.groups}
-    assert modes["layer4"] == "eval"
-    assert modes["head"] == "none"
-    assert batchnorm_mode(network, network.groups[1], 0.1) == "train"
+    found = {group.name: has_batchnorm(network, group) for group in network.groups}
+    assert found == {"stem": True, **{f"layer{number}": True for number in (1, 2, 3, 4)}, "head": False}
+
+
+def test_batchnorm_in_eval_mode_keeps_the_dropout_after_it_in_train_mode():
+    network = built("timm/resnet26t", 64)
+    drop, norm = nn.Dropout(0.5), network.module.get_submodule("layer4.1.bn1")
+    norm.drop = drop  # timm's BatchNormAct2d holds what follows it
+    apply_phase(network, rates(network, "layer4", "head"), batchnorm="eval")
+    layers = [layer for layer in network.module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert not any(layer.training for layer in layers)
+    assert drop.training
+    assert norm.weight.requires_grad
+    apply_phase(network, rates(network, "layer4", "head"))
+    assert norm.training
+
+
+def test_batchnorm_in_eval_mode_keeps_its_statistics_while_its_weights_train():
+    network = built("resnet18", 64)
+    apply_phase(network, rates(network, "layer4", "head"), batchnorm="eval")
+    before = fingerprint(network, ["layer4"]), dict(network.module.named_buffers())
+    buffers = {name: buffer.clone() for name, buffer in before[1].items()}
+    optimizer = torch.optim.SGD([p for p in network.module.parameters() if p.requires_grad], lr=0.1)
+    F.cross_entropy(network.module(torch.randn(4, 3, 64, 64)), torch.tensor([0, 1, 0, 1])).backward()
+    weight = network.module.get_parameter("layer4.1.bn2.weight").clone()
+    optimizer.step()
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in network.module.named_buffers())
+    assert not torch.equal(network.module.get_parameter("layer4.1.bn2.weight"), weight)
 
 
 def test_a_fingerprint_sees_one_changed_bit_of_a_buffer():

@@ -52,7 +52,7 @@ def _phases(run: RecordedRun) -> Table:
                 ", ".join(f"{group} {rate_text(phase.lr[group], phase)}" for group in reversed(phase.trainable)),
                 f"{sum(run.parameters[group] for group in phase.trainable):,}",
                 "computed once" if cached else "in every epoch" if phase.frozen else "none",
-                duration(sum(record.seconds for record in records)),
+                duration(sum(record.seconds + record.features_seconds for record in records)),
             )
         )
     trained = (*texts("trained groups and their rates"), *numbers("parameters"))
@@ -90,7 +90,7 @@ def epoch_charts(run: RecordedRun) -> tuple[CurveChart, CurveChart]:
         values = tuple(record.val[val] for record in run.records)
         return Curve("train", "b", tuple(train)), Curve("val", "a", values, run.best_epoch)
 
-    loss = curves([record.train_loss for record in run.records], "loss")
+    loss = curves([record.comparable_train_loss for record in run.records], "loss")
     accuracy = curves([record.train_accuracy for record in run.records], "accuracy")
     spans = spans_of(run.records)
     return CurveChart("Loss", loss, spans), CurveChart("Accuracy", accuracy, spans, shares=True)
@@ -125,7 +125,7 @@ def _epochs(run: RecordedRun) -> Table:
         (
             Cell(f"{record.epoch} (best)" if record.epoch == run.best_epoch else str(record.epoch), record.epoch),
             record.phase,
-            Cell(f"{record.train_loss:.4f}", record.train_loss),
+            Cell(f"{record.comparable_train_loss:.4f}", record.comparable_train_loss),
             share_cell(record.train_accuracy),
             Cell(f"{record.val['loss']:.4f}", record.val["loss"]),
             share_cell(record.val["accuracy"]),

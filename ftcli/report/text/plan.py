@@ -45,7 +45,7 @@ def plan_sections(
 
 def _phase(phase: Phase, parameters: Mapping[str, int]) -> str:
     trained = sum(parameters[group] for group in phase.trainable)
-    patience = "" if phase.patience is None else f", ends after {count(phase.patience, 'epoch')} without a better one"
+    patience = "" if phase.patience is None else f", with a patience of {count(phase.patience, 'epoch')}"
     solver = "" if phase.solver == "sgd" else ", fitted to convergence"
     return f"{phase.name}: {count(phase.epochs, 'epoch')}, {trained:,} trainable{solver}{patience}"
 

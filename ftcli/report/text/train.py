@@ -54,7 +54,7 @@ def epoch_parts(
         (
             record.phase,
             f"* {record.epoch}" if record.epoch == best_epoch else str(record.epoch),
-            plain(record.train_loss, 4),
+            plain(record.comparable_train_loss, 4),
             plain(record.val["loss"], 4),
             share(record.val["accuracy"]),
             *(share(record.val[name]) for name in more),
@@ -65,7 +65,7 @@ def epoch_parts(
     left_out = f"{len(rows)} of {len(records)} epochs; metrics.jsonl has them all" if len(rows) < len(records) else ""
     if marks:
         names = ("loss", "accuracy", *more)
-        values = [(record.train_loss, *(record.val[name] for name in names)) for record in records]
+        values = [(record.comparable_train_loss, *(record.val[name] for name in names)) for record in records]
         rows.append(("all", "", *(sparkline(curve, marks) for curve in zip(*values, strict=True)), ""))
     monitored = [f"val {MONITORS[monitor].words}" for _ in more]
     columns = (*texts("phase"), *numbers("epoch", "train loss", "val loss", "val accuracy", *monitored, "seconds"))

@@ -6,6 +6,7 @@ from helpers.pages import Outline, page_of
 
 from ftcli.evaluation.evaluate import evaluate
 from ftcli.records import Gate
+from ftcli.report.html.epochs import epoch_charts
 from ftcli.report.html.run import run_page
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.read_run import read_run
@@ -181,3 +182,11 @@ def test_classes_without_images_are_named(make_run):
     text = Outline(page_of(make_run(classes=("a", "b", "<i>c"), images=2, wrong=0))).text
     assert "No scored image is of <i>c: balanced accuracy and macro F1 are means over the other 2 classes." in text
     assert "No scored image" not in Outline(page_of(make_run("whole"))).text
+
+
+def test_the_train_curve_is_the_loss_of_labels_that_are_not_smoothed(make_run):
+    run = read_run(make_run())
+    smoothed = replace(run, records=[replace(record, train_log_loss=record.train_loss / 2) for record in run.records])
+    earlier, now = (epoch_charts(each)[0].curves[0].values for each in (run, smoothed))
+    assert earlier == tuple(record.train_loss for record in run.records)
+    assert now == tuple(value / 2 for value in earlier)
