@@ -144,9 +144,10 @@ class TrainingRun:
     @property
     def machine(self) -> dict[str, Any]:
         """What environment.json says of this machine and command."""
+        from ftcli.engine.loop import ARITHMETIC
         from ftcli.runs.environment import environment
 
-        return environment(str(self._compute.device), self._compute.precision)
+        return environment(str(self._compute.device), self._compute.precision, arithmetic=ARITHMETIC)
 
     def create(self, *, overwrite: bool = False) -> Self:
         """Make the run directory and lock it. Raises RunDirectoryError where another process was faster."""

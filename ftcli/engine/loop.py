@@ -28,6 +28,13 @@ from ftcli.recipe.keys import Optimizer, Schedule
 from ftcli.records import EpochRecord
 from ftcli.rng import stable_seed
 
+ARITHMETIC = 2
+"""Raise it with any change of ftcli's own code that gives a training of the same recipe and seed other weights.
+
+Each run records the number it began with, and `resume` refuses a run with another one; a run without a number has 1. A
+test compares the weights of a small training with those recorded for this number.
+"""
+
 
 @dataclass(frozen=True)
 class TrainSettings:

@@ -18,8 +18,8 @@ from ftcli.runs.files import damaged, read_json
 _PACKAGES = ("ftcli", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
 
 
-def environment(device: str, precision: str) -> dict[str, Any]:
-    """Describe the machine that trains."""
+def environment(device: str, precision: str, *, arithmetic: int) -> dict[str, Any]:
+    """Describe the machine that trains, and the arithmetic of this version's training."""
     return {
         "schema": SCHEMA,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -28,6 +28,7 @@ def environment(device: str, precision: str) -> dict[str, Any]:
         "versions": {name: _version(name) for name in _PACKAGES},
         "device": device,
         "precision": precision,
+        "arithmetic": arithmetic,
         "cpus": os.cpu_count(),
         "argv": sys.argv,
         "directory": str(Path.cwd()),
