@@ -293,9 +293,13 @@ def _settle(training: TrainingRun, past: Past, changes: Changes) -> None:
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return which versions, device or precision have changed, each as "torch 2.14 is now 2.15"."""
+    """Return which versions, device, precision or number of threads have changed: "torch 2.14 is now 2.15".
+
+    Threads share out the sums of a gradient on a CPU, so that its last bits depend on their number.
+    """
+    earlier = {"threads": now["threads"], **earlier}  # a run need not have recorded them
     before, after = earlier["versions"], now["versions"]
     changed = [f"{name} {before.get(name)} is now {after[name]}" for name in after if before.get(name) != after[name]]
     return changed + [
-        f"{what} {earlier[what]} is now {now[what]}" for what in ("device", "precision") if earlier[what] != now[what]
+        f"{what} {earlier[what]} is now {now[what]}" for what in ("device", "precision", "threads") if earlier[what] != now[what]
     ]
