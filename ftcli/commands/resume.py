@@ -301,5 +301,7 @@ def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     before, after = earlier["versions"], now["versions"]
     changed = [f"{name} {before.get(name)} is now {after[name]}" for name in after if before.get(name) != after[name]]
     return changed + [
-        f"{what} {earlier[what]} is now {now[what]}" for what in ("device", "precision", "threads") if earlier[what] != now[what]
+        f"{what} {earlier[what]} is now {now[what]}"
+        for what in ("device", "precision", "threads")
+        if earlier[what] != now[what]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import warnings
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -64,14 +66,16 @@ class Batch:
 
 
 def batch_indices(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut an order into batches; a last batch of one joins the batch before it.
+    """Cut an order into as few batches of at most `batch_size` as will do, their sizes differing by one at most.
 
-    A training BatchNorm cannot use a batch of one. Nothing is joined for a batch size of one.
+    In a last batch of two, an image would weigh as much as sixteen others, in the gradient and in BatchNorm's
+    statistics. A training BatchNorm cannot use a batch of one: with a batch size of two, an odd image joins another
+    batch. 226 images at 32 are two batches of 29 and six of 28.
     """
-    batches = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) == 1 < batch_size:
-        batches[-2:] = [batches[-2] + batches[-1]]
-    return batches
+    count = math.ceil(len(order) / batch_size)
+    if batch_size > 1:
+        count = min(count, max(len(order) // 2, 1))
+    return [batch.tolist() for batch in np.array_split(np.asarray(order, dtype=np.int64), count)] if order else []
 
 
 def training_order(images: int, *, seed: int, epoch: int) -> list[int]:
@@ -136,10 +140,8 @@ class Loader:
 
     def in_order(self) -> Iterator[Batch]:
         """Yield each image once, in order, for a transform without randomness; raise ImageError as `batches` does."""
-        images, size = len(self._images), self._batch_size
-        return self.batches(
-            [(index, (0,)) for index in range(start, min(start + size, images))] for start in range(0, images, size)
-        )
+        batches = batch_indices(range(len(self._images)), self._batch_size)
+        return self.batches([(index, (0,)) for index in batch] for batch in batches)
 
     def batches(self, wanted: Iterable[list[Wanted]]) -> Iterator[Batch]:
         """Yield a batch for each list of wanted images, in order.

@@ -89,7 +89,10 @@ class DataSection(Section):
         default=None,
         description="Side of the network's input in pixels. null: the size that the weights were trained with.",
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(default=32, description="Images per training step.")
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        default=32,
+        description="Images per training step, at most. The batches of an epoch differ in size by at most one.",
+    )
     augment: Augment = Field(default="standard", description=AUGMENT_WORDS)
     views: Views = Field(
         default=8,

@@ -61,9 +61,20 @@ def by_index(batches):
 
 @pytest.mark.parametrize(
     ("images", "size", "lengths"),
-    [(9, 4, [4, 5]), (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (5, 4, [5]), (3, 1, [1, 1, 1]), (0, 4, [])],
+    [
+        (9, 4, [3, 3, 3]),
+        (8, 4, [4, 4]),
+        (10, 4, [4, 3, 3]),
+        (226, 32, [29] * 2 + [28] * 6),
+        (1, 4, [1]),
+        (5, 4, [3, 2]),
+        (3, 1, [1, 1, 1]),
+        (3, 2, [3]),
+        (7, 2, [3, 2, 2]),
+        (0, 4, []),
+    ],
 )
-def test_a_last_batch_of_one_joins_the_batch_before_it(images, size, lengths):
+def test_batches_differ_by_one_at_most_and_none_is_a_single_image(images, size, lengths):
     order = list(reversed(range(images)))
     batches = batch_indices(order, size)
     assert [len(batch) for batch in batches] == lengths
@@ -85,7 +96,7 @@ def test_a_batch_has_its_shapes_and_types(photos):
     samples = photos(6)
     with training(samples) as loader:
         batch = next(iter(loader.epoch(1, FixedViews(2))))
-    assert batch.images.shape == (4, 3, 32, 32)
+    assert batch.images.shape == (3, 3, 32, 32)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.images.dtype, batch.indices.dtype) == (torch.uint8, torch.int64)
 
@@ -182,7 +193,7 @@ def test_evaluation_scores_every_image_once_in_order_as_often_as_asked(photos, w
     with Loader(hashed(samples), transform=transform, batch_size=4, workers=workers) as loader:
         for _ in range(2):
             batches = list(loader.in_order())
-            assert [len(batch.indices) for batch in batches] == [4, 4, 1]
+            assert [len(batch.indices) for batch in batches] == [3, 3, 3]
             indices, images = joined(batches)
             assert indices == list(range(9))
             assert all(torch.equal(images[i], transform(decode(samples[i].path))) for i in range(9))
