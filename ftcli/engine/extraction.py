@@ -173,7 +173,7 @@ class Extraction:
 
     def to_device(self, features: Features) -> Features:
         """Return features as the suffix takes them: on the device, widened, maps channels-last."""
-        ready = [widen(feature.to(self.compute.device, non_blocking=True)) for feature in features]
+        ready = [widen(self.compute.copy(feature)) for feature in features]
         return tuple(each.contiguous(memory_format=torch.channels_last) if each.ndim == 4 else each for each in ready)
 
     def _compute_features(self, images: Tensor, dtype: torch.dtype) -> Features:

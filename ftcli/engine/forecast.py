@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftcli.cache.shard import widen
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode
 from ftcli.data.transforms import Transform, draw, evaluation_transform, training_transform
 from ftcli.data.workers import available_cores
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, row_bytes
+from ftcli.engine.extraction import EXTRACTION_BATCH, STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, row_bytes
 from ftcli.engine.inference import to_input
 from ftcli.engine.solvers import SOLVERS, Timed, epochs_shown
 from ftcli.model.freezing import apply_phase, evaluating
@@ -115,45 +116,60 @@ class _Stopwatch:
         chosen = samples["train"][::apart][:_TIMED_IMAGES]
         _, self._load_train = _decoded(training_transform(network.spec, settings.augment), chosen)
         images, self._load_val = _decoded(evaluation_transform(network.spec), chosen)
-        self._input = to_input(images, network, compute)
+        self._head = network.module.get_submodule(network.head)
+        self._batch_size = max(min(settings.batch_size, self.train_images), 2)
+        # On a GPU, an image takes less time among many; on a CPU, a few are as good and take less to measure.
+        few = compute.device.type == "cpu"
+        block, batch = EXTRACTION_BATCH, self._batch_size
+        self._block = self._inputs(images, min(block, _TIMED_IMAGES) if few else block)
+        self._batch = self._inputs(images, min(batch, _TIMED_IMAGES) if few else batch)
 
     def whole(self, phase: Phase) -> tuple[float, float]:
         """Return the time to decode an image and train the whole network on it, and to decode and score one."""
         apply_phase(self.network, phase.lr)
-        step = self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
+        images = self._batch
+        step = self._load_train + self._timed(lambda: self._step(lambda: self.network.module(images)), len(images))
         with evaluating(self.network):
-            return step, self._load_val + self._timed(lambda: self.network.module(self._input))
+            return step, self._load_val + self._timed(lambda: self.network.module(images), len(images))
 
     def cut(self, phase: Phase, cut: Cut) -> tuple[float, float, float]:
         """Return the time to decode a view and pass it through the prefix, to train on its features, to score them."""
         prefix = fast_prefix(cut)
         with torch.no_grad():
-            features = prefix(self._input)
-            per_view = self._timed(lambda: prefix(self._input))
+            features = tuple(_repeated(widen(each), self._batch_size) for each in prefix(self._block))
+            with self._compute.autocast():
+                per_view = self._timed(lambda: prefix(self._block), len(self._block))
         apply_phase(self.network, phase.lr)
-        step = self._timed(lambda: self._step(lambda: cut.suffix(features)))
+        step = self._timed(lambda: self._step(lambda: cut.suffix(features)), self._batch_size)
         with evaluating(self.network):
-            score = self._timed(lambda: cut.suffix(features))
+            score = self._timed(lambda: cut.suffix(features), self._batch_size)
         return per_view + self._load_train, step, score
 
     def _step(self, forward: Callable[[], Tensor]) -> None:
         """Compute gradients as a training step does; no weight moves, so that the network can be used on."""
-        with self._compute.autocast():
+        with self._compute.autocast(self._head):
             logits = forward()
-            labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-            loss = nn.functional.cross_entropy(logits, labels)
+        labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.network.module.zero_grad(set_to_none=True)
 
-    def _timed(self, work: Callable[[], object]) -> float:
+    def _timed(self, work: Callable[[], object], images: int) -> float:
         seconds = []
         for _ in range(3):
             started = time.perf_counter()
             work()
-            if self._compute.device.type == "cuda":
-                torch.cuda.synchronize()  # its kernels run on after the call returns
+            self._compute.synchronize()  # the kernels of a GPU run on after the call returns
             seconds.append(time.perf_counter() - started)
-        return min(seconds[1:]) / len(self._input)
+        return min(seconds[1:]) / images
+
+    def _inputs(self, images: Tensor, count: int) -> Tensor:
+        return to_input(_repeated(images, count), self.network, self._compute)
+
+
+def _repeated(rows: Tensor, count: int) -> Tensor:
+    """Return so many rows: the given ones again and again."""
+    return rows[torch.arange(count, device=rows.device) % len(rows)]
 
 
 def _decoded(transform: Transform, samples: Sequence[Sample]) -> tuple[Tensor, float]:

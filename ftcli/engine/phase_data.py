@@ -36,7 +36,7 @@ EVERY_GROUP_TRAINS = NotCut("every group trains")
 
 AnyBatch = Batch | FeatureBatch
 Forward = Callable[[AnyBatch], Tensor]
-"""From a batch to logits (N, classes), on the device."""
+"""From a batch to logits (N, classes), float32 on the device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,8 @@ class PhaseData:
     """The batches of one phase, and the way from a batch to logits.
 
     `train_batches` yields those of an epoch in its order, `val_batches` every val image once, in order. Of a network
-    that is cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the
+    that is cut, `features` makes what crosses the cut for a training batch, on the device. `forward` computes the body
+    in the precision of training, `val_forward` everything in float32. `cached` says whether the
     training features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once;
     images of one of the `clusters` are held out together.
     """
@@ -106,7 +107,7 @@ class DataOpener:
             val_batches=self._val_loader.in_order,
             labels=self._train.labels,
             val_labels=self._val.labels,
-            forward=self._whole,
+            forward=self._in_training(self._whole),
             val_forward=self._whole,
             steps_per_epoch=len(batch_indices(range(len(self._train)), self.settings.batch_size)),
             cut=cut,
@@ -140,7 +141,7 @@ class DataOpener:
         """Return the data of a cut network: stored features where the cache holds them, else images to compute."""
         prefix = fast_prefix(cut)
         train = Extraction(cut, prefix, self._augmentation, self._compute, STORED_DTYPE)
-        val = Extraction(cut, prefix, self._evaluation, self._compute, VAL_STORED_DTYPE)
+        val = Extraction(cut, prefix, self._evaluation, replace(self._compute, precision="fp32"), VAL_STORED_DTYPE)
         shown = () if isinstance(views, FreshViews) else self.settings.views_of(epochs)
         stored = self._stored(train, self._train, shown) if shown else None
         val_stored = self._stored(val, self._val, (0,))
@@ -169,7 +170,7 @@ class DataOpener:
             whole,
             train_batches=train_batches,
             val_batches=val_batches,
-            forward=lambda batch: cut.suffix(features(batch)),
+            forward=self._in_training(lambda batch: cut.suffix(features(batch))),
             val_forward=lambda batch: cut.suffix(val_features(batch)),
             cached=stored is not None,
             features=features,
@@ -185,6 +186,16 @@ class DataOpener:
         except CacheError as error:
             self._notice_once(f"features are computed in every epoch, since the cache cannot keep them: {error}")
             return None
+
+    def _in_training(self, forward: Forward) -> Forward:
+        """Return a forward pass in the precision of training, its head in float32."""
+        head = self._network.module.get_submodule(self._network.head)
+
+        def in_precision(batch: AnyBatch) -> Tensor:
+            with self._compute.autocast(head):
+                return forward(batch).float()  # an operation after the head may have narrowed them
+
+        return in_precision
 
     def _whole(self, batch: AnyBatch) -> Tensor:
         """Return the logits of images by the whole network; they are normalised on the device."""

@@ -334,8 +334,10 @@ class Recipe(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Device to train on. auto: CUDA, else Apple's MPS, else the CPU."
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Forward-pass precision. auto: bf16 on CUDA devices that support it, else fp32."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="Precision of the body in training; the head and all scoring are fp32. auto: on CUDA devices bf16 "
+        "where they support it, else fp16 where they have tensor cores; elsewhere fp32.",
     )
     expect: Expectations = Field(
         default={},

@@ -87,6 +87,7 @@ def test_a_run_interrupted_after_every_epoch_is_bitwise_the_uninterrupted_one(
     [
         "optimizer={kind: sgd, momentum: 0.9}",
         "data.views=fresh",
+        "precision=fp16",
         "strategy={kind: from-scratch}",
         "schedule={kind: step, step_epochs: 2}",
     ],
