@@ -17,7 +17,7 @@ from ftcli.cache.collection import Collection, StoredFeatures
 from ftcli.cache.key import CacheError, HalfPrecisionError, cache_directory
 from ftcli.cache.shard import narrow, widen
 from ftcli.cache.store import FeatureStore
-from ftcli.data.loader import Images, load_views
+from ftcli.data.loader import Images, Workers, load_views
 from ftcli.data.transforms import Transform, view_seed
 from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
@@ -140,7 +140,7 @@ class Extraction:
     dtype: torch.dtype
 
     def stored(
-        self, images: Images, views: Sequence[int], *, workers: int, opened: ExitStack, on_rows: OnRows
+        self, images: Images, views: Sequence[int], *, workers: int | Workers, opened: ExitStack, on_rows: OnRows
     ) -> StoredFeatures:
         """Return stored features, having computed the missing ones: row `i * len(views) + v` is view v of image i.
 
@@ -200,7 +200,7 @@ class Extraction:
         images: Images,
         views: Sequence[int],
         *,
-        workers: int,
+        workers: int | Workers,
         on_rows: OnRows,
     ) -> None:
         """Compute and store what is missing; each image is decoded once for all its missing views."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ftcli.cache.collection import StoredFeatures
 from ftcli.cache.key import CacheError
-from ftcli.data.loader import Batch, Images, Loader, batch_indices, load_views, training_order
+from ftcli.data.loader import Batch, Images, Loader, Workers, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, Transform, Views, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
 from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction, OnRows
@@ -90,7 +90,10 @@ class DataOpener:
         self._noticed: set[str] = set()
         self._evaluation = evaluation_transform(network.spec)
         self._augmentation = training_transform(network.spec, settings.augment)
-        self._train_loader = self._loader(self._train, self._augmentation)  # workers start when they are used
+        # One pool for all phases and both splits: a new one would import torch where processes are not forked.
+        most = max(settings.workers_for(len(each)) for each in (self._train, self._val))
+        self._workers = self._open.enter_context(Workers(most))
+        self._train_loader = self._loader(self._train, self._augmentation)
         self._val_loader = self._loader(self._val, self._evaluation)
 
     def open(self, phase: Phase, *, epochs: range, must_cut: bool) -> PhaseData:
@@ -180,9 +183,8 @@ class DataOpener:
         """Return stored features of views; None without a cache, and after a notice where it fails."""
         if self.settings.cache == "off":
             return None
-        workers = self.settings.workers_for(len(images))
         try:
-            return extraction.stored(images, views, workers=workers, opened=self._open, on_rows=self._on_rows)
+            return extraction.stored(images, views, workers=self._workers, opened=self._open, on_rows=self._on_rows)
         except CacheError as error:
             self._notice_once(f"features are computed in every epoch, since the cache cannot keep them: {error}")
             return None
@@ -204,8 +206,7 @@ class DataOpener:
         return logits
 
     def _loader(self, images: Images, transform: Transform) -> Loader:
-        size, workers = self.settings.batch_size, self.settings.workers_for(len(images))
-        return self._open.enter_context(Loader(images, transform=transform, batch_size=size, workers=workers))
+        return Loader(images, transform=transform, batch_size=self.settings.batch_size, workers=self._workers)
 
     def _notice_once(self, text: str) -> None:
         if text not in self._noticed:

@@ -14,7 +14,7 @@ import torch
 from ftcli.data import workers as cores
 from ftcli.data.decoding import decode
 from ftcli.data.inspection import hash_images
-from ftcli.data.loader import DecodedImages, Images, Loader, batch_indices, load_views, training_order
+from ftcli.data.loader import Decoder, Images, Loader, Workers, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, draw, evaluation_transform, training_transform, view_seed
 from ftcli.errors import ImageError
 from ftcli.records import InputSpec
@@ -286,9 +286,29 @@ print(next(iterator).indices.tolist())
 
 
 def test_what_the_workers_get_can_be_pickled(photos):
-    images = DecodedImages(hashed(photos(2)), training_transform(SPEC, "strong"))
-    travelled = pickle.loads(pickle.dumps(images))  # noqa: S301 (our own bytes)
-    assert torch.equal(travelled[1, (5,)][1], images[1, (5,)][1])
+    images, transform = hashed(photos(2)), training_transform(SPEC, "strong")
+    request = (1, str(images.paths[1]), images.sha256s[1], (5,), transform)
+    decoder, travelled = pickle.loads(pickle.dumps((Decoder(), request)))  # noqa: S301 (our own bytes)
+    assert torch.equal(decoder[travelled][1], Decoder()[request][1])
+
+
+def test_loaders_share_workers_that_outlive_them(photos):
+    before = {process.pid for process in multiprocessing.active_children()}
+    train, val = (hashed(photos(count)) for count in (9, 5))
+    evaluation, augmentation = evaluation_transform(SPEC), training_transform(SPEC, "strong")
+    with Workers(2) as workers:
+        for _phase in range(2):
+            with Loader(train, transform=augmentation, batch_size=4, workers=workers) as loader:
+                shared = joined(loader.epoch(1, FixedViews(2), seed=0))
+            wanted = [(index, (0,)) for index in range(5)]
+            scored = joined(load_views(val, wanted, transform=evaluation, batch_size=2, workers=workers))
+        assert len({process.pid for process in multiprocessing.active_children()} - before) == 2
+    with Loader(train, transform=augmentation, batch_size=4, workers=0) as loader:
+        alone = joined(loader.epoch(1, FixedViews(2), seed=0))
+    assert shared[0] == alone[0]
+    assert torch.equal(shared[1], alone[1])
+    assert scored[0] == list(range(5))
+    assert torch.equal(scored[1][3], evaluation(decode(val.paths[3])))
 
 
 def test_few_images_or_one_core_need_no_workers(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,3 +112,14 @@ def test_a_cache_that_cannot_be_used_is_one_notice_and_training_continues(
         assert not data.cached
         assert batches_and_logits(network, data)[1].shape == (18, 2)
     assert len(notices) == 1
+
+
+def test_all_phases_and_both_splits_share_one_pool_of_workers(network: Network, opener: Open) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    seen: set[int | None] = set()
+    with opener(replace(SETTINGS, workers=2)) as opened:
+        for frozen in (True, False):
+            data = opened.open(phase_of(network, frozen=frozen), epochs=range(1, 3), must_cut=False)
+            batches_and_logits(network, data)
+            seen |= {process.pid for process in multiprocessing.active_children()} - before
+    assert len(seen) == 2
