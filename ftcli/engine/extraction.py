@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from ftcli.cache.collection import Collection, StoredFeatures
 from ftcli.cache.key import CacheError, HalfPrecisionError, cache_directory
 from ftcli.cache.shard import narrow, widen
 from ftcli.cache.store import FeatureStore
-from ftcli.data.loader import Images, Workers, load_views
+from ftcli.data.loader import Batch, Images, Workers, load_views
 from ftcli.data.transforms import Transform, view_seed
 from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
@@ -126,6 +127,14 @@ def blocks(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
         yield torch.cat([rest, copies]), len(rest)
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """Features of a batch, as they are stored: `indices` (N,) int64 into the images, each feature (N, ...)."""
+
+    indices: Tensor
+    features: Features
+
+
 @dataclass(eq=False)
 class Extraction:
     """Computes the features of train or of val in one phase, or reads them from the cache.
@@ -156,31 +165,42 @@ class Extraction:
             self._fill(collection, names, images, views, workers=workers, on_rows=on_rows)
         return collection.open(names)
 
-    def of_batch(self, images: Tensor) -> Features:
-        """Return the features of uint8 images (N, 3, S, S), in float32 where one does not fit into `dtype`.
+    def computed(self, batches: Iterable[Batch]) -> Iterator[FeatureBatch]:
+        """Yield the features of batches of images, the same to the last bit as the cache would hold, on the device.
 
-        Other batches have no influence, so that a resumed run sees what an uninterrupted one saw.
+        Blocks of EXTRACTION_BATCH images pass the prefix, whatever the size of the batches: a block may hold images of
+        two of them. A block in which a feature does not fit into `dtype` is float32. With batches of 20, the first
+        comes after one block, the next two after the second.
         """
-        try:
-            return self._compute_features(images, self.dtype)
-        except HalfPrecisionError:
-            return self._compute_features(images, torch.float32)
+        waiting: deque[Tensor] = deque()
 
-    def as_stored(self, images: Tensor) -> Features:
-        """Return the same features as the cache would hold, to the last bit: as many images pass together."""
-        parts = [[each[:rows] for each in self.of_batch(block)] for block, rows in blocks([images])]
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+        def images() -> Iterator[Tensor]:
+            for batch in batches:
+                waiting.append(batch.indices)
+                yield batch.images
+
+        ready: Features | None = None
+        for block, count in blocks(images()):
+            features = self._prefix_of(block)
+            try:
+                rows = tuple(narrow(feature[:count], self.dtype) for feature in features)
+            except HalfPrecisionError:
+                rows = tuple(narrow(feature[:count], torch.float32) for feature in features)
+            ready = rows if ready is None else tuple(map(torch.cat, zip(ready, rows, strict=True)))
+            while waiting and len(waiting[0]) <= len(ready[0]):
+                indices = waiting.popleft()
+                yield FeatureBatch(indices, tuple(each[: len(indices)] for each in ready))
+                ready = tuple(each[len(indices) :] for each in ready)
 
     def to_device(self, features: Features) -> Features:
         """Return features as the suffix takes them: on the device, widened, maps channels-last."""
         ready = [widen(self.compute.copy(feature)) for feature in features]
         return tuple(each.contiguous(memory_format=torch.channels_last) if each.ndim == 4 else each for each in ready)
 
-    def _compute_features(self, images: Tensor, dtype: torch.dtype) -> Features:
-        """Return what crosses the cut, rounded, in the memory of the CPU. Raises HalfPrecisionError."""
+    def _prefix_of(self, images: Tensor) -> Features:
+        """Return what crosses the cut for uint8 images (N, 3, S, S), on the device."""
         with self.compute.autocast():
-            features = self.prefix(to_input(images, self.cut.network, self.compute))
-            return tuple(narrow(feature, dtype).cpu() for feature in features)
+            return self.prefix(to_input(images, self.cut.network, self.compute))
 
     def _collection(self, names: Sequence[str], opened: ExitStack) -> Collection:
         """Open the collection of these features. Raises CacheError where the missing ones would not fit."""
@@ -222,8 +242,8 @@ class Extraction:
         done = 0
         with collection.writer() as writer:
             for block, count in blocks(batch.images for batch in batches):
-                features = self._compute_features(block, self.dtype)
+                features = [narrow(feature[:count], self.dtype).cpu() for feature in self._prefix_of(block)]
                 rows = missing[done : done + count]
-                writer.add([names[row] for row in rows], tuple(feature[:count] for feature in features))
+                writer.add([names[row] for row in rows], tuple(features))
                 done += count
                 on_rows(done, len(missing))

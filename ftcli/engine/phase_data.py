@@ -16,21 +16,12 @@ from ftcli.cache.key import CacheError
 from ftcli.data.loader import Batch, Images, Loader, Workers, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, Transform, Views, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction, OnRows
+from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction, FeatureBatch, OnRows
 from ftcli.engine.inference import to_input
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut, Features, NotCut, cut_network
 from ftcli.model.prefix.fast import fast_prefix
 from ftcli.plan import Phase
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureBatch:
-    """Features of a batch, as they are stored: `indices` (N,) int64 into the images, each feature (N, ...)."""
-
-    indices: Tensor
-    features: Features
-
 
 EVERY_GROUP_TRAINS = NotCut("every group trains")
 
@@ -143,38 +134,36 @@ class DataOpener:
     def _cut_data(self, whole: PhaseData, cut: Cut, views: Views, epochs: range) -> PhaseData:
         """Return the data of a cut network: stored features where the cache holds them, else images to compute."""
         prefix = fast_prefix(cut)
-        train = Extraction(cut, prefix, self._augmentation, self._compute, STORED_DTYPE)
-        val = Extraction(cut, prefix, self._evaluation, replace(self._compute, precision="fp32"), VAL_STORED_DTYPE)
         shown = () if isinstance(views, FreshViews) else self.settings.views_of(epochs)
+        # Fresh views are not stored; other views, without a cache, get the features that the cache would hold.
+        dtype = STORED_DTYPE if shown else torch.float32
+        train = Extraction(cut, prefix, self._augmentation, self._compute, dtype)
+        val = Extraction(cut, prefix, self._evaluation, replace(self._compute, precision="fp32"), VAL_STORED_DTYPE)
         stored = self._stored(train, self._train, shown) if shown else None
         val_stored = self._stored(val, self._val, (0,))
-        # Fresh views are not stored; other views, without a cache, get the features that the cache would hold.
-        compute = train.as_stored if shown else train.of_batch
 
-        def train_batches(epoch: int) -> Iterable[AnyBatch]:
+        def train_batches(epoch: int) -> Iterable[FeatureBatch]:
             if stored is None:
-                return whole.train_batches(epoch)
+                return train.computed(self._train_loader.epoch(epoch, views, seed=self.settings.seed))
             order = training_order(len(self._train), seed=self.settings.seed, epoch=epoch)
             view = shown.index(epoch % whole.views)
             return _stored_batches(stored, order, self.settings.batch_size, views=len(shown), view=view)
 
-        def val_batches() -> Iterable[AnyBatch]:
+        def val_batches() -> Iterable[FeatureBatch]:
             if val_stored is None:
-                return whole.val_batches()
+                return val.computed(self._val_loader.in_order())
             return _stored_batches(val_stored, range(len(self._val)), self.settings.batch_size, views=1, view=0)
 
         def features(batch: AnyBatch) -> Features:
-            return train.to_device(batch.features if isinstance(batch, FeatureBatch) else compute(batch.images))
-
-        def val_features(batch: AnyBatch) -> Features:
-            return val.to_device(batch.features if isinstance(batch, FeatureBatch) else val.as_stored(batch.images))
+            assert isinstance(batch, FeatureBatch), "a cut network gets features"
+            return train.to_device(batch.features)
 
         return replace(
             whole,
             train_batches=train_batches,
             val_batches=val_batches,
             forward=self._in_training(lambda batch: cut.suffix(features(batch))),
-            val_forward=lambda batch: cut.suffix(val_features(batch)),
+            val_forward=lambda batch: cut.suffix(features(batch)),
             cached=stored is not None,
             features=features,
         )

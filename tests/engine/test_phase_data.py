@@ -15,8 +15,8 @@ from PIL import Image
 
 from ftcli.data.loader import Batch, Images
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import DataSettings
-from ftcli.engine.phase_data import AnyBatch, DataOpener, FeatureBatch, PhaseData
+from ftcli.engine.extraction import DataSettings, FeatureBatch
+from ftcli.engine.phase_data import AnyBatch, DataOpener, PhaseData
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network, build_network
 from ftcli.model.prefix.cut import Cut, NotCut
@@ -73,7 +73,7 @@ def test_stored_and_computed_features_give_the_same_order_and_the_same_bits(netw
             assert isinstance(data.cut, Cut)
             batches, logits = batches_and_logits(network, data)
             results.append(([batch.indices.tolist() for batch in batches], logits))
-            assert {type(batch) for batch in batches} == {FeatureBatch if data.cached else Batch}
+            assert {type(batch) for batch in batches} == {FeatureBatch}
     (order, logits), (same_order, same_logits) = results
     assert order == same_order
     assert sorted(index for batch in order for index in batch) == list(range(9))
@@ -100,7 +100,7 @@ def test_fresh_views_are_computed_in_every_epoch_and_val_is_stored(network: Netw
         data = opened.open(phase_of(network), epochs=range(1, 3), must_cut=False)
         assert not data.cached
         assert {type(batch) for batch in data.val_batches()} == {FeatureBatch}
-        assert {type(batch) for batch in data.train_batches(1)} == {Batch}
+        assert {type(batch) for batch in data.train_batches(1)} == {FeatureBatch}
 
 
 def test_a_cache_that_cannot_be_used_is_one_notice_and_training_continues(
