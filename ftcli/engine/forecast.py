@@ -58,7 +58,7 @@ def forecast_phases(
 ) -> tuple[Forecast, ...]:
     """Forecast every phase; the network may have any weights."""
     stopwatch = _Stopwatch(network, settings, samples, compute)
-    known: set[tuple[str, int | None]] = set()
+    known: set[_View] = set()
     forecasts, first_epoch = [], 1
     for phase in plan.phases:
         SOLVERS[phase.solver].check(network, phase, stopwatch.train_images * settings.different_views)
@@ -67,8 +67,14 @@ def forecast_phases(
     return tuple(forecasts)
 
 
-def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[tuple[str, int | None]]) -> Forecast:
-    """Forecast a phase; `known` are the views of train, and val as None, that earlier phases store, by prefix."""
+_View = tuple[str, int | str]
+"""What a prefix, by its description, computes: a view of train by its number, or one of the two that follow."""
+
+_VAL, _PLAIN = "val", "train without augmentation"
+
+
+def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[_View]) -> Forecast:
+    """Forecast a phase; `known` are the views that earlier phases store."""
     settings, solver = stopwatch.settings, SOLVERS[phase.solver]
     train, val = stopwatch.train_images, stopwatch.val_images
     off = settings.cache == "off"
@@ -86,18 +92,19 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     else:
         shown = epochs_shown(phase, first_epoch=first_epoch, views=settings.different_views)
         views, each_epoch, reason = settings.views_of(shown), 0, None
+    plain = (_PLAIN,) if solver.needs_cut and settings.augment != "none" else ()
     if off:  # the features are computed for this phase alone
-        seconds = (len(views) * train + val) * per_view + solving
+        seconds = (len((*views, *plain)) * train + val) * per_view + solving
         return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason="cache: off")
-    new = {(cut.description, view) for view in (*views, None)} - known
+    new = {(cut.description, view) for view in (*views, *plain, _VAL)} - known
     known |= new
-    new_val = val if (cut.description, None) in new else 0
-    new_train = train * sum(view is not None for _, view in new)
+    augmented = train * sum(isinstance(view, int) for _, view in new)
+    scored = val * ((cut.description, _VAL) in new) + train * ((cut.description, _PLAIN) in new)
     return Forecast(
         cached=reason is None,
-        views=new_train + new_val,
-        bytes=new_train * row_bytes(cut, STORED_DTYPE) + new_val * row_bytes(cut, VAL_STORED_DTYPE),
-        seconds=(new_train + new_val + each_epoch) * per_view + solving,
+        views=augmented + scored,
+        bytes=augmented * row_bytes(cut, STORED_DTYPE) + scored * row_bytes(cut, VAL_STORED_DTYPE),
+        seconds=(augmented + scored + each_epoch) * per_view + solving,
         reason=reason,
     )
 

@@ -38,7 +38,8 @@ class PhaseData:
     that is cut, `features` makes what crosses the cut for a training batch, on the device. `forward` computes the body
     in the precision of training, `val_forward` everything in float32. `cached` says whether the
     training features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once;
-    images of one of the `clusters` are held out together.
+    images of one of the `clusters` are held out together, and scored by `plain_batches`, in which every training image
+    comes once, in order, without augmentation; None where its views have none.
     """
 
     train_batches: Callable[[int], Iterable[AnyBatch]]
@@ -49,6 +50,7 @@ class PhaseData:
     val_forward: Forward
     steps_per_epoch: int
     cached: bool = False
+    plain_batches: Callable[[], Iterable[AnyBatch]] | None = None
     cut: Cut | NotCut = EVERY_GROUP_TRAINS
     features: Callable[[AnyBatch], Features] | None = None
     clusters: tuple[str, ...] = ()
@@ -108,7 +110,9 @@ class DataOpener:
             clusters=self._train.clusters,
             views=self.settings.different_views,
         )
-        return self._cut_data(whole, cut, views, epochs) if isinstance(cut, Cut) else whole
+        if not isinstance(cut, Cut):
+            return whole
+        return self._cut_data(whole, cut, views, epochs, holds_out=must_cut and self.settings.augment != "none")
 
     def __enter__(self) -> Self:
         return self
@@ -131,7 +135,7 @@ class DataOpener:
             self._notice_once(f"phase {phase.name!r} computes the frozen part in every epoch: {cut.reason}")
         return cut
 
-    def _cut_data(self, whole: PhaseData, cut: Cut, views: Views, epochs: range) -> PhaseData:
+    def _cut_data(self, whole: PhaseData, cut: Cut, views: Views, epochs: range, *, holds_out: bool) -> PhaseData:
         """Return the data of a cut network: stored features where the cache holds them, else images to compute."""
         prefix = fast_prefix(cut)
         shown = () if isinstance(views, FreshViews) else self.settings.views_of(epochs)
@@ -141,6 +145,7 @@ class DataOpener:
         val = Extraction(cut, prefix, self._evaluation, replace(self._compute, precision="fp32"), VAL_STORED_DTYPE)
         stored = self._stored(train, self._train, shown) if shown else None
         val_stored = self._stored(val, self._val, (0,))
+        plain_stored = self._stored(val, self._train, (0,)) if holds_out else None
 
         def train_batches(epoch: int) -> Iterable[FeatureBatch]:
             if stored is None:
@@ -149,10 +154,10 @@ class DataOpener:
             view = shown.index(epoch % whole.views)
             return _stored_batches(stored, order, self.settings.batch_size, views=len(shown), view=view)
 
-        def val_batches() -> Iterable[FeatureBatch]:
-            if val_stored is None:
-                return val.computed(self._val_loader.in_order())
-            return _stored_batches(val_stored, range(len(self._val)), self.settings.batch_size, views=1, view=0)
+        def in_order(images: Images, stored: StoredFeatures | None) -> Iterable[FeatureBatch]:
+            if stored is None:
+                return val.computed(self._loader(images, self._evaluation).in_order())
+            return _stored_batches(stored, range(len(images)), self.settings.batch_size, views=1, view=0)
 
         def features(batch: AnyBatch) -> Features:
             assert isinstance(batch, FeatureBatch), "a cut network gets features"
@@ -161,7 +166,8 @@ class DataOpener:
         return replace(
             whole,
             train_batches=train_batches,
-            val_batches=val_batches,
+            val_batches=lambda: in_order(self._val, val_stored),
+            plain_batches=(lambda: in_order(self._train, plain_stored)) if holds_out else None,
             forward=self._in_training(lambda batch: cut.suffix(features(batch))),
             val_forward=lambda batch: cut.suffix(features(batch)),
             cached=stored is not None,

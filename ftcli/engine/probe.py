@@ -130,9 +130,16 @@ def _gather(data: PhaseData, cut: Cut, phase: Phase) -> Examples:
             with torch.no_grad():
                 (rows,) = data.features(batch)
             features[batch.indices.numpy(), view] = rows.flatten(1).float().cpu().numpy()
-    if not np.isfinite(features).all():
+    plain = features[:, 0]
+    if data.plain_batches is not None:
+        plain = np.empty_like(plain)
+        for batch in data.plain_batches():
+            with torch.no_grad():
+                (rows,) = data.features(batch)
+            plain[batch.indices.numpy()] = rows.flatten(1).float().cpu().numpy()
+    if not (np.isfinite(features).all() and np.isfinite(plain).all()):
         raise _non_finite(phase, "train")
-    return Examples(features, data.labels.numpy(), np.unique(data.clusters, return_inverse=True)[1])
+    return Examples(features, data.labels.numpy(), np.unique(data.clusters, return_inverse=True)[1], plain)
 
 
 def _train_metrics(head: nn.Linear | nn.Conv2d, examples: Examples) -> dict[str, float]:
