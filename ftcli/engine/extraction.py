@@ -58,6 +58,12 @@ class DataSettings:
     cache: Literal["auto", "off"]
     workers: int | Literal["auto"]
     seed: int
+    share_views: bool = True
+
+    @property
+    def views_seed(self) -> int | None:
+        """The seed that fixed views depend on; None where all runs share them."""
+        return None if self.share_views else self.seed
 
     @property
     def different_views(self) -> int:
@@ -76,9 +82,10 @@ class DataSettings:
         return default_workers(images) if self.workers == "auto" else self.workers
 
 
-def view_name(sha256: str, view: int) -> str:
-    """Return the name of one view's features in the cache: a hash of the image's hash and the view's number."""
-    return hashlib.sha256(f"{sha256} {view}".encode()).hexdigest()
+def view_name(sha256: str, view: int, views_seed: int | None = None) -> str:
+    """Return the name of one view's features in the cache: a hash of the image's hash, the view's number and seed."""
+    of_seed = "" if views_seed is None else f" {views_seed}"
+    return hashlib.sha256(f"{sha256} {view}{of_seed}".encode()).hexdigest()
 
 
 def describe(cut: Cut, transform: Transform, *, dtype: torch.dtype, compute: Compute) -> dict[str, Any]:
@@ -147,6 +154,7 @@ class Extraction:
     transform: Transform
     compute: Compute
     dtype: torch.dtype
+    views_seed: int | None = None
 
     def stored(
         self, images: Images, views: Sequence[int], *, workers: int | Workers, opened: ExitStack, on_rows: OnRows
@@ -155,7 +163,7 @@ class Extraction:
 
         Their collection is open until `opened` is closed. Raises CacheError where the cache cannot hold them.
         """
-        names = [view_name(sha256, view) for sha256 in images.sha256s for view in views]
+        names = [view_name(sha256, view, self.views_seed) for sha256 in images.sha256s for view in views]
         try:
             collection = self._collection(names, opened)
             self._fill(collection, names, images, views, workers=workers, on_rows=on_rows)
@@ -231,7 +239,7 @@ class Extraction:
         seeds: dict[int, list[int]] = {}
         for row in missing:  # in order, so that views of one image come together
             image, view = row // len(views), views[row % len(views)]
-            seeds.setdefault(image, []).append(view_seed(images.sha256s[image], view=view))
+            seeds.setdefault(image, []).append(view_seed(images.sha256s[image], view=view, seed=self.views_seed))
         batches = load_views(
             images,
             [(image, tuple(of_image)) for image, of_image in seeds.items()],

@@ -97,7 +97,9 @@ class DataOpener:
         assert self._train.labels is not None, "training images have labels"
         assert self._val.labels is not None, "val images have labels"
         cut, fixed = self._cut(phase, must_cut=must_cut), self.settings.views
-        views: Views = FixedViews(fixed) if fixed != "fresh" and phase.frozen else FreshViews(self.settings.seed)
+        views: Views = FreshViews(self.settings.seed)
+        if fixed != "fresh" and phase.frozen:
+            views = FixedViews(fixed, self.settings.views_seed)
         whole = PhaseData(
             train_batches=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
             val_batches=self._val_loader.in_order,
@@ -141,7 +143,7 @@ class DataOpener:
         shown = () if isinstance(views, FreshViews) else self.settings.views_of(epochs)
         # Fresh views are not stored; other views, without a cache, get the features that the cache would hold.
         dtype = STORED_DTYPE if shown else torch.float32
-        train = Extraction(cut, prefix, self._augmentation, self._compute, dtype)
+        train = Extraction(cut, prefix, self._augmentation, self._compute, dtype, self.settings.views_seed)
         val = Extraction(cut, prefix, self._evaluation, replace(self._compute, precision="fp32"), VAL_STORED_DTYPE)
         stored = self._stored(train, self._train, shown) if shown else None
         val_stored = self._stored(val, self._val, (0,))

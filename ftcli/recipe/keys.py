@@ -99,6 +99,11 @@ class DataSection(Section):
         description="Number of fixed augmented versions of each training image, which the epochs take in turn; or "
         "`fresh` for a new one in each epoch. Phases that train every group always use fresh ones.",
     )
+    share_views: bool = Field(
+        default=True,
+        description="true: an image has the same fixed views in all runs, which share them in the cache; false: they "
+        "depend on the seed, so that a spread over seeds includes that of augmentation.",
+    )
     cache: Literal["auto", "off"] = Field(
         default="auto",
         description="auto: compute the frozen part once for each view and keep it on disk; off: compute it in every "

@@ -123,3 +123,19 @@ def test_all_phases_and_both_splits_share_one_pool_of_workers(network: Network, 
             batches_and_logits(network, data)
             seen |= {process.pid for process in multiprocessing.active_children()} - before
     assert len(seen) == 2
+
+
+def test_seeds_share_their_views_unless_asked(network: Network, opener: Open) -> None:
+    logits = []
+    for seed, shared in ((0, True), (1, True), (0, False), (1, False), (1, False)):
+        with opener(replace(SETTINGS, seed=seed, share_views=shared)) as opened:
+            data = opened.open(phase_of(network), epochs=range(1, 2), must_cut=False)
+            with evaluating(network):
+                rows = [(batch.indices, data.forward(batch)) for batch in data.train_batches(1)]
+            by_index = {int(i): row for indices, of_batch in rows for i, row in zip(indices, of_batch, strict=True)}
+            logits.append(torch.stack([by_index[index] for index in range(9)]))
+    first, second, of_first, of_second, again = logits
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(of_second, again)
+    for one, other in ((first, of_first), (of_first, of_second)):
+        assert (one - other).abs().max() > 1e-3
