@@ -68,7 +68,7 @@ Metrics = Mapping[str, Interval]
 
 @dataclass(frozen=True)
 class StrengthTrial:
-    """An L2 strength and its log loss on held-out train images, in nats."""
+    """An L2 strength and its log loss on held-out train images without augmentation, in nats."""
 
     strength: float
     log_loss: float

@@ -18,11 +18,11 @@ from ftcli.cache.key import DESCRIPTION, CacheError, reported
 from ftcli.cache.shard import (
     PATTERN,
     DamagedShardError,
-    Keys,
+    Index,
     Shard,
     Signature,
-    find,
     keys_of,
+    map_shard,
     read,
     signature_of,
     to_bytes,
@@ -62,12 +62,13 @@ class Collection:
         self._lease = lease
         self._is_use = is_use
         self._shards: dict[str, Shard] = {}
+        self._index = Index()
 
     def missing(self, names: Sequence[str]) -> list[int]:
         """Return the positions, in order, of names that are not stored; of a repeated name, the first."""
         self._refresh()
         keys, first = np.unique(keys_of(names), return_index=True)
-        positions: list[int] = np.sort(first[find(keys, self._keys()) < 0]).tolist()
+        positions: list[int] = np.sort(first[self._index.find(keys) < 0]).tolist()
         return positions
 
     def writer(self, *, shard_bytes: int = SHARD_BYTES) -> Writer:
@@ -81,21 +82,25 @@ class Collection:
             signature = signature_of(tensors)
             if any(signature_of(shard.tensors) != signature for shard in self._shards.values()):
                 raise CacheError("the stored features have other shapes or another dtype", where=str(self.path))
-            new = np.flatnonzero(find(keys_of(names), self._keys()) < 0).tolist()
+            new = np.flatnonzero(self._index.find(keys_of(names)) < 0).tolist()
             if not new:
                 return
             if len(new) < len(names):
                 tensors = tuple(tensor[new] for tensor in tensors)
             content = to_bytes([names[position] for position in new], tensors)
             self._room.make(len(content))
-            write(content, self._lease.temporary())
+            path = write(content, self._lease.temporary())
+            # Its bytes are those of its checksum: no need to read them. If mapping fails, the next refresh tries again.
+            with suppress(DamagedShardError, OSError):
+                self._shards[path.name] = map_shard(path)
+                self._index.add(self._shards[path.name].keys)
 
     def open(self, names: Sequence[str], *, memory_limit_bytes: int | None = None) -> StoredFeatures:
         """Return the features with these names, which may repeat; up to the limit they are loaded into memory."""
         self._refresh()
         limit = _default_memory_limit() if memory_limit_bytes is None else memory_limit_bytes
         keys, row_of = np.unique(keys_of(names), return_inverse=True)
-        found = find(keys, self._keys())
+        found = self._index.find(keys)
         if not len(found) or found.min() < 0:
             missing = int((found < 0).sum())
             raise CacheError(f"{missing} of {len(names)} views are not stored", where=str(self.path))
@@ -125,10 +130,6 @@ class Collection:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _keys(self) -> Keys:
-        keys = [shard.keys for shard in self._shards.values()]
-        return np.concatenate(keys) if keys else keys_of([])
-
     def _refresh(self) -> None:
         """Map the shards that are new; remove damaged ones, so that their entries are missing."""
         with reported("read", self.path):
@@ -137,14 +138,18 @@ class Collection:
         if not paths:
             return
         with ThreadPoolExecutor(min(len(paths), available_cores(), _MOST_THREADS)) as pool:
+            new: list[Shard] = []
             for path, result in zip(paths, pool.map(_read, paths), strict=True):
                 if isinstance(result, Shard):
                     self._shards[path.name] = result
+                    new.append(result)
                 elif not isinstance(result, FileNotFoundError):  # another process has removed it
                     self.rejected.add(path.name)
                     if isinstance(result, DamagedShardError):
                         with suppress(OSError):  # it is not used, even if it stays
                             path.unlink(missing_ok=True)
+        if new:
+            self._index.add(np.concatenate([shard.keys for shard in new]))
 
 
 class Writer:

@@ -12,7 +12,7 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +62,30 @@ def keys_of(names: Sequence[str]) -> Keys:
     return np.frombuffer(bytes.fromhex("".join(names)), dtype="S32")
 
 
-def find(wanted: Keys, stored: Keys) -> NDArray[np.int64]:
-    """Return the position of each wanted key among the stored ones (n,), -1 where there is none."""
-    if not len(stored):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    order = np.argsort(stored, kind="stable")
-    nearest = order[np.minimum(np.searchsorted(stored, wanted, sorter=order), len(stored) - 1)]
-    return np.where(stored[nearest] == wanted, nearest, -1).astype(np.int64)
+@dataclass(eq=False)
+class Index:
+    """The keys of shards, sorted as they are added, each with its place: shards and entries are counted in order.
+
+    With shards of 3 and 5 entries, place 4 is entry 1 of the second.
+    """
+
+    keys: Keys = field(default_factory=lambda: keys_of([]))
+    places: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def add(self, keys: Keys) -> None:
+        """Add the keys (n,) of further shards: a merge with those there are."""
+        order = np.argsort(keys, kind="stable")
+        # After equal ones, so that the first shard of a key stays the one that is read.
+        at = np.searchsorted(self.keys, keys[order], side="right")
+        places = len(self.keys) + order
+        self.keys, self.places = np.insert(self.keys, at, keys[order]), np.insert(self.places, at, places)
+
+    def find(self, wanted: Keys) -> NDArray[np.int64]:
+        """Return the place of each wanted key, -1 where there is none."""
+        if not len(self.keys):
+            return np.full(len(wanted), -1, dtype=np.int64)
+        nearest = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[nearest] == wanted, self.places[nearest], -1).astype(np.int64)
 
 
 def to_bytes(names: Sequence[str], tensors: Sequence[Tensor]) -> bytes:
@@ -100,6 +117,11 @@ def read(path: Path) -> Shard:
     named = PATTERN.fullmatch(path.name)
     if named is None or _checksum(path) != int(named[1], 16):
         raise DamagedShardError(path.name)
+    return map_shard(path)
+
+
+def map_shard(path: Path) -> Shard:
+    """Map a shard whose bytes are known to be right. Raises DamagedShardError, or OSError when it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             keys = file.get_tensor("names").numpy().tobytes()

@@ -162,7 +162,7 @@ def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scori
     from ftcli.model.network import restore_network
 
     info = checkpoint.info
-    compute = pick_compute(scoring.device or recipe.device, recipe.precision)
+    compute = pick_compute(scoring.device or recipe.device, "fp32")
     network = restore_network(
         info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict, origin=str(checkpoint.path)
     )

@@ -173,7 +173,9 @@ def data_settings(recipe: Recipe) -> DataSettings:
     from ftcli.engine.extraction import DataSettings
 
     data = recipe.data
-    return DataSettings(data.batch_size, data.augment, data.views, data.cache, data.workers, recipe.seed)
+    return DataSettings(
+        data.batch_size, data.augment, data.views, data.cache, data.workers, recipe.seed, data.share_views
+    )
 
 
 def _source(path: Path, model: str) -> SourceWeights | None:

@@ -86,10 +86,11 @@ def _resume_run(
     """Train what is left of a run with its own recipe, or with `raised`, which has more epochs or patience."""
     changes, began = raised_keys(recipe, raised), directory_where_began(run)
     with exclusive(run) as lock:
-        if run.summary.is_file() and not changes:
+        if run.summary.is_file() and not changes:  # whatever its arithmetic: no weight changes any more
             run.check_whole()
             sweep(run.path)
             return _finished(run, prepare(recipe, began=began), progress)
+        _check_arithmetic(run)
         past = read_past(run)
         run.check_whole()
         _check_recipe(run, recipe, past)
@@ -159,10 +160,17 @@ def _resume_seeds(
 
 
 def _raise_for_all(directory: SeedsDirectory, overrides: Sequence[str]) -> Recipe:
-    """Return the recipe of all seeds with the overrides; where these raise something, write it down first."""
+    """Return the recipe of all seeds with the overrides; where these raise something, write it down first.
+
+    Raises RunDirectoryError, unless nothing is left to train, if a run began with another arithmetic: seeds are alike.
+    """
     recipe = _shared_recipe(directory)
     raised = _shared_recipe(directory, overrides) if overrides else recipe
-    if raised_keys(recipe, raised):
+    is_raised = bool(raised_keys(recipe, raised))
+    if is_raised or not all(directory.run(seed).summary.is_file() for seed in directory.seeds()):
+        for run in directory.runs():
+            _check_arithmetic(run)
+    if is_raised:
         for run in directory.runs():
             own = load_recipe(open_run(run.path).recipe)
             of_seed = raised.of_seed(own.seed)
@@ -174,6 +182,20 @@ def _raise_for_all(directory: SeedsDirectory, overrides: Sequence[str]) -> Recip
         directory.write_summary(directory.seeds())
         write_text(directory.recipe, recipe_text(raised))
     return raised
+
+
+def _check_arithmetic(run: RunDirectory) -> None:
+    """Raise RunDirectoryError for a run that began with another arithmetic, as those of other versions may have."""
+    from ftcli.engine.loop import ARITHMETIC
+
+    began_with = read_environment(run).get("arithmetic", 1)  # the first version that recorded a number had 2
+    if began_with != ARITHMETIC:
+        raise RunDirectoryError(
+            "cannot be resumed: another version of ftcli began this run, and training in this version gives other "
+            f"weights (arithmetic {began_with}, now {ARITHMETIC})",
+            where=str(run.path),
+            hint=f"Train its recipe.yaml again, or start a new run from its weights: model.weights={run.path}",
+        )
 
 
 def _check_recipe(run: RunDirectory, recipe: Recipe, past: Past) -> None:
@@ -271,9 +293,15 @@ def _settle(training: TrainingRun, past: Past, changes: Changes) -> None:
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return which versions, device or precision have changed, each as "torch 2.14 is now 2.15"."""
+    """Return which versions, device, precision or number of threads have changed: "torch 2.14 is now 2.15".
+
+    Threads share out the sums of a gradient on a CPU, so that its last bits depend on their number.
+    """
+    earlier = {"threads": now["threads"], **earlier}  # a run need not have recorded them
     before, after = earlier["versions"], now["versions"]
     changed = [f"{name} {before.get(name)} is now {after[name]}" for name in after if before.get(name) != after[name]]
     return changed + [
-        f"{what} {earlier[what]} is now {now[what]}" for what in ("device", "precision") if earlier[what] != now[what]
+        f"{what} {earlier[what]} is now {now[what]}"
+        for what in ("device", "precision", "threads")
+        if earlier[what] != now[what]
     ]

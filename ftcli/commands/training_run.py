@@ -145,9 +145,13 @@ class TrainingRun:
     @property
     def machine(self) -> dict[str, Any]:
         """What environment.json says of this machine and command."""
+        import torch
+
+        from ftcli.engine.loop import ARITHMETIC
         from ftcli.runs.environment import environment
 
-        return environment(str(self._compute.device), self._compute.precision)
+        device, precision = str(self._compute.device), self._compute.precision
+        return environment(device, precision, arithmetic=ARITHMETIC, threads=torch.get_num_threads())
 
     def create(self, *, overwrite: bool = False) -> Self:
         """Make the run directory and lock it.

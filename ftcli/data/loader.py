@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import warnings
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -22,7 +24,7 @@ from ftcli.errors import ImageError, dead_worker
 from ftcli.rng import stable_seed
 
 Wanted = tuple[int, tuple[int, ...]]
-"""What a worker is asked for: the index of an image, and the seed of each wanted view of it."""
+"""What a loader is asked for: the index of an image, and the seed of each wanted view of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +66,16 @@ class Batch:
 
 
 def batch_indices(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut an order into batches; a last batch of one joins the batch before it.
+    """Cut an order into as few batches of at most `batch_size` as will do, their sizes differing by one at most.
 
-    A training BatchNorm cannot use a batch of one. Nothing is joined for a batch size of one.
+    In a last batch of two, an image would weigh as much as sixteen others, in the gradient and in BatchNorm's
+    statistics. A training BatchNorm cannot use a batch of one: with a batch size of two, an odd image joins another
+    batch. 226 images at 32 are two batches of 29 and six of 28.
     """
-    batches = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) == 1 < batch_size:
-        batches[-2:] = [batches[-2] + batches[-1]]
-    return batches
+    count = math.ceil(len(order) / batch_size)
+    if batch_size > 1:
+        count = min(count, max(len(order) // 2, 1))
+    return [batch.tolist() for batch in np.array_split(np.asarray(order, dtype=np.int64), count)] if order else []
 
 
 def training_order(images: int, *, seed: int, epoch: int) -> list[int]:
@@ -82,7 +86,7 @@ def training_order(images: int, *, seed: int, epoch: int) -> list[int]:
 
 
 def load_views(
-    images: Images, wanted: Sequence[Wanted], *, transform: Transform, batch_size: int, workers: int
+    images: Images, wanted: Sequence[Wanted], *, transform: Transform, batch_size: int, workers: int | Workers
 ) -> Iterator[Batch]:
     """Yield the wanted views, each image decoded once; a batch holds about `batch_size` views.
 
@@ -91,11 +95,13 @@ def load_views(
 
     def batches() -> Iterator[list[Wanted]]:
         batch: list[Wanted] = []
+        views = 0
         for image in wanted:
             batch.append(image)
-            if sum(len(seeds) for _, seeds in batch) >= batch_size:
+            views += len(image[1])
+            if views >= batch_size:
                 yield batch
-                batch = []
+                batch, views = [], 0
         if batch:
             yield batch
 
@@ -103,27 +109,65 @@ def load_views(
         yield from loader.batches(batches())
 
 
-class Loader:
-    """Loads images again and again; its workers live until `close`.
+class Workers:
+    """Processes that decode and transform images for any number of loaders; a context that ends them.
 
-    Only one iterator may be in use at a time; one that was left early may be dropped.
+    They start when they are first asked, best before the first forward pass, whose freed memory they would copy. Only
+    one iterator may be in use at a time; one that was left early may be dropped. With a `count` of 0 this process does
+    the work.
     """
 
-    def __init__(self, images: Images, *, transform: Transform, batch_size: int, workers: int) -> None:
-        self._images = images
-        self._batch_size = batch_size
+    def __init__(self, count: int) -> None:
         self._sampler = _Sampler()
         with _without_advice():
             self._loader: DataLoader[_Item] | None = DataLoader(
-                DecodedImages(images, transform),
+                Decoder(),
                 batch_sampler=self._sampler,
-                num_workers=workers,
+                num_workers=count,
                 collate_fn=_collate,
-                worker_init_fn=_start_worker if workers else None,
-                persistent_workers=workers > 0,
+                worker_init_fn=_start_worker if count else None,
+                persistent_workers=count > 0,
                 # The loader draws a number per epoch, which must not move the global generator.
                 generator=torch.Generator().manual_seed(0),
             )
+
+    def batches(self, requests: Iterable[list[Request]]) -> Iterator[Batch]:
+        """Yield a batch for each list of requests, in order. Raises ImageError."""
+        assert self._loader is not None, "the workers were stopped"
+        self._sampler.batches = requests
+        with _without_advice():
+            results = iter(self._loader)
+        try:
+            for result in results:
+                if isinstance(result, ImageError):
+                    raise result
+                yield result
+        except (OSError, EOFError) as error:  # of the pipe to a worker; errors of files are ImageErrors
+            raise dead_worker() from error
+
+    def close(self) -> None:
+        """Stop the processes."""
+        self._loader = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Loader:
+    """Loads images again and again, with so many workers of its own or with those of other loaders.
+
+    Its own workers live until `close`.
+    """
+
+    def __init__(self, images: Images, *, transform: Transform, batch_size: int, workers: int | Workers) -> None:
+        self._images = images
+        self._transform = transform
+        self._batch_size = batch_size
+        self._own = None if isinstance(workers, Workers) else Workers(workers)
+        self._workers = workers if isinstance(workers, Workers) else self._own
 
     def epoch(self, epoch: int, views: Views, *, seed: int) -> Iterator[Batch]:
         """Yield each image once, shuffled by (seed, epoch); raise ImageError as `batches` does."""
@@ -136,37 +180,30 @@ class Loader:
 
     def in_order(self) -> Iterator[Batch]:
         """Yield each image once, in order, for a transform without randomness; raise ImageError as `batches` does."""
-        images, size = len(self._images), self._batch_size
-        return self.batches(
-            [(index, (0,)) for index in range(start, min(start + size, images))] for start in range(0, images, size)
-        )
+        batches = batch_indices(range(len(self._images)), self._batch_size)
+        return self.batches([(index, (0,)) for index in batch] for batch in batches)
 
     def batches(self, wanted: Iterable[list[Wanted]]) -> Iterator[Batch]:
         """Yield a batch for each list of wanted images, in order.
 
         Raises ImageError for an image that cannot be decoded, or whose content no longer has its hash.
         """
-        assert self._loader is not None, "the loader was closed"
-        self._sampler.batches = wanted
-        with _without_advice():
-            results = iter(self._loader)
-        try:
-            for result in results:
-                if isinstance(result, ImageError):
-                    raise result
-                yield result
-        except (OSError, EOFError) as error:  # of the pipe to a worker; errors of files are ImageErrors
-            raise dead_worker() from error
+        assert self._workers is not None, "a loader has workers"
+        return self._workers.batches([self._request(*image) for image in batch] for batch in wanted)
 
     def close(self) -> None:
-        """Stop the workers."""
-        self._loader = None
+        """Stop the workers, unless other loaders share them."""
+        if self._own is not None:
+            self._own.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _request(self, index: int, seeds: tuple[int, ...]) -> Request:
+        return index, str(self._images.paths[index]), self._images.sha256s[index], seeds, self._transform
 
 
 class _Sampler:
@@ -175,40 +212,41 @@ class _Sampler:
     So persistent workers are asked for images one by one, and need not know about epochs.
     """
 
-    batches: Iterable[list[Wanted]] = ()
+    batches: Iterable[list[Request]] = ()
 
-    def __iter__(self) -> Iterator[list[Wanted]]:
+    def __iter__(self) -> Iterator[list[Request]]:
         return iter(self.batches)
 
+
+Request = tuple[int, str, str, tuple[int, ...], Transform]
+"""All that a worker needs for one image: index, path and SHA-256, the seed of each wanted view, and the transform.
+
+So a worker holds no list of images, which it would copy page by page, and serves every split and phase of a run.
+"""
 
 _Item = tuple[Wanted, Tensor] | ImageError
 
 
-class DecodedImages(Dataset[_Item]):
+class Decoder(Dataset[_Item]):
     """Decodes and transforms in the workers; returns an ImageError as a value, for the main process to raise."""
 
-    def __init__(self, images: Images, transform: Transform) -> None:
-        self._sha256s = images.sha256s
-        self._paths = [str(path) for path in images.paths]  # much smaller to send to a worker
-        self._transform = transform
-
-    def __getitem__(self, wanted: Wanted) -> _Item:
+    def __getitem__(self, request: Request) -> _Item:
         """Return the wanted views (n, H, W, 3): the order in which pixels lie in memory."""
-        index, seeds = wanted
+        index, path, sha256, seeds, transform = request
         try:
-            content = self._content(index)
-            image = decode(content, minimum_side=self._transform.minimum_side, name=self._paths[index])
+            image = decode(_unchanged(path, sha256), minimum_side=transform.minimum_side, name=path)
         except ImageError as error:
             return error
-        return wanted, torch.stack([draw(self._transform, image, seed).permute(1, 2, 0) for seed in seeds])
+        return (index, seeds), torch.stack([draw(transform, image, seed).permute(1, 2, 0) for seed in seeds])
 
-    def _content(self, index: int) -> bytes:
-        """Read an image, and check that it still has the hash under which its features are stored."""
-        content = read_content(Path(self._paths[index]))
-        if hashlib.sha256(content).hexdigest() != self._sha256s[index]:
-            hint = "Restore the file, or start a new run and leave the images unchanged while it trains."
-            raise ImageError("the file was changed since it was checked", where=self._paths[index], hint=hint)
-        return content
+
+def _unchanged(path: str, sha256: str) -> bytes:
+    """Read an image, and check that it still has the hash under which its features are stored."""
+    content = read_content(Path(path))
+    if hashlib.sha256(content).hexdigest() != sha256:
+        hint = "Restore the file, or start a new run and leave the images unchanged while it trains."
+        raise ImageError("the file was changed since it was checked", where=path, hint=hint)
+    return content
 
 
 def _collate(items: Sequence[_Item]) -> Batch | ImageError:

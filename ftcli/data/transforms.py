@@ -165,13 +165,14 @@ def _pillow_filter(spec: InputSpec) -> Image.Resampling:
 
 @dataclass(frozen=True)
 class FixedViews:
-    """`count` versions of each image, the same in all runs; epoch e uses view e mod `count`."""
+    """`count` versions of each image, the same in all runs, or in those with this seed; epoch e uses e mod `count`."""
 
     count: int
+    seed: int | None = None
 
     def seed_of(self, sha256: str, *, epoch: int) -> int:
         """Return the seed of the draw that an epoch uses of an image."""
-        return view_seed(sha256, view=epoch % self.count)
+        return view_seed(sha256, view=epoch % self.count, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,6 @@ class FreshViews:
 Views = FixedViews | FreshViews
 
 
-def view_seed(sha256: str, *, view: int) -> int:
-    """Return the seed of one fixed view of the image with this content."""
-    return stable_seed("fixed view", sha256, view)
+def view_seed(sha256: str, *, view: int, seed: int | None = None) -> int:
+    """Return the seed of one fixed view of the image with this content, shared by all runs or by those of a seed."""
+    return stable_seed("fixed view", sha256, view, *(() if seed is None else (seed,)))

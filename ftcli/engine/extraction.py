@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from ftcli.cache.collection import Collection, StoredFeatures
 from ftcli.cache.key import CacheError, HalfPrecisionError, cache_directory
 from ftcli.cache.shard import narrow, widen
 from ftcli.cache.store import FeatureStore
-from ftcli.data.loader import Images, load_views
+from ftcli.data.loader import Batch, Images, Workers, load_views
 from ftcli.data.transforms import Transform, view_seed
 from ftcli.data.workers import default_workers
 from ftcli.engine.device import Compute
@@ -57,6 +58,12 @@ class DataSettings:
     cache: Literal["auto", "off"]
     workers: int | Literal["auto"]
     seed: int
+    share_views: bool = True
+
+    @property
+    def views_seed(self) -> int | None:
+        """The seed that fixed views depend on; None where all runs share them."""
+        return None if self.share_views else self.seed
 
     @property
     def different_views(self) -> int:
@@ -75,9 +82,10 @@ class DataSettings:
         return default_workers(images) if self.workers == "auto" else self.workers
 
 
-def view_name(sha256: str, view: int) -> str:
-    """Return the name of one view's features in the cache: a hash of the image's hash and the view's number."""
-    return hashlib.sha256(f"{sha256} {view}".encode()).hexdigest()
+def view_name(sha256: str, view: int, views_seed: int | None = None) -> str:
+    """Return the name of one view's features in the cache: a hash of the image's hash, the view's number and seed."""
+    of_seed = "" if views_seed is None else f" {views_seed}"
+    return hashlib.sha256(f"{sha256} {view}{of_seed}".encode()).hexdigest()
 
 
 def describe(cut: Cut, transform: Transform, *, dtype: torch.dtype, compute: Compute) -> dict[str, Any]:
@@ -128,6 +136,14 @@ def blocks(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
         yield torch.cat([rest, copies]), len(rest)
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """Features of a batch, as they are stored: `indices` (N,) int64 into the images, each feature (N, ...)."""
+
+    indices: Tensor
+    features: Features
+
+
 @dataclass(eq=False)
 class Extraction:
     """Computes the features of train or of val in one phase, or reads them from the cache.
@@ -140,15 +156,16 @@ class Extraction:
     transform: Transform
     compute: Compute
     dtype: torch.dtype
+    views_seed: int | None = None
 
     def stored(
-        self, images: Images, views: Sequence[int], *, workers: int, opened: ExitStack, on_rows: OnRows
+        self, images: Images, views: Sequence[int], *, workers: int | Workers, opened: ExitStack, on_rows: OnRows
     ) -> StoredFeatures:
         """Return stored features, having computed the missing ones: row `i * len(views) + v` is view v of image i.
 
         Their collection is open until `opened` is closed. Raises CacheError where the cache cannot hold them.
         """
-        names = [view_name(sha256, view) for sha256 in images.sha256s for view in views]
+        names = [view_name(sha256, view, self.views_seed) for sha256 in images.sha256s for view in views]
         try:
             collection = self._collection(names, opened)
             self._fill(collection, names, images, views, workers=workers, on_rows=on_rows)
@@ -158,31 +175,42 @@ class Extraction:
             self._fill(collection, names, images, views, workers=workers, on_rows=on_rows)
         return collection.open(names)
 
-    def of_batch(self, images: Tensor) -> Features:
-        """Return the features of uint8 images (N, 3, S, S), in float32 where one does not fit into `dtype`.
+    def computed(self, batches: Iterable[Batch]) -> Iterator[FeatureBatch]:
+        """Yield the features of batches of images, the same to the last bit as the cache would hold, on the device.
 
-        Other batches have no influence, so that a resumed run sees what an uninterrupted one saw.
+        Blocks of EXTRACTION_BATCH images pass the prefix, whatever the size of the batches: a block may hold images of
+        two of them. A block in which a feature does not fit into `dtype` is float32. With batches of 20, the first
+        comes after one block, the next two after the second.
         """
-        try:
-            return self._compute_features(images, self.dtype)
-        except HalfPrecisionError:
-            return self._compute_features(images, torch.float32)
+        waiting: deque[Tensor] = deque()
 
-    def as_stored(self, images: Tensor) -> Features:
-        """Return the same features as the cache would hold, to the last bit: as many images pass together."""
-        parts = [[each[:rows] for each in self.of_batch(block)] for block, rows in blocks([images])]
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+        def images() -> Iterator[Tensor]:
+            for batch in batches:
+                waiting.append(batch.indices)
+                yield batch.images
+
+        ready: Features | None = None
+        for block, count in blocks(images()):
+            features = self._prefix_of(block)
+            try:
+                rows = tuple(narrow(feature[:count], self.dtype) for feature in features)
+            except HalfPrecisionError:
+                rows = tuple(narrow(feature[:count], torch.float32) for feature in features)
+            ready = rows if ready is None else tuple(map(torch.cat, zip(ready, rows, strict=True)))
+            while waiting and len(waiting[0]) <= len(ready[0]):
+                indices = waiting.popleft()
+                yield FeatureBatch(indices, tuple(each[: len(indices)] for each in ready))
+                ready = tuple(each[len(indices) :] for each in ready)
 
     def to_device(self, features: Features) -> Features:
         """Return features as the suffix takes them: on the device, widened, maps channels-last."""
-        ready = [widen(feature.to(self.compute.device, non_blocking=True)) for feature in features]
+        ready = [widen(self.compute.copy(feature)) for feature in features]
         return tuple(each.contiguous(memory_format=torch.channels_last) if each.ndim == 4 else each for each in ready)
 
-    def _compute_features(self, images: Tensor, dtype: torch.dtype) -> Features:
-        """Return what crosses the cut, rounded, in the memory of the CPU. Raises HalfPrecisionError."""
+    def _prefix_of(self, images: Tensor) -> Features:
+        """Return what crosses the cut for uint8 images (N, 3, S, S), on the device."""
         with self.compute.autocast():
-            features = self.prefix(to_input(images, self.cut.network, self.compute))
-            return tuple(narrow(feature, dtype).cpu() for feature in features)
+            return self.prefix(to_input(images, self.cut.network, self.compute))
 
     def _collection(self, names: Sequence[str], opened: ExitStack) -> Collection:
         """Open the collection of these features. Raises CacheError where the missing ones would not fit."""
@@ -202,7 +230,7 @@ class Extraction:
         images: Images,
         views: Sequence[int],
         *,
-        workers: int,
+        workers: int | Workers,
         on_rows: OnRows,
     ) -> None:
         """Compute and store what is missing; each image is decoded once for all its missing views."""
@@ -213,7 +241,7 @@ class Extraction:
         seeds: dict[int, list[int]] = {}
         for row in missing:  # in order, so that views of one image come together
             image, view = row // len(views), views[row % len(views)]
-            seeds.setdefault(image, []).append(view_seed(images.sha256s[image], view=view))
+            seeds.setdefault(image, []).append(view_seed(images.sha256s[image], view=view, seed=self.views_seed))
         batches = load_views(
             images,
             [(image, tuple(of_image)) for image, of_image in seeds.items()],
@@ -224,8 +252,8 @@ class Extraction:
         done = 0
         with collection.writer() as writer:
             for block, count in blocks(batch.images for batch in batches):
-                features = self._compute_features(block, self.dtype)
+                features = [narrow(feature[:count], self.dtype).cpu() for feature in self._prefix_of(block)]
                 rows = missing[done : done + count]
-                writer.add([names[row] for row in rows], tuple(feature[:count] for feature in features))
+                writer.add([names[row] for row in rows], tuple(features))
                 done += count
                 on_rows(done, len(missing))

@@ -10,12 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftcli.cache.shard import widen
 from ftcli.data.class_folders import Sample
 from ftcli.data.decoding import decode
 from ftcli.data.transforms import Transform, draw, evaluation_transform, training_transform
 from ftcli.data.workers import available_cores
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, describe, row_bytes
+from ftcli.engine.extraction import (
+    EXTRACTION_BATCH,
+    STORED_DTYPE,
+    VAL_STORED_DTYPE,
+    DataSettings,
+    describe,
+    row_bytes,
+)
 from ftcli.engine.inference import to_input
 from ftcli.engine.solvers import SOLVERS, Timed, epochs_shown
 from ftcli.model.freezing import apply_phase, evaluating
@@ -57,7 +65,7 @@ def forecast_phases(
 ) -> tuple[Forecast, ...]:
     """Forecast every phase; the network may have any weights."""
     stopwatch = _Stopwatch(network, settings, samples, compute)
-    known: set[tuple[str, int | None]] = set()
+    known: set[_View] = set()
     forecasts, first_epoch = [], 1
     for phase in plan.phases:
         SOLVERS[phase.solver].check(network, phase, stopwatch.train_images * settings.different_views)
@@ -66,8 +74,14 @@ def forecast_phases(
     return tuple(forecasts)
 
 
-def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[tuple[str, int | None]]) -> Forecast:
-    """Forecast a phase; `known` are the views of train, and val as None, that earlier phases store, by prefix."""
+_View = tuple[str, int | str]
+"""What a prefix, by its description, computes: a view of train by its number, or one of the two that follow."""
+
+_VAL, _PLAIN = "val", "train without augmentation"
+
+
+def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[_View]) -> Forecast:
+    """Forecast a phase; `known` are the views that earlier phases store."""
     settings, solver = stopwatch.settings, SOLVERS[phase.solver]
     train, val = stopwatch.train_images, stopwatch.val_images
     off = settings.cache == "off"
@@ -85,18 +99,19 @@ def _forecast(stopwatch: _Stopwatch, phase: Phase, first_epoch: int, known: set[
     else:
         shown = epochs_shown(phase, first_epoch=first_epoch, views=settings.different_views)
         views, each_epoch, reason = settings.views_of(shown), 0, None
+    plain = (_PLAIN,) if solver.needs_cut and settings.augment != "none" else ()
     if off:  # the features are computed for this phase alone
-        seconds = (len(views) * train + val) * per_view + solving
+        seconds = (len((*views, *plain)) * train + val) * per_view + solving
         return Forecast(cached=False, views=0, bytes=0, seconds=seconds, reason="cache: off")
-    new = {(cut.description, view) for view in (*views, None)} - known
+    new = {(cut.description, view) for view in (*views, *plain, _VAL)} - known
     known |= new
-    new_val = val if (cut.description, None) in new else 0
-    new_train = train * sum(view is not None for _, view in new)
+    augmented = train * sum(isinstance(view, int) for _, view in new)
+    scored = val * ((cut.description, _VAL) in new) + train * ((cut.description, _PLAIN) in new)
     return Forecast(
         cached=reason is None,
-        views=new_train + new_val,
-        bytes=new_train * row_bytes(cut, STORED_DTYPE) + new_val * row_bytes(cut, VAL_STORED_DTYPE),
-        seconds=(new_train + new_val + each_epoch) * per_view + solving,
+        views=augmented + scored,
+        bytes=augmented * row_bytes(cut, STORED_DTYPE) + scored * row_bytes(cut, VAL_STORED_DTYPE),
+        seconds=(augmented + scored + each_epoch) * per_view + solving,
         reason=reason,
     )
 
@@ -116,53 +131,68 @@ class _Stopwatch:
         _, self._load_train = _decoded(training_transform(network.spec, settings.augment), chosen)
         self._transform = evaluation_transform(network.spec)
         images, self._load_val = _decoded(self._transform, chosen)
-        self._input = to_input(images, network, compute)
+        self._heads = [network.module.get_submodule(path) for path in network.heads]
+        self._batch_size = max(min(settings.batch_size, self.train_images), 2)
+        # On a GPU, an image takes less time among many; on a CPU, a few are as good and take less to measure.
+        few = compute.device.type == "cpu"
+        block, batch = EXTRACTION_BATCH, self._batch_size
+        self._block = self._inputs(images, min(block, _TIMED_IMAGES) if few else block)
+        self._batch = self._inputs(images, min(batch, _TIMED_IMAGES) if few else batch)
 
     def try_cut(self, phase: Phase) -> Cut | NotCut:
         """Cut the network as a training does, which checks the cut on two images and describes its prefix."""
         cut = cut_network(self.network, phase.lr)
         if isinstance(cut, Cut):
             describe(cut, self._transform, dtype=STORED_DTYPE, compute=self._compute)
-            cut = cut.check(self._input[:2]) or cut
+            cut = cut.check(self._block[:2]) or cut
         return cut
 
     def whole(self, phase: Phase) -> tuple[float, float]:
         """Return the time to decode an image and train the whole network on it, and to decode and score one."""
         apply_phase(self.network, phase.lr)
-        step = self._load_train + self._timed(lambda: self._step(lambda: self.network.module(self._input)))
+        images = self._batch
+        step = self._load_train + self._timed(lambda: self._step(lambda: self.network.module(images)), len(images))
         with evaluating(self.network):
-            return step, self._load_val + self._timed(lambda: self.network.module(self._input))
+            return step, self._load_val + self._timed(lambda: self.network.module(images), len(images))
 
     def cut(self, phase: Phase, cut: Cut) -> tuple[float, float, float]:
         """Return the time to decode a view and pass it through the prefix, to train on its features, to score them."""
         prefix = fast_prefix(cut)
         with torch.no_grad():
-            features = prefix(self._input)
-            per_view = self._timed(lambda: prefix(self._input))
+            features = tuple(_repeated(widen(each), self._batch_size) for each in prefix(self._block))
+            with self._compute.autocast():
+                per_view = self._timed(lambda: prefix(self._block), len(self._block))
         apply_phase(self.network, phase.lr)
-        step = self._timed(lambda: self._step(lambda: cut.suffix(features)))
+        step = self._timed(lambda: self._step(lambda: cut.suffix(features)), self._batch_size)
         with evaluating(self.network):
-            score = self._timed(lambda: cut.suffix(features))
+            score = self._timed(lambda: cut.suffix(features), self._batch_size)
         return per_view + self._load_train, step, score
 
     def _step(self, forward: Callable[[], Tensor]) -> None:
         """Compute gradients as a training step does; no weight moves, so that the network can be used on."""
-        with self._compute.autocast():
+        with self._compute.autocast(*self._heads):
             logits = forward()
-            labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-            loss = nn.functional.cross_entropy(logits, labels)
+        labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.network.module.zero_grad(set_to_none=True)
 
-    def _timed(self, work: Callable[[], object]) -> float:
+    def _timed(self, work: Callable[[], object], images: int) -> float:
         seconds = []
         for _ in range(3):
             started = time.perf_counter()
             work()
-            if self._compute.device.type == "cuda":
-                torch.cuda.synchronize()  # its kernels run on after the call returns
+            self._compute.synchronize()  # the kernels of a GPU run on after the call returns
             seconds.append(time.perf_counter() - started)
-        return min(seconds[1:]) / len(self._input)
+        return min(seconds[1:]) / images
+
+    def _inputs(self, images: Tensor, count: int) -> Tensor:
+        return to_input(_repeated(images, count), self.network, self._compute)
+
+
+def _repeated(rows: Tensor, count: int) -> Tensor:
+    """Return so many rows: the given ones again and again."""
+    return rows[torch.arange(count, device=rows.device) % len(rows)]
 
 
 def _decoded(transform: Transform, samples: Sequence[Sample]) -> tuple[Tensor, float]:

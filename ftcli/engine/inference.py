@@ -130,7 +130,7 @@ def network_scorer(network: Network, compute: Compute, *, batch_size: int) -> Sc
         return logits
 
     def score(batches: Iterable[Tensor]) -> Iterator[NDArray[np.float64]]:
-        return score_batches(network, batches, forward, compute)
+        return score_batches(network, batches, forward)
 
     return Scorer(network.classes, network.spec, score, batch_size)
 
@@ -168,22 +168,20 @@ def _check_finite(probabilities: NDArray[np.float64]) -> None:
 
 @torch.inference_mode()  # as a decorator, torch leaves the mode whenever the generator yields
 def score_batches(
-    network: Network, batches: Iterable[BatchT], forward: Callable[[BatchT], Tensor], compute: Compute
+    network: Network, batches: Iterable[BatchT], forward: Callable[[BatchT], Tensor]
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the probabilities (n, classes) of each batch; `forward` makes logits of it, on the device.
 
-    The network is in eval mode until the last batch. The softmax is taken in float32 on the device; float64 begins on
-    the CPU, since Apple's GPUs have none.
+    The network is in eval mode until the last batch. It computes in float32 whatever it was trained in, so that `train`
+    and `eval` agree. The softmax is taken on the device; float64 begins on the CPU, since Apple's GPUs have none.
     """
     with evaluating(network):
         for batch in batches:
-            with compute.autocast():
-                logits = forward(batch)
+            logits = forward(batch)
             wide = logits.float().softmax(dim=1).cpu().to(torch.float64).numpy()
             yield wide / wide.sum(axis=1, keepdims=True)
 
 
 def to_input(images: Tensor, network: Network, compute: Compute) -> Tensor:
     """Return the network's input for uint8 images (N, 3, S, S): on the device, normalised, channels-last."""
-    on_device = images.to(compute.device, non_blocking=True)
-    return normalise(on_device, network.spec).contiguous(memory_format=torch.channels_last)
+    return normalise(compute.copy(images), network.spec).contiguous(memory_format=torch.channels_last)

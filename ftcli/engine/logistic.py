@@ -56,11 +56,15 @@ _LOOKS = 800
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Features (N, views, D) of images, labels (N,), and clusters (N,): equal for images that belong together."""
+    """Features (N, views, D) of images, labels (N,), and clusters (N,): equal for images that belong together.
+
+    `plain` (N, D) are the features of the images as they are scored, without augmentation: held-out images count so.
+    """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     clusters: NDArray[np.int64]
+    plain: NDArray[np.float32]
 
     def rows(self, images: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the views of some images as rows (n * views, D), with their labels: a copy."""
@@ -156,13 +160,14 @@ def _converged(examples: Examples, strength: float, *, biased: bool) -> tuple[Li
 
 
 def _held_out(examples: Examples, fold: Fold, model: LogisticRegression, strength: float) -> Precise:
-    """Return the log likelihood of every view of the held-out images whose class was fitted to."""
+    """Return the log likelihood of the held-out images whose class was fitted to, seen as they are scored."""
     # A class without an image in this part has no logit in it.
     classes = np.unique(examples.labels[fold[0]])
     rows, labels = examples.rows(fold[0])
     scaled = Scaled.of(rows, np.searchsorted(classes, labels), biased=model.fit_intercept)
     linear = scaled.for_features(scaled.fit(model, strength))
-    rows, labels = examples.rows(_known(examples.labels, fold))
+    held = _known(examples.labels, fold)
+    rows, labels = examples.plain[held], examples.labels[held]
     likelihood: Precise = _log_softmax(rows @ linear.weights.T + linear.bias)
     return likelihood[np.arange(len(labels)), np.searchsorted(classes, labels)]
 

@@ -13,30 +13,21 @@ from torch import Tensor
 
 from ftcli.cache.collection import StoredFeatures
 from ftcli.cache.key import CacheError
-from ftcli.data.loader import Batch, Images, Loader, batch_indices, load_views, training_order
+from ftcli.data.loader import Batch, Images, Loader, Workers, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, Transform, Views, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction, OnRows
+from ftcli.engine.extraction import STORED_DTYPE, VAL_STORED_DTYPE, DataSettings, Extraction, FeatureBatch, OnRows
 from ftcli.engine.inference import to_input
 from ftcli.model.network import Network
 from ftcli.model.prefix.cut import Cut, Features, NotCut, cut_network
 from ftcli.model.prefix.fast import fast_prefix
 from ftcli.plan import Phase
 
-
-@dataclass(frozen=True, eq=False)
-class FeatureBatch:
-    """Features of a batch, as they are stored: `indices` (N,) int64 into the images, each feature (N, ...)."""
-
-    indices: Tensor
-    features: Features
-
-
 EVERY_GROUP_TRAINS = NotCut("every group trains")
 
 AnyBatch = Batch | FeatureBatch
 Forward = Callable[[AnyBatch], Tensor]
-"""From a batch to logits (N, classes), on the device."""
+"""From a batch to logits (N, classes), float32 on the device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +35,11 @@ class PhaseData:
     """The batches of one phase, and the way from a batch to logits.
 
     `train_batches` yields those of an epoch in its order, `val_batches` every val image once, in order. Of a network
-    that is cut, `features` makes what crosses the cut for a training batch, on the device. `cached` says whether the
+    that is cut, `features` makes what crosses the cut for a training batch, on the device. `forward` computes the body
+    in the precision of training, `val_forward` everything in float32. `cached` says whether the
     training features were computed beforehand. Epochs 0 to `views` - 1 show each fixed view of a training image once;
-    images of one of the `clusters` are held out together.
+    images of one of the `clusters` are held out together, and scored by `plain_batches`, in which every training image
+    comes once, in order, without augmentation; None where its views have none.
     """
 
     train_batches: Callable[[int], Iterable[AnyBatch]]
@@ -57,6 +50,7 @@ class PhaseData:
     val_forward: Forward
     steps_per_epoch: int
     cached: bool = False
+    plain_batches: Callable[[], Iterable[AnyBatch]] | None = None
     cut: Cut | NotCut = EVERY_GROUP_TRAINS
     features: Callable[[AnyBatch], Features] | None = None
     clusters: tuple[str, ...] = ()
@@ -89,7 +83,10 @@ class DataOpener:
         self._noticed: set[str] = set()
         self._evaluation = evaluation_transform(network.spec)
         self._augmentation = training_transform(network.spec, settings.augment)
-        self._train_loader = self._loader(self._train, self._augmentation)  # workers start when they are used
+        # One pool for all phases and both splits: a new one would import torch where processes are not forked.
+        most = max(settings.workers_for(len(each)) for each in (self._train, self._val))
+        self._workers = self._open.enter_context(Workers(most))
+        self._train_loader = self._loader(self._train, self._augmentation)
         self._val_loader = self._loader(self._val, self._evaluation)
 
     def open(self, phase: Phase, *, epochs: range, must_cut: bool) -> PhaseData:
@@ -100,20 +97,24 @@ class DataOpener:
         assert self._train.labels is not None, "training images have labels"
         assert self._val.labels is not None, "val images have labels"
         cut, fixed = self._cut(phase, must_cut=must_cut), self.settings.views
-        views: Views = FixedViews(fixed) if fixed != "fresh" and phase.frozen else FreshViews(self.settings.seed)
+        views: Views = FreshViews(self.settings.seed)
+        if fixed != "fresh" and phase.frozen:
+            views = FixedViews(fixed, self.settings.views_seed)
         whole = PhaseData(
             train_batches=lambda epoch: self._train_loader.epoch(epoch, views, seed=self.settings.seed),
             val_batches=self._val_loader.in_order,
             labels=self._train.labels,
             val_labels=self._val.labels,
-            forward=self._whole,
+            forward=self._in_training(self._whole),
             val_forward=self._whole,
             steps_per_epoch=len(batch_indices(range(len(self._train)), self.settings.batch_size)),
             cut=cut,
             clusters=self._train.clusters,
             views=self.settings.different_views,
         )
-        return self._cut_data(whole, cut, views, epochs) if isinstance(cut, Cut) else whole
+        if not isinstance(cut, Cut):
+            return whole
+        return self._cut_data(whole, cut, views, epochs, holds_out=must_cut and self.settings.augment != "none")
 
     def __enter__(self) -> Self:
         return self
@@ -136,41 +137,41 @@ class DataOpener:
             self._notice_once(f"phase {phase.name!r} computes the frozen part in every epoch: {cut.reason}")
         return cut
 
-    def _cut_data(self, whole: PhaseData, cut: Cut, views: Views, epochs: range) -> PhaseData:
+    def _cut_data(self, whole: PhaseData, cut: Cut, views: Views, epochs: range, *, holds_out: bool) -> PhaseData:
         """Return the data of a cut network: stored features where the cache holds them, else images to compute."""
         prefix = fast_prefix(cut)
-        train = Extraction(cut, prefix, self._augmentation, self._compute, STORED_DTYPE)
-        val = Extraction(cut, prefix, self._evaluation, self._compute, VAL_STORED_DTYPE)
         shown = () if isinstance(views, FreshViews) else self.settings.views_of(epochs)
+        # Fresh views are not stored; other views, without a cache, get the features that the cache would hold.
+        dtype = STORED_DTYPE if shown else torch.float32
+        train = Extraction(cut, prefix, self._augmentation, self._compute, dtype, self.settings.views_seed)
+        val = Extraction(cut, prefix, self._evaluation, replace(self._compute, precision="fp32"), VAL_STORED_DTYPE)
         stored = self._stored(train, self._train, shown) if shown else None
         val_stored = self._stored(val, self._val, (0,))
-        # Fresh views are not stored; other views, without a cache, get the features that the cache would hold.
-        compute = train.as_stored if shown else train.of_batch
+        plain_stored = self._stored(val, self._train, (0,)) if holds_out else None
 
-        def train_batches(epoch: int) -> Iterable[AnyBatch]:
+        def train_batches(epoch: int) -> Iterable[FeatureBatch]:
             if stored is None:
-                return whole.train_batches(epoch)
+                return train.computed(self._train_loader.epoch(epoch, views, seed=self.settings.seed))
             order = training_order(len(self._train), seed=self.settings.seed, epoch=epoch)
             view = shown.index(epoch % whole.views)
             return _stored_batches(stored, order, self.settings.batch_size, views=len(shown), view=view)
 
-        def val_batches() -> Iterable[AnyBatch]:
-            if val_stored is None:
-                return whole.val_batches()
-            return _stored_batches(val_stored, range(len(self._val)), self.settings.batch_size, views=1, view=0)
+        def in_order(images: Images, stored: StoredFeatures | None) -> Iterable[FeatureBatch]:
+            if stored is None:
+                return val.computed(self._loader(images, self._evaluation).in_order())
+            return _stored_batches(stored, range(len(images)), self.settings.batch_size, views=1, view=0)
 
         def features(batch: AnyBatch) -> Features:
-            return train.to_device(batch.features if isinstance(batch, FeatureBatch) else compute(batch.images))
-
-        def val_features(batch: AnyBatch) -> Features:
-            return val.to_device(batch.features if isinstance(batch, FeatureBatch) else val.as_stored(batch.images))
+            assert isinstance(batch, FeatureBatch), "a cut network gets features"
+            return train.to_device(batch.features)
 
         return replace(
             whole,
             train_batches=train_batches,
-            val_batches=val_batches,
-            forward=lambda batch: cut.suffix(features(batch)),
-            val_forward=lambda batch: cut.suffix(val_features(batch)),
+            val_batches=lambda: in_order(self._val, val_stored),
+            plain_batches=(lambda: in_order(self._train, plain_stored)) if holds_out else None,
+            forward=self._in_training(lambda batch: cut.suffix(features(batch))),
+            val_forward=lambda batch: cut.suffix(features(batch)),
             cached=stored is not None,
             features=features,
         )
@@ -179,12 +180,21 @@ class DataOpener:
         """Return stored features of views; None without a cache, and after a notice where it fails."""
         if self.settings.cache == "off":
             return None
-        workers = self.settings.workers_for(len(images))
         try:
-            return extraction.stored(images, views, workers=workers, opened=self._open, on_rows=self._on_rows)
+            return extraction.stored(images, views, workers=self._workers, opened=self._open, on_rows=self._on_rows)
         except CacheError as error:
             self._notice_once(f"features are computed in every epoch, since the cache cannot keep them: {error}")
             return None
+
+    def _in_training(self, forward: Forward) -> Forward:
+        """Return a forward pass in the precision of training, its heads in float32."""
+        heads = [self._network.module.get_submodule(path) for path in self._network.heads]
+
+        def in_precision(batch: AnyBatch) -> Tensor:
+            with self._compute.autocast(*heads):
+                return forward(batch).float()  # an operation after the head may have narrowed them
+
+        return in_precision
 
     def _whole(self, batch: AnyBatch) -> Tensor:
         """Return the logits of images by the whole network; they are normalised on the device."""
@@ -193,8 +203,7 @@ class DataOpener:
         return logits
 
     def _loader(self, images: Images, transform: Transform) -> Loader:
-        size, workers = self.settings.batch_size, self.settings.workers_for(len(images))
-        return self._open.enter_context(Loader(images, transform=transform, batch_size=size, workers=workers))
+        return Loader(images, transform=transform, batch_size=self.settings.batch_size, workers=self._workers)
 
     def _notice_once(self, text: str) -> None:
         if text not in self._noticed:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.engine.device import Compute
 from ftcli.engine.logistic import BYTES_PER_FEATURE, Examples, fit_head
 from ftcli.engine.loop import Epoch, Start, TrainSettings, score_val
 from ftcli.engine.phase_data import PhaseData
@@ -40,7 +39,7 @@ def fit_phase(
     if not isinstance(data.cut, Cut):
         raise _cannot_fit(network, data.cut.reason)
     head = find_head(data.cut)
-    examples = _gather(data, data.cut, phase, settings.compute)
+    examples = _gather(data, data.cut, phase)
 
     def on_fit(done: int, fits: int) -> None:
         if settings.on_batch is not None:
@@ -53,7 +52,7 @@ def fit_phase(
             head.bias.copy_(torch.from_numpy(linear.bias))
     assert fingerprint(network, phase.frozen) == frozen, f"frozen groups moved in phase {phase.name}"
     train = _train_metrics(head, examples)
-    probabilities, val = score_val(network, data, settings.compute)
+    probabilities, val = score_val(network, data)
     if not math.isfinite(val["loss"]):
         raise _non_finite(phase, "val")
     record = EpochRecord(
@@ -124,19 +123,26 @@ def _cannot_fit(network: Network, reason: str) -> ModelError:
     )
 
 
-def _gather(data: PhaseData, cut: Cut, phase: Phase, compute: Compute) -> Examples:
+def _gather(data: PhaseData, cut: Cut, phase: Phase) -> Examples:
     """Return the features of every view of every training image, in the order of the images."""
     assert data.features is not None, "a cut network has features"
     (shape,) = cut.row_shapes
     features = np.empty((len(data.labels), data.views, math.prod(shape)), dtype=np.float32)
     for view in range(data.views):  # epoch v shows view v of every image, in an order of its own
         for batch in data.train_batches(view):
-            with torch.no_grad(), compute.autocast():
+            with torch.no_grad():
                 (rows,) = data.features(batch)
             features[batch.indices.numpy(), view] = rows.flatten(1).float().cpu().numpy()
-    if not np.isfinite(features).all():
+    plain = features[:, 0]
+    if data.plain_batches is not None:
+        plain = np.empty_like(plain)
+        for batch in data.plain_batches():
+            with torch.no_grad():
+                (rows,) = data.features(batch)
+            plain[batch.indices.numpy()] = rows.flatten(1).float().cpu().numpy()
+    if not (np.isfinite(features).all() and np.isfinite(plain).all()):
         raise _non_finite(phase, "train")
-    return Examples(features, data.labels.numpy(), np.unique(data.clusters, return_inverse=True)[1])
+    return Examples(features, data.labels.numpy(), np.unique(data.clusters, return_inverse=True)[1], plain)
 
 
 def _train_metrics(head: nn.Linear | nn.Conv2d, examples: Examples) -> dict[str, float]:

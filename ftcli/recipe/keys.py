@@ -100,12 +100,20 @@ class DataSection(Section):
         default=None,
         description="Side of the network's input in pixels. null: the size that the weights were trained with.",
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(default=32, description="Images per training step.")
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        default=32,
+        description="Images per training step, at most. The batches of an epoch differ in size by at most one.",
+    )
     augment: Augment = Field(default="standard", description=AUGMENT_WORDS)
     views: Views = Field(
         default=8,
         description="Number of fixed augmented versions of each training image, which the epochs take in turn; or "
         "`fresh` for a new one in each epoch. Phases that train every group always use fresh ones.",
+    )
+    share_views: bool = Field(
+        default=True,
+        description="true: an image has the same fixed views in all runs, which share them in the cache; false: they "
+        "depend on the seed, so that a spread over seeds includes that of augmentation.",
     )
     cache: Literal["auto", "off"] = Field(
         default="auto",
@@ -344,8 +352,10 @@ class Recipe(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Device to train on. auto: CUDA, else Apple's MPS, else the CPU."
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Forward-pass precision. auto: bf16 on CUDA devices that support it, else fp32."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="Precision of the body in training; the head and all scoring are fp32. auto: on CUDA devices bf16 "
+        "where they support it, else fp16 where they have tensor cores; elsewhere fp32.",
     )
     expect: Expectations = Field(
         default={},

@@ -184,6 +184,9 @@ def _conflicts(value: Mapping[str, Any], document: Document, places: Mapping[Key
         yield placed(("model", "batchnorm"), message, document, places)
     if value.get("seeds") is not None and value.get("seed") is not None:
         yield placed(("seed",), "would have no effect with seeds; remove one of them", document, places)
+    if _given(value, ("data", "share_views")) is False and _given(value, ("data", "views")) == "fresh":
+        message = "would have no effect with data.views: fresh, which depend on the seed; remove it"
+        yield placed(("data", "share_views"), message, document, places)
     if kind == "feature-extract" and strategy is not None and strategy.get("solver") == "lbfgs":
         yield from _void_with_lbfgs(value, document, places)
 

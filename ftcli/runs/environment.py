@@ -18,8 +18,8 @@ from ftcli.runs.files import damaged, read_json
 _PACKAGES = ("ftcli", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
 
 
-def environment(device: str, precision: str) -> dict[str, Any]:
-    """Describe the machine that trains."""
+def environment(device: str, precision: str, *, arithmetic: int, threads: int) -> dict[str, Any]:
+    """Describe the machine that trains, the arithmetic of this version's training and the number of torch's threads."""
     return {
         "schema": SCHEMA,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -28,7 +28,9 @@ def environment(device: str, precision: str) -> dict[str, Any]:
         "versions": {name: _version(name) for name in _PACKAGES},
         "device": device,
         "precision": precision,
+        "arithmetic": arithmetic,
         "cpus": os.cpu_count(),
+        "threads": threads,
         "argv": sys.argv,
         "directory": str(Path.cwd()),
         "git_commit": _git_commit(),

@@ -8,7 +8,7 @@ import torch
 
 from ftcli.cache.collection import Collection
 from ftcli.cache.key import CacheError, HalfPrecisionError, collection_key
-from ftcli.cache.shard import narrow, widen
+from ftcli.cache.shard import Index, narrow, widen
 from ftcli.cache.store import FeatureStore
 
 
@@ -212,3 +212,28 @@ def test_large_collections_are_read_with_the_memory_of_a_batch(store: FeatureSto
             assert rows[:, 0].tolist() == positions.tolist()
             most = max(most, own_memory() - before)
         assert most < 40_000_000
+
+
+def test_an_index_finds_what_a_search_of_all_keys_finds() -> None:
+    generator = np.random.default_rng(0)
+    shards = [np.frombuffer(generator.bytes(32 * count), dtype="S32") for count in (5, 1, 7)]
+    shards.append(shards[0][:2])  # stored twice, by two processes
+    index = Index()
+    for keys in shards:
+        index.add(keys)
+    every = np.concatenate(shards).tolist()
+    wanted = np.concatenate([shards[2], shards[0], np.frombuffer(generator.bytes(64), dtype="S32")])
+    assert index.find(wanted).tolist() == [every.index(key) if key in every else -1 for key in wanted.tolist()]
+
+
+def test_a_shard_is_not_read_again_by_the_process_that_wrote_it(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftcli.cache.collection.read", lambda path: pytest.fail(f"{path} is read"))
+    names = [f"{number:064x}" for number in range(10)]
+    with store.collection({"of": "this test"}) as collection:
+        with collection.writer(shard_bytes=64) as writer:
+            writer.add(names, (torch.arange(40.0).view(10, 4),))
+        assert collection.missing(names) == []
+        (rows,) = collection.open(names).rows(np.arange(10))
+    assert torch.equal(rows, torch.arange(40.0).view(10, 4))

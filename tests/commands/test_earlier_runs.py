@@ -1,4 +1,4 @@
-"""Runs that an earlier version wrote are evaluated, compared, reported and resumed like those of today."""
+"""Runs of an earlier version are evaluated, compared and reported like those of today, and not trained further."""
 
 import json
 import shutil
@@ -38,14 +38,38 @@ def test_earlier_runs_and_seeds_are_compared_and_reported(ftcli: Ftcli) -> None:
         assert "test_efficientnet" in page.read_text()
 
 
-def test_an_earlier_run_that_was_interrupted_ends_as_the_uninterrupted_one(ftcli: Ftcli) -> None:
-    resumed = ftcli("resume", "runs/interrupted", "--json").json
-    assert (resumed["finished"], resumed["epochs"]) == (True, 4)
-    a, b = (read_predictions(Path(f"runs/{run}/predictions/val.csv")) for run in ("interrupted", "finished"))
-    np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-4)
-    assert json.loads(Path("runs/interrupted/metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
+def files_below(folder: str) -> dict[str, bytes]:
+    """Return the content of every file except locks, by path."""
+    return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def test_earlier_seeds_are_trained_further(ftcli: Ftcli) -> None:
-    resumed = ftcli("resume", "runs/seeds", "epochs=3", "--json").json
-    assert [run["epochs"] for run in resumed["runs"]] == [3, 3]
+@pytest.mark.parametrize(
+    ("run", "overrides"),
+    [("runs/interrupted", []), ("runs/finished", ["epochs=9"]), ("runs/seeds", ["epochs=9"])],
+)
+def test_an_earlier_run_with_epochs_left_to_train_is_refused_before_anything_is_written(
+    ftcli: Ftcli, run: str, overrides: list[str]
+) -> None:
+    before = files_below("runs")
+    refused = ftcli("resume", run, *overrides, "--json", code=2)
+    error = json.loads(refused.err.splitlines()[-1])["error"]
+    assert (error["kind"], error["where"].startswith(run)) == ("run-directory", True)
+    assert "model.weights" in error["message"]
+    assert files_below("runs") == before
+
+
+def test_seeds_of_which_one_is_missing_are_not_trained_by_two_versions(ftcli: Ftcli) -> None:
+    shutil.rmtree("runs/seeds/seed-1")
+    before = files_below("runs")
+    assert "seed-0" in ftcli("resume", "runs/seeds", code=2).err
+    assert files_below("runs") == before
+
+
+@pytest.mark.parametrize("run", ["runs/finished", "runs/seeds"])
+def test_a_finished_earlier_run_is_shown_again_by_resume(ftcli: Ftcli, run: str) -> None:
+    assert ftcli("resume", run, "--json").json["finished"]
+
+
+def test_weights_of_an_earlier_run_start_a_new_one(ftcli: Ftcli) -> None:
+    trained = ftcli("train", "recipe.yaml", "model.weights=runs/interrupted", "epochs=1", "--name", "new", "--json")
+    assert trained.json["finished"]

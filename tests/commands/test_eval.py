@@ -42,6 +42,26 @@ def test_eval_reproduces_the_run_s_own_predictions_from_a_copy_of_the_checkpoint
     assert [entry["name"] for entry in result["per_class"]] == ["blue", "red"]
 
 
+@pytest.mark.parametrize(
+    ("precision", "model", "strategy"),
+    [
+        ("bf16", "timm/test_efficientnet", "{kind: gradual, lr: 1e-2, unfreeze: 1, epochs_per_phase: 1}"),
+        ("fp16", "timm/test_resnet", "{kind: from-scratch}"),
+    ],
+)
+def test_eval_agrees_with_a_training_in_half_precision(
+    ftcli: Ftcli, tiny: Path, precision: str, model: str, strategy: str
+) -> None:
+    Path("recipe.yaml").write_text(
+        f"data: {{root: {tiny}, image_size: 32, batch_size: 4, workers: 0, views: 2}}\n"
+        f"model: {{name: {model}, weights: none}}\nstrategy: {strategy}\nepochs: 2\nprecision: {precision}"
+    )
+    ftcli("train", "recipe.yaml", "--name", "half")
+    ftcli("eval", "runs/half", "--predictions", "again.csv")
+    a, b = (read_predictions(Path(file)) for file in ("runs/half/predictions/val.csv", "again.csv"))
+    np.testing.assert_allclose(a.probabilities, b.probabilities, rtol=0, atol=1e-5)
+
+
 def test_eval_of_a_run_scores_its_own_split_and_agrees_with_its_summary(ftcli: Ftcli, run: Path) -> None:
     result = ftcli("eval", run, "--json").json
     summary = json.loads((run / "summary.json").read_text())

@@ -136,6 +136,17 @@ def test_the_forecast_of_views_is_what_training_computes(ftcli: Ftcli, recipe: P
     assert sum(map(int, computed)) == sum(phase["cache_views"] for phase in phases)
 
 
+def test_a_fitted_head_also_needs_training_images_without_augmentation(ftcli: Ftcli, tiny: Path) -> None:
+    path = Path("fitted.yaml")
+    path.write_text(
+        f"data: {{root: {tiny}, image_size: 32, workers: 0, views: 2}}\n"
+        "model: {name: timm/test_resnet, weights: none}\nstrategy: {kind: feature-extract, solver: lbfgs}\n"
+    )
+    (phase,) = ftcli("plan", path, "--json").json["phases"]
+    computed = re.findall(r"once, for (\d+) views", ftcli("train", path, "--name", "a").err)
+    assert sum(map(int, computed)) == phase["cache_views"] == (2 + 1) * 18 + 12
+
+
 @pytest.mark.parametrize(
     ("override", "code", "words"),
     [

@@ -158,7 +158,7 @@ def test_groups_are_never_on_both_sides_of_a_fold(
 
 
 def test_cold_warm_and_resolved_runs_are_bitwise_the_same(ftcli: Ftcli, recipe: Path) -> None:
-    assert computed(ftcli("train", recipe, "--name", "cold").err) == [36, 12]
+    assert computed(ftcli("train", recipe, "--name", "cold").err) == [36, 12, 18]
     assert computed(ftcli("train", recipe, "--name", "warm").err) == []
     ftcli("train", "runs/cold/recipe.yaml", "--name", "again")
     assert same("cold", "warm")
@@ -243,10 +243,10 @@ def test_a_key_of_the_file_can_be_taken_back_by_an_override(ftcli: Ftcli, recipe
 def test_the_plan_says_that_the_head_is_fitted(ftcli: Ftcli, recipe: Path) -> None:
     out = ftcli("plan", recipe).out
     assert "1. head: 1 epoch, 194 trainable, fitted to convergence" in out
-    assert "frozen part computed once, for 48 views of images" in out
+    assert "frozen part computed once, for 66 views of images" in out
     assert re.search(r"head +194 +lbfgs", out)
     (phase,) = ftcli("plan", recipe, "--json").json["phases"]
-    assert (phase["solver"], phase["epochs"], phase["lr"]["head"], phase["cache_views"]) == ("lbfgs", 1, 1.0, 48)
+    assert (phase["solver"], phase["epochs"], phase["lr"]["head"], phase["cache_views"]) == ("lbfgs", 1, 1.0, 66)
     assert phase["lr"]["layer4"] is None
     (off,) = ftcli("plan", recipe, "--json", "data.cache=off").json["phases"]
     assert (off["cached"], off["cache_views"], off["uncached_because"]) == (False, 0, "cache: off")

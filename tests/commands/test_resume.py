@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from helpers.same_runs import assert_same_runs
 from helpers.support import Ftcli
@@ -86,6 +87,7 @@ def test_a_run_interrupted_after_every_epoch_is_bitwise_the_uninterrupted_one(
     [
         "optimizer={kind: sgd, momentum: 0.9}",
         "data.views=fresh",
+        "precision=fp16",
         "strategy={kind: from-scratch}",
         "schedule={kind: step, step_epochs: 2}",
     ],
@@ -99,6 +101,16 @@ def test_whatever_moves_between_epochs_is_as_it_was(
     ftcli("train", recipe, "--name", "parts", override, code=130)
     ftcli("train", "--resume", "runs/parts")
     assert_same_runs(Path("runs/whole"), Path("runs/parts"))
+
+
+def test_another_number_of_threads_is_noticed(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:
+    recipe = write_recipe(tiny, "feature-extract")
+    interrupt.after(1)
+    ftcli("train", recipe, "--name", "parts", code=130)
+    threads = torch.get_num_threads()
+    interrupt.monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    interrupt.after(None)
+    assert f"threads {threads} is now {threads + 1}" in ftcli("resume", "runs/parts").err
 
 
 def test_a_fitted_head_is_not_fitted_again(ftcli: Ftcli, tiny: Path, interrupt: Interruption) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ftcli.data.class_folders import Sample
 from ftcli.data.dataset import open_dataset
-from ftcli.data.inspection import hash_images, survey_images
+from ftcli.data.inspection import attempt_all, hash_images, survey_images
 from ftcli.errors import ImageError
 
 
@@ -88,3 +88,22 @@ def test_every_ant_and_bee_decodes(hymenoptera):
     dataset = open_dataset(hymenoptera)
     facts = survey_images([*dataset.splits["train"], *dataset.splits["val"]], workers=2).facts
     assert len({fact.sha256 for fact in facts}) > 390
+
+
+def test_a_pool_is_given_images_in_slices_and_returns_all_in_order():
+    submitted = []
+
+    class Samples(list):
+        def __getitem__(self, part):
+            submitted.append(len(super().__getitem__(part)))
+            return super().__getitem__(part)
+
+        def __iter__(self):
+            raise AssertionError("all images were submitted at once")
+
+    seen = []
+    samples = Samples(range(10_000))
+    results = attempt_all(lambda number: 2 * number, samples, workers=2, on_image=lambda *at: seen.append(at))
+    assert results == [2 * number for number in range(10_000)]
+    assert max(submitted) < 5_000
+    assert seen[-1] == (10_000, 10_000)

@@ -14,7 +14,7 @@ import torch
 from ftcli.data import workers as cores
 from ftcli.data.decoding import decode
 from ftcli.data.inspection import hash_images
-from ftcli.data.loader import DecodedImages, Images, Loader, batch_indices, load_views, training_order
+from ftcli.data.loader import Decoder, Images, Loader, Workers, batch_indices, load_views, training_order
 from ftcli.data.transforms import FixedViews, FreshViews, draw, evaluation_transform, training_transform, view_seed
 from ftcli.errors import ImageError
 from ftcli.records import InputSpec
@@ -61,9 +61,20 @@ def by_index(batches):
 
 @pytest.mark.parametrize(
     ("images", "size", "lengths"),
-    [(9, 4, [4, 5]), (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (5, 4, [5]), (3, 1, [1, 1, 1]), (0, 4, [])],
+    [
+        (9, 4, [3, 3, 3]),
+        (8, 4, [4, 4]),
+        (10, 4, [4, 3, 3]),
+        (226, 32, [29] * 2 + [28] * 6),
+        (1, 4, [1]),
+        (5, 4, [3, 2]),
+        (3, 1, [1, 1, 1]),
+        (3, 2, [3]),
+        (7, 2, [3, 2, 2]),
+        (0, 4, []),
+    ],
 )
-def test_a_last_batch_of_one_joins_the_batch_before_it(images, size, lengths):
+def test_batches_differ_by_one_at_most_and_none_is_a_single_image(images, size, lengths):
     order = list(reversed(range(images)))
     batches = batch_indices(order, size)
     assert [len(batch) for batch in batches] == lengths
@@ -85,7 +96,7 @@ def test_a_batch_has_its_shapes_and_types(photos):
     samples = photos(6)
     with training(samples) as loader:
         batch = next(iter(loader.epoch(1, FixedViews(2))))
-    assert batch.images.shape == (4, 3, 32, 32)
+    assert batch.images.shape == (3, 3, 32, 32)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.images.dtype, batch.indices.dtype) == (torch.uint8, torch.int64)
 
@@ -182,7 +193,7 @@ def test_evaluation_scores_every_image_once_in_order_as_often_as_asked(photos, w
     with Loader(hashed(samples), transform=transform, batch_size=4, workers=workers) as loader:
         for _ in range(2):
             batches = list(loader.in_order())
-            assert [len(batch.indices) for batch in batches] == [4, 4, 1]
+            assert [len(batch.indices) for batch in batches] == [3, 3, 3]
             indices, images = joined(batches)
             assert indices == list(range(9))
             assert all(torch.equal(images[i], transform(decode(samples[i].path))) for i in range(9))
@@ -275,9 +286,29 @@ print(next(iterator).indices.tolist())
 
 
 def test_what_the_workers_get_can_be_pickled(photos):
-    images = DecodedImages(hashed(photos(2)), training_transform(SPEC, "strong"))
-    travelled = pickle.loads(pickle.dumps(images))  # noqa: S301 (our own bytes)
-    assert torch.equal(travelled[1, (5,)][1], images[1, (5,)][1])
+    images, transform = hashed(photos(2)), training_transform(SPEC, "strong")
+    request = (1, str(images.paths[1]), images.sha256s[1], (5,), transform)
+    decoder, travelled = pickle.loads(pickle.dumps((Decoder(), request)))  # noqa: S301 (our own bytes)
+    assert torch.equal(decoder[travelled][1], Decoder()[request][1])
+
+
+def test_loaders_share_workers_that_outlive_them(photos):
+    before = {process.pid for process in multiprocessing.active_children()}
+    train, val = (hashed(photos(count)) for count in (9, 5))
+    evaluation, augmentation = evaluation_transform(SPEC), training_transform(SPEC, "strong")
+    with Workers(2) as workers:
+        for _phase in range(2):
+            with Loader(train, transform=augmentation, batch_size=4, workers=workers) as loader:
+                shared = joined(loader.epoch(1, FixedViews(2), seed=0))
+            wanted = [(index, (0,)) for index in range(5)]
+            scored = joined(load_views(val, wanted, transform=evaluation, batch_size=2, workers=workers))
+        assert len({process.pid for process in multiprocessing.active_children()} - before) == 2
+    with Loader(train, transform=augmentation, batch_size=4, workers=0) as loader:
+        alone = joined(loader.epoch(1, FixedViews(2), seed=0))
+    assert shared[0] == alone[0]
+    assert torch.equal(shared[1], alone[1])
+    assert scored[0] == list(range(5))
+    assert torch.equal(scored[1][3], evaluation(decode(val.paths[3])))
 
 
 def test_few_images_or_one_core_need_no_workers(monkeypatch):

@@ -1,4 +1,4 @@
-"""The allocator: large blocks that are freed stay with the process."""
+"""The precision of a forward pass, and the allocator: large blocks that are freed stay with the process."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from ftcli.engine import device as allocator
+from ftcli.engine.device import Compute, pick_compute, restore_scaler, scaler_tensors
+from ftcli.errors import UsageError
 
 ON_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
@@ -93,3 +97,95 @@ def test_an_older_glibc_gets_the_largest_threshold_that_it_takes(monkeypatch):
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: OldGlibc())
     assert allocator.tune_allocator() is True
     assert asked == [(-3, (1 << 31) - 1), (-3, 32 << 20), (-1, (1 << 31) - 1), (-8, 1)]
+
+
+class Classifier(nn.Module):
+    """A body and a head that remember the precision in which they computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 64), nn.Linear(64, 1000)
+        self.dtypes: list[torch.dtype] = []
+
+    def forward(self, rows: Tensor) -> Tensor:
+        features = self.body(rows)
+        logits: Tensor = self.head(features)
+        self.dtypes = [features.dtype, logits.dtype]
+        return logits
+
+
+@pytest.mark.parametrize(("precision", "body"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_the_head_is_computed_in_float32_so_that_logits_do_not_tie(precision, body):
+    torch.manual_seed(0)
+    network, rows = Classifier(), torch.randn(200, 64)
+
+    def ties(logits: Tensor) -> int:
+        first, second = logits.topk(2, dim=1).values.T
+        return int((first == second).sum())
+
+    compute = Compute(torch.device("cpu"), precision)
+    with compute.autocast():
+        narrow = network(rows)
+    with compute.autocast(network.head):
+        logits = network(rows)
+    assert network.dtypes == [body, torch.float32]
+    assert ties(narrow) > 0 == ties(logits)
+    logits.sum().backward()
+    assert network(rows).dtype == torch.float32
+    assert "forward" not in vars(network.head), "the head is as it was"
+
+
+def test_an_error_in_a_forward_pass_leaves_the_head_as_it_was():
+    network = Classifier()
+    with pytest.raises(RuntimeError), Compute(torch.device("cpu"), "bf16").autocast(network.head):
+        network(torch.randn(1, 3))
+    assert "forward" not in vars(network.head)
+
+
+@pytest.mark.parametrize(
+    ("bf16", "capability", "name", "precision"),
+    [
+        (True, (9, 0), "H100", "bf16"),
+        (False, (7, 5), "Tesla T4", "fp16"),
+        (False, (7, 0), "Tesla V100", "fp16"),
+        (False, (7, 5), "NVIDIA GeForce GTX 1660", "fp32"),
+        (False, (6, 0), "Tesla P100", "fp32"),
+    ],
+)
+def test_auto_is_the_fastest_precision_that_a_gpu_has(monkeypatch, bf16, capability, name, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16 or including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    assert pick_compute("auto", "auto") == Compute(torch.device("cuda"), precision)
+    assert pick_compute("cuda", "fp32").precision == "fp32"
+
+
+def test_apples_gpu_computes_in_float32_alone(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_compute("auto", "auto") == Compute(torch.device("mps"), "fp32")
+    for precision in ("bf16", "fp16"):
+        with pytest.raises(UsageError):
+            pick_compute("mps", precision)
+
+
+@pytest.mark.parametrize(("device", "overlaps"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_copies_to_cuda_overlap_with_other_work(device, overlaps):
+    class Source:
+        def to(self, to: torch.device, *, non_blocking: bool) -> tuple[str, bool]:
+            return to.type, non_blocking
+
+    assert Compute(torch.device(device), "fp32").copy(Source()) == (device, overlaps)
+
+
+def test_the_state_of_a_loss_scaler_is_restored_where_there_is_one():
+    half, single = (Compute(torch.device("cpu"), precision) for precision in ("fp16", "fp32"))
+    scaler = half.loss_scaler()
+    scaler.load_state_dict(scaler.state_dict() | {"scale": 128.0, "_growth_tracker": 7})
+    saved = {"weight momentum_buffer": torch.ones(1), **scaler_tensors(scaler)}
+    restored = half.loss_scaler()
+    assert restore_scaler(restored, saved).keys() == {"weight momentum_buffer"}
+    assert restored.state_dict() == scaler.state_dict()
+    assert restore_scaler(single.loss_scaler(), saved).keys() == {"weight momentum_buffer"}
+    assert scaler_tensors(single.loss_scaler()) == {}

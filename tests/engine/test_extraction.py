@@ -16,12 +16,13 @@ import torch
 from PIL import Image
 
 from ftcli.data.decoding import decode
-from ftcli.data.loader import Images
+from ftcli.data.loader import Batch, Images
 from ftcli.data.transforms import draw, evaluation_transform, training_transform
 from ftcli.engine.device import Compute
 from ftcli.engine.extraction import EXTRACTION_BATCH, PREPROCESSING_VERSION, DataSettings, Extraction, blocks, describe
+from ftcli.engine.inference import to_input
 from ftcli.model.network import Network, build_network
-from ftcli.model.prefix.cut import Cut, cut_network
+from ftcli.model.prefix.cut import Cut, Features, cut_network
 from ftcli.model.prefix.fast import fast_prefix
 from ftcli.recipe.augmentation import POLICIES
 from ftcli.records import InputSpec
@@ -72,12 +73,21 @@ def pixels_of(pngs: dict[str, Path]) -> Iterator[tuple[str, str]]:
             yield f"{spec_name} {policy}", digest.hexdigest()
 
 
+def computed(extraction: Extraction, images: torch.Tensor, sizes: list[int]) -> Features:
+    """Return the features of images that come in batches of these sizes, having checked how they leave."""
+    parts = torch.split(torch.arange(len(images)), sizes)
+    made = list(extraction.computed(Batch(indices, images[indices]) for indices in parts))
+    assert [batch.indices.tolist() for batch in made] == [indices.tolist() for indices in parts]
+    assert all(len(batch.features[0]) == len(batch.indices) for batch in made)
+    return tuple(map(torch.cat, zip(*(batch.features for batch in made), strict=True)))
+
+
 def features_of(pngs: dict[str, Path], network: Network) -> list[float]:
     """Return some features of every image: the channels that the head would see, thinned out."""
     cut, transform = cut_of(network), evaluation_transform(network.spec)
     extraction = Extraction(cut, fast_prefix(cut), transform, CPU, torch.float32)
     images = [decode(path, minimum_side=transform.minimum_side, name=name) for name, path in pngs.items()]
-    (features,) = extraction.as_stored(torch.stack([transform(image) for image in images]))
+    (features,) = computed(extraction, torch.stack([transform(image) for image in images]), [len(images)])
     values: list[float] = features.flatten(1)[:, ::40].flatten().tolist()
     return values
 
@@ -138,9 +148,28 @@ def test_stored_and_computed_features_are_the_same_bits(
     assert reported == [(0, 5), (5, 5)], "the second time nothing is computed"
     (rows,) = stored.rows(np.arange(5))
     decoded = [decode(path, minimum_side=transform.minimum_side, name="") for path in paths]
-    (computed,) = extraction.as_stored(torch.stack([transform(image) for image in decoded]))
-    assert rows.dtype == torch.float16
-    assert torch.equal(rows, computed)
+    given = torch.stack([transform(image) for image in decoded])
+    for sizes in ([5], [2, 2, 1]):
+        (features,) = computed(extraction, given, sizes)
+        assert rows.dtype == features.dtype == torch.float16
+        assert torch.equal(rows, features)
+
+
+def test_without_a_cache_no_more_images_pass_the_prefix_than_whole_blocks_need(network: Network) -> None:
+    # Padding every batch of 20 to a block of 32 would take five blocks; cache: off takes 100 images.
+    cut, transform = cut_of(network), evaluation_transform(network.spec)
+    prefix, passed = fast_prefix(cut), []
+
+    def counted(images: torch.Tensor) -> Features:
+        passed.append(len(images))
+        return prefix(images)
+
+    extraction = Extraction(cut, counted, transform, CPU, torch.float32)
+    images = torch.randint(0, 256, (100, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    (features,) = computed(extraction, images, [20] * 5)
+    assert passed == [EXTRACTION_BATCH] * 4
+    (whole,) = prefix(to_input(images[:EXTRACTION_BATCH], network, CPU))
+    assert torch.equal(features[:EXTRACTION_BATCH], whole)
 
 
 def test_a_feature_too_large_for_float16_makes_all_of_them_float32(

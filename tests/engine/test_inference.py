@@ -81,6 +81,6 @@ def test_probabilities_that_are_not_finite_are_an_error_with_their_number(networ
 
 def test_batches_of_any_kind_can_be_scored(network: Network) -> None:
     logits = [torch.zeros(2, 3), torch.tensor([[0.0, 0.0, 50.0]])]
-    first, second = score_batches(network, logits, lambda batch: batch, CPU)
+    first, second = score_batches(network, logits, lambda batch: batch)
     np.testing.assert_allclose(first, np.full((2, 3), 1 / 3))
     np.testing.assert_allclose(second, [[0, 0, 1]], atol=1e-12)

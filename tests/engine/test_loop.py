@@ -1,11 +1,13 @@
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ftcli.data.loader import Batch
-from ftcli.engine.device import Compute
+from ftcli.engine.device import Compute, scaler_tensors
 from ftcli.engine.loop import Epoch, Start, TrainSettings, train_phase
 from ftcli.engine.phase_data import AnyBatch, PhaseData
 from ftcli.errors import NonFiniteLossError
@@ -29,12 +31,16 @@ def batches() -> list[Batch]:
 LABELS = torch.tensor([0, 1, 0, 0, 1, 0])
 
 
-def data_of(network: Network) -> PhaseData:
+HALF = Compute(torch.device("cpu"), "fp16")
+
+
+def data_of(network: Network, compute: Compute = CPU) -> PhaseData:
     """Return the six images as train and as val, the same in every epoch."""
 
     def forward(batch: AnyBatch) -> Tensor:
         assert isinstance(batch, Batch)
-        logits: Tensor = network.module(batch.images.float() / 255)
+        with compute.autocast(network.module.get_submodule(network.head)):
+            logits: Tensor = network.module(batch.images.float() / 255)
         return logits
 
     return PhaseData(lambda _epoch: batches(), batches, LABELS, LABELS, forward, forward, steps_per_epoch=2)
@@ -139,3 +145,34 @@ def test_every_batch_is_reported(network: Network) -> None:
     reported: list[tuple[int, int, int]] = []
     run(network, phase_of(network, "head"), replace(SETTINGS, on_batch=lambda *batch: reported.append(batch)))
     assert reported == [(1, 1, 2), (1, 2, 2)]
+
+
+def test_a_gradient_that_overflows_in_fp16_moves_no_weight_and_lowers_the_scale(network: Network) -> None:
+    before = {name: tensor.detach().clone() for name, tensor in network.module.named_parameters()}
+    scaler = HALF.loss_scaler()
+    scaler.load_state_dict(scaler.state_dict() | {"scale": 1e38})
+    start, phase = Start(0, 1, optimizer=scaler_tensors(scaler)), phase_of(network, "classifier.0", "head")
+    settings = replace(SETTINGS, compute=HALF)
+    (epoch,) = train_phase(network, phase, data_of(network, HALF), start=start, settings=settings)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.module.named_parameters())
+    assert epoch.optimizer["loss scale/scale"].item() == pytest.approx(1e38 / 4)
+
+
+def test_fp16_trains_what_fp32_trains_and_a_resumed_phase_what_a_whole_one_does(network: Network) -> None:
+    def trained(compute: Compute, parts: Sequence[int]) -> tuple[Tensor, list[Epoch]]:
+        fresh = build_network("mobilenet_v3_small", "none", classes=("a", "b"), seed=0, image_size=32)
+        settings = replace(SETTINGS, compute=compute, clip_grad_norm=1.0)
+        phase = phase_of(fresh, "classifier.0", "head", epochs=2)
+        epochs: list[Epoch] = []
+        for until in parts:
+            start = Start(0, 1, len(epochs), epochs[-1].optimizer if epochs else {})
+            steps = train_phase(fresh, phase, data_of(fresh, compute), start=start, settings=settings)
+            epochs += islice(steps, until - len(epochs))
+        return fresh.module.get_submodule(fresh.head).weight.detach(), epochs
+
+    whole, epochs = trained(HALF, [2])
+    resumed, _ = trained(HALF, [1, 2])
+    single, _ = trained(CPU, [2])
+    assert torch.equal(whole, resumed)
+    torch.testing.assert_close(whole, single, rtol=0, atol=1e-4)
+    assert epochs[-1].optimizer["loss scale/_growth_tracker"].item() == 4, "no step was skipped"

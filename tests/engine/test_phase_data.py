@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from PIL import Image
 
 from ftcli.data.loader import Batch, Images
 from ftcli.engine.device import Compute
-from ftcli.engine.extraction import DataSettings
-from ftcli.engine.phase_data import AnyBatch, DataOpener, FeatureBatch, PhaseData
+from ftcli.engine.extraction import DataSettings, FeatureBatch
+from ftcli.engine.phase_data import AnyBatch, DataOpener, PhaseData
 from ftcli.model.freezing import evaluating
 from ftcli.model.network import Network, build_network
 from ftcli.model.prefix.cut import Cut, NotCut
@@ -72,7 +73,7 @@ def test_stored_and_computed_features_give_the_same_order_and_the_same_bits(netw
             assert isinstance(data.cut, Cut)
             batches, logits = batches_and_logits(network, data)
             results.append(([batch.indices.tolist() for batch in batches], logits))
-            assert {type(batch) for batch in batches} == {FeatureBatch if data.cached else Batch}
+            assert {type(batch) for batch in batches} == {FeatureBatch}
     (order, logits), (same_order, same_logits) = results
     assert order == same_order
     assert sorted(index for batch in order for index in batch) == list(range(9))
@@ -99,7 +100,7 @@ def test_fresh_views_are_computed_in_every_epoch_and_val_is_stored(network: Netw
         data = opened.open(phase_of(network), epochs=range(1, 3), must_cut=False)
         assert not data.cached
         assert {type(batch) for batch in data.val_batches()} == {FeatureBatch}
-        assert {type(batch) for batch in data.train_batches(1)} == {Batch}
+        assert {type(batch) for batch in data.train_batches(1)} == {FeatureBatch}
 
 
 def test_a_cache_that_cannot_be_used_is_one_notice_and_training_continues(
@@ -111,3 +112,30 @@ def test_a_cache_that_cannot_be_used_is_one_notice_and_training_continues(
         assert not data.cached
         assert batches_and_logits(network, data)[1].shape == (18, 2)
     assert len(notices) == 1
+
+
+def test_all_phases_and_both_splits_share_one_pool_of_workers(network: Network, opener: Open) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    seen: set[int | None] = set()
+    with opener(replace(SETTINGS, workers=2)) as opened:
+        for frozen in (True, False):
+            data = opened.open(phase_of(network, frozen=frozen), epochs=range(1, 3), must_cut=False)
+            batches_and_logits(network, data)
+            seen |= {process.pid for process in multiprocessing.active_children()} - before
+    assert len(seen) == 2
+
+
+def test_seeds_share_their_views_unless_asked(network: Network, opener: Open) -> None:
+    logits = []
+    for seed, shared in ((0, True), (1, True), (0, False), (1, False), (1, False)):
+        with opener(replace(SETTINGS, seed=seed, share_views=shared)) as opened:
+            data = opened.open(phase_of(network), epochs=range(1, 2), must_cut=False)
+            with evaluating(network):
+                rows = [(batch.indices, data.forward(batch)) for batch in data.train_batches(1)]
+            by_index = {int(i): row for indices, of_batch in rows for i, row in zip(indices, of_batch, strict=True)}
+            logits.append(torch.stack([by_index[index] for index in range(9)]))
+    first, second, of_first, of_second, again = logits
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(of_second, again)
+    for one, other in ((first, of_first), (of_first, of_second)):
+        assert (one - other).abs().max() > 1e-3

@@ -128,6 +128,7 @@ def test_an_override_reaches_into_the_list_of_phases(tmp_path: Path) -> None:
     [
         ("strategy={kind: phases, phases: [{epochs: 1, lr: {head: 1}}]}", "epochs: would have no effect"),
         ("strategy.unfreeze=2", "unfreeze would have no effect"),
+        ("data={root: d, views: fresh, share_views: false}", "data.share_views: would have no effect"),
         ("optimizer={kind: sgd, momentum: 0, nesterov: true}", "nesterov needs a momentum"),
     ],
 )

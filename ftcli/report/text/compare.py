@@ -205,7 +205,13 @@ def seeds_sections(findings: Findings) -> list[Section]:
     """Return the runs that differ in the seed alone, the runs of each recipe as one result."""
     several = [group for group in findings.replicates if len(group.runs) > 1]
     titles = [f"{count(len(group.runs), 'seed')} of one recipe: {', '.join(group.runs)}" for group in several]
-    return [Section(title, (spread_table(group.metrics),)) for title, group in zip(titles, several, strict=True)]
+    return [
+        Section(title, (spread_table(group.metrics), Prose(SHARED_VIEWS)))
+        for title, group in zip(titles, several, strict=True)
+    ]
+
+
+SHARED_VIEWS = "Unless data.share_views is false, all seeds train on the same augmented views."
 
 
 def spread_table(spread: Mapping[str, Spread]) -> Table:

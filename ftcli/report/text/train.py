@@ -12,7 +12,7 @@ from ftcli.plan import Plan
 from ftcli.records import EpochRecord, RunSummary
 from ftcli.report.format import VAL_CHOSE_THE_EPOCH, figure, plain, share
 from ftcli.report.sections import Prose, Section, Table, numbers, prose, texts
-from ftcli.report.text.compare import spread_table
+from ftcli.report.text.compare import SHARED_VIEWS, spread_table
 from ftcli.report.text.eval import figures
 
 _ALL = 40
@@ -108,4 +108,4 @@ def seeds_sections(
         for seed, summary in zip(seeds, summaries, strict=False)
     ]
     runs = Table(numbers("seed", "best epoch", "accuracy", "macro F1", "log loss"), rows)
-    return [Section("", (runs,)), Section("", (spread_table(spread),) if spread else ())]
+    return [Section("", (runs,)), Section("", (spread_table(spread), Prose(SHARED_VIEWS)) if spread else ())]
