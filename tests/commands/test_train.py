@@ -7,6 +7,7 @@ import torch
 from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 
+from ftcli.runs import checkpoint
 from ftcli.runs.checkpoint import load_checkpoint
 
 RECIPE = """
@@ -139,6 +140,35 @@ def test_patience_ends_the_phase_and_not_only_the_run(ftcli: Ftcli, recipe: Path
     first = [line for line in lines if line["phase_index"] == 0]
     assert 3 <= len(first) < 9, "the first phase cannot get better and must end early"
     assert [line["epoch"] for line in lines] == list(range(1, len(first) + 3))
+
+
+@pytest.mark.parametrize("command", ["plan", "train"])
+def test_a_network_whose_weights_are_lost_by_saving_is_refused_before_anything_is_written(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    read = checkpoint.load
+    monkeypatch.setattr(
+        checkpoint, "load", lambda content: {name: tensor + 1 for name, tensor in read(content).items()}
+    )
+    assert "timm/test_efficientnet: changed while they were saved" in ftcli(command, recipe, code=1).err
+    assert not Path("runs").exists()
+
+
+def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run_and_a_resume_starts_over(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = checkpoint.write_bytes
+
+    def damage(path: Path, content: bytes) -> None:
+        write(path, content[:-1] + bytes([content[-1] ^ 1]))
+
+    monkeypatch.setattr(checkpoint, "write_bytes", damage)
+    err = ftcli("train", recipe, "--name", "a", code=1).err
+    assert "last.safetensors: the checkpoint could not be read back" in err
+    assert not list(Path("runs/a/checkpoints").glob("[lb]*.safetensors"))
+    monkeypatch.setattr(checkpoint, "write_bytes", write)
+    assert "the run starts over" in ftcli("resume", "runs/a").err
+    ftcli("eval", "runs/a")
 
 
 def test_a_batch_of_one_never_reaches_a_training_batchnorm(ftcli: Ftcli, tmp_path: Path, recipe: Path) -> None:
