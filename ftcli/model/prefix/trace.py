@@ -26,12 +26,29 @@ def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None
 
     The twin's modes are overwritten. Raises UntraceableError.
     """
-    for path, module in twin.named_modules():
-        # As freezing.apply_phase sets them: a module is in train mode where every group in or around it trains.
-        trains = all(lr[name] is not None for name in groups_at(network, path))
-        module.training = _AskedMode(path) if trains else False
     leaves = {path for group in network.groups for path in group.modules}
-    return trace(twin, leaves)
+    # As freezing.apply_phase sets them: a module is in train mode where every group in or around it trains.
+    training = {
+        path: module
+        for path, module in twin.named_modules()
+        if all(lr[name] is not None for name in groups_at(network, path))
+    }
+    for module in twin.modules():
+        module.training = False
+    try:
+        for path, module in training.items():
+            module.training = _AskedMode(path)
+        return trace(twin, leaves)
+    except _BranchOnModeError:
+        # The branch may be the same in both modes, as in `self.training and self.distilled`.
+        graphs = []
+        for mode in (True, False):
+            for module in training.values():
+                module.training = mode
+            graphs.append(trace(twin, leaves))
+        if str(graphs[0]) != str(graphs[1]):
+            raise
+        return graphs[0]
 
 
 def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
@@ -112,6 +129,10 @@ def is_training(module: nn.Module) -> bool:
     return module.training
 
 
+class _BranchOnModeError(UntraceableError):
+    pass
+
+
 class _AskedMode:
     """Replaces a module's `training` while it is traced: it may be passed on, but not branched on."""
 
@@ -119,7 +140,7 @@ class _AskedMode:
         self.path = path
 
     def __bool__(self) -> bool:
-        raise UntraceableError(f"its code depends on whether {self.path or 'the network'} is in train mode")
+        raise _BranchOnModeError(f"its code depends on whether {self.path or 'the network'} is in train mode")
 
 
 class _Tracer(fx.Tracer):

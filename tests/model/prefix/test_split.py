@@ -27,6 +27,7 @@ class Odd(nn.Module):
         self.tail = nn.Module()
         self.tail.scale = nn.Linear(4, 4)
         self.tail.fc = nn.Linear(4, 3)
+        self.fails = False
         self._between = between
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -72,6 +73,7 @@ def double_when_positive(module: Odd, x: Tensor) -> Tensor:
         (lambda module, x: F.dropout(x, 0.5, training=module.training), "equal"),
         (lambda module, x: F.dropout(x, 0.5, training=module.tail.training), "equal"),
         (lambda module, x: x * 2 if module.tail.training else x, "train mode"),
+        (lambda module, x: x * 2 if module.tail.training and module.fails else x, "equal"),
         (lambda module, x: module.tail.scale(x).add_(x.sub_(1)), "deviates"),
         (lambda module, x: x.add_(module.tail.scale(x)), "writes into what crosses"),
         (lambda module, x: module.tail.scale(x.t().contiguous()[:, :].t()), "equal"),
@@ -113,9 +115,9 @@ class Sized(nn.Module):
         super().__init__()
         self.layer = nn.Conv2d(3, 4, 3, stride=2, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int], None]:
         x = self.layer(images)
-        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
+        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3]), None
 
 
 class Rows(nn.Module):
@@ -126,8 +128,9 @@ class Rows(nn.Module):
         self.layer = nn.Conv2d(4, 4, 3)
         self.together = together
 
-    def forward(self, x: Tensor | tuple[Tensor, tuple[int, int]], *others: Tensor | tuple[int, int]) -> Tensor:
-        rows, size = x if self.together else (x, others[0])
+    def forward(self, x: Tensor | tuple[Tensor, tuple[int, int], None], *others: Tensor | tuple[int, int]) -> Tensor:
+        rows, size, nothing = x if self.together else (x, others[0], None)
+        assert nothing is None
         grid = (rows + others[-1]).transpose(1, 2).reshape(len(rows), 4, *size)
         return self.layer(grid).mean((2, 3))
 
