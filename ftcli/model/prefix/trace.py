@@ -64,7 +64,7 @@ def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
         raise UntraceableError("its code depends on the values or the number of its inputs") from error
     except Exception as error:
         # Any model's code runs here on stand-ins for tensors, so that anything may be raised.
-        raise UntraceableError(f"its code cannot run on stand-ins for tensors ({type(error).__name__})") from error
+        raise UntraceableError(f"its code cannot be traced ({type(error).__name__})") from error
 
 
 def make_twin(module: nn.Module) -> nn.Module:

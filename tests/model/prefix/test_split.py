@@ -69,7 +69,7 @@ def double_when_positive(module: Odd, x: Tensor) -> Tensor:
         (lambda _, x: x, "equal"),
         (double_when_positive, "depends on the values"),
         (lambda _, x: x.reshape(2, -1) if x.shape[0] == 2 else x.reshape(-1, 4), "depends on the values"),
-        (lambda _, x: x + torch.ones(int(x.shape[0]), 1), "cannot run on stand-ins"),
+        (lambda _, x: x + torch.ones(int(x.shape[0]), 1), "cannot be traced"),
         (lambda module, x: F.dropout(x, 0.5, training=module.training), "equal"),
         (lambda module, x: F.dropout(x, 0.5, training=module.tail.training), "equal"),
         (lambda module, x: x * 2 if module.tail.training else x, "train mode"),
