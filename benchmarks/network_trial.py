@@ -21,7 +21,7 @@ from ftcli.commands.eval import Scoring, evaluate_checkpoint
 from ftcli.commands.plan import plan
 from ftcli.commands.resume import resume
 from ftcli.commands.train import Target, train
-from ftcli.errors import FtcliError
+from ftcli.errors import FtcliError, InterruptedRunError
 from ftcli.interrupt import Deadline
 from ftcli.model.network import Network, default_spec, outline_network
 from ftcli.records import EpochRecord
@@ -95,6 +95,8 @@ def try_network(name: str, *, images: Path, folder: Path, strategies: Mapping[st
 def _outcome(recipe: Path, runs: Path) -> tuple[str, str | None]:
     try:
         return _train_and_score(recipe, runs)
+    except InterruptedRunError:
+        raise
     except Exception as error:  # noqa: BLE001 - any failure is a finding, and the next network follows
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = "" if isinstance(error, FtcliError) else f" ({Path(last.filename).name}:{last.lineno})"

@@ -8,6 +8,7 @@ from helpers.support import Ftcli, write_images
 from safetensors.torch import load_file
 
 from ftcli.recipe.loading import load_recipe
+from ftcli.runs import checkpoint
 from ftcli.runs.checkpoint import load_checkpoint
 
 RECIPE = """
@@ -167,6 +168,35 @@ def test_patience_ends_the_phase_and_not_only_the_run(ftcli: Ftcli, recipe: Path
     assert rates[-3] > 0.6, "patience ends the phase in the middle of its cosine"
     assert rates[-1] == pytest.approx(rates[-2] / 2), "whose rates then fall to near zero in two epochs"
     assert [line["epoch"] for line in lines] == list(range(1, len(first) + 3))
+
+
+@pytest.mark.parametrize("command", ["plan", "train"])
+def test_a_network_whose_weights_are_lost_by_saving_is_refused_before_anything_is_written(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    read = checkpoint.load
+    monkeypatch.setattr(
+        checkpoint, "load", lambda content: {name: tensor + 1 for name, tensor in read(content).items()}
+    )
+    assert "timm/test_efficientnet: changed while they were saved" in ftcli(command, recipe, code=1).err
+    assert not Path("runs").exists()
+
+
+def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run_and_a_resume_starts_over(
+    ftcli: Ftcli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = checkpoint.write_bytes
+
+    def damage(path: Path, content: bytes) -> None:
+        write(path, content[:-1] + bytes([content[-1] ^ 1]))
+
+    monkeypatch.setattr(checkpoint, "write_bytes", damage)
+    err = ftcli("train", recipe, "--name", "a", code=1).err
+    assert "last.safetensors: the checkpoint could not be read back" in err
+    assert not list(Path("runs/a/checkpoints").glob("[lb]*.safetensors"))
+    monkeypatch.setattr(checkpoint, "write_bytes", write)
+    assert "the run starts over" in ftcli("resume", "runs/a").err
+    ftcli("eval", "runs/a")
 
 
 def test_a_batch_of_one_never_reaches_a_training_batchnorm(ftcli: Ftcli, tmp_path: Path, recipe: Path) -> None:

@@ -169,6 +169,10 @@ def _describe(network: Network, graph: fx.Graph, constants: Mapping[str, Tensor]
         if node.op == "call_module":
             lines.append(repr(network.module.get_submodule(str(node.target))))
         elif target in constants:
-            lines.append(hashlib.sha256(constants[target].cpu().contiguous().numpy().tobytes()).hexdigest())
+            lines.append(
+                hashlib.sha256(
+                    constants[target].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+                ).hexdigest()
+            )
     # The representation of some functions has their address, which differs between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))

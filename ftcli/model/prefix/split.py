@@ -29,6 +29,9 @@ _RANDOM = frozenset(
 )
 
 
+_UNKNOWN = object()
+
+
 class Split:
     """The nodes of a traced forward, sorted: live ones depend on something trainable, the others are frozen.
 
@@ -119,7 +122,7 @@ class Split:
     def _is_size(self, node: fx.Node) -> bool:
         """Return whether a frozen node yields plain numbers that are the same for any number of images."""
         two, three = _plain(self._for_two[node]), _plain(self._for_three[node])
-        return node not in self._live and two is not None and type(two) is type(three) and bool(two == three)
+        return node not in self._live and two is not _UNKNOWN and type(two) is type(three) and bool(two == three)
 
     def _is_image_count(self, node: fx.Node) -> bool:
         """Return whether a frozen node yields the number of images."""
@@ -154,11 +157,13 @@ class Split:
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers, also in tuples and lists, as the code of a graph can hold them; None for anything else."""
+    """Return numbers and the like, also in tuples and lists, as code can hold them; _UNKNOWN for anything else."""
     if isinstance(value, tuple | list):
         parts = [_plain(each) for each in value]
-        return None if any(part is None for part in parts) else list(parts) if isinstance(value, list) else tuple(parts)
-    return value if type(value) in {int, float, bool} else None
+        if any(part is _UNKNOWN for part in parts):
+            return _UNKNOWN
+        return parts if isinstance(value, list) else tuple(parts)
+    return value if value is None or type(value) in {int, float, bool, str} else _UNKNOWN
 
 
 def _moves(node: fx.Node, network: Network, lr: Mapping[str, float | None]) -> bool:

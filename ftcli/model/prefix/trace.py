@@ -26,12 +26,29 @@ def trace_phase(network: Network, twin: nn.Module, lr: Mapping[str, float | None
 
     The twin's modes are overwritten. Raises UntraceableError.
     """
-    for path, module in twin.named_modules():
-        # As freezing.apply_phase sets them: a module is in train mode where every group in or around it trains.
-        trains = all(lr[name] is not None for name in groups_at(network, path))
-        module.training = _AskedMode(path) if trains else False
     leaves = {path for group in network.groups for path in group.modules}
-    return trace(twin, leaves)
+    # As freezing.apply_phase sets them: a module is in train mode where every group in or around it trains.
+    training = {
+        path: module
+        for path, module in twin.named_modules()
+        if all(lr[name] is not None for name in groups_at(network, path))
+    }
+    for module in twin.modules():
+        module.training = False
+    try:
+        for path, module in training.items():
+            module.training = _AskedMode(path)
+        return trace(twin, leaves)
+    except _BranchOnModeError:
+        # The branch may be the same in both modes, as in `self.training and self.distilled`.
+        graphs = []
+        for mode in (True, False):
+            for module in training.values():
+                module.training = mode
+            graphs.append(trace(twin, leaves))
+        if str(graphs[0]) != str(graphs[1]):
+            raise
+        return graphs[0]
 
 
 def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
@@ -47,7 +64,7 @@ def trace(module: nn.Module, leaves: Iterable[str] = ()) -> fx.Graph:
         raise UntraceableError("its code depends on the values or the number of its inputs") from error
     except Exception as error:
         # Any model's code runs here on stand-ins for tensors, so that anything may be raised.
-        raise UntraceableError(f"its code cannot run on stand-ins for tensors ({type(error).__name__})") from error
+        raise UntraceableError(f"its code cannot be traced ({type(error).__name__})") from error
 
 
 def make_twin(module: nn.Module) -> nn.Module:
@@ -112,6 +129,10 @@ def is_training(module: nn.Module) -> bool:
     return module.training
 
 
+class _BranchOnModeError(UntraceableError):
+    pass
+
+
 class _AskedMode:
     """Replaces a module's `training` while it is traced: it may be passed on, but not branched on."""
 
@@ -119,7 +140,7 @@ class _AskedMode:
         self.path = path
 
     def __bool__(self) -> bool:
-        raise UntraceableError(f"its code depends on whether {self.path or 'the network'} is in train mode")
+        raise _BranchOnModeError(f"its code depends on whether {self.path or 'the network'} is in train mode")
 
 
 class _Tracer(fx.Tracer):

@@ -26,6 +26,7 @@ class Odd(nn.Module):
         self.tail = nn.Module()
         self.tail.scale = nn.Linear(4, 4)
         self.tail.fc = nn.Linear(4, 3)
+        self.fails = False
         self._between = between
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -67,10 +68,11 @@ def double_when_positive(module: Odd, x: Tensor) -> Tensor:
         (lambda _, x: x, "equal"),
         (double_when_positive, "depends on the values"),
         (lambda _, x: x.reshape(2, -1) if x.shape[0] == 2 else x.reshape(-1, 4), "depends on the values"),
-        (lambda _, x: x + torch.ones(int(x.shape[0]), 1), "cannot run on stand-ins"),
+        (lambda _, x: x + torch.ones(int(x.shape[0]), 1), "cannot be traced"),
         (lambda module, x: F.dropout(x, 0.5, training=module.training), "equal"),
         (lambda module, x: F.dropout(x, 0.5, training=module.tail.training), "equal"),
         (lambda module, x: x * 2 if module.tail.training else x, "train mode"),
+        (lambda module, x: x * 2 if module.tail.training and module.fails else x, "equal"),
         (lambda module, x: module.tail.scale(x).add_(x.sub_(1)), "deviates"),
         (lambda module, x: x.add_(module.tail.scale(x)), "writes into what crosses"),
         (lambda module, x: module.tail.scale(x.t().contiguous()[:, :].t()), "equal"),
@@ -112,9 +114,9 @@ class Sized(nn.Module):
         super().__init__()
         self.layer = nn.Conv2d(3, 4, 3, stride=2, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int], None]:
         x = self.layer(images)
-        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
+        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3]), None
 
 
 class Rows(nn.Module):
@@ -125,8 +127,9 @@ class Rows(nn.Module):
         self.layer = nn.Conv2d(4, 4, 3)
         self.together = together
 
-    def forward(self, x: Tensor | tuple[Tensor, tuple[int, int]], *others: Tensor | tuple[int, int]) -> Tensor:
-        rows, size = x if self.together else (x, others[0])
+    def forward(self, x: Tensor | tuple[Tensor, tuple[int, int], None], *others: Tensor | tuple[int, int]) -> Tensor:
+        rows, size, nothing = x if self.together else (x, others[0], None)
+        assert nothing is None
         grid = (rows + others[-1]).transpose(1, 2).reshape(len(rows), 4, *size)
         return self.layer(grid).mean((2, 3))
 
