@@ -13,7 +13,8 @@ from ftcli.cli.output import Markdown, check_form, show, show_sections
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Run directories; the first is the baseline.")
+        list[Path],
+        typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Runs, or exported models; A is the baseline."),
     ],
     fail_if: Annotated[
         list[str] | None,

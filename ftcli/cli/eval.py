@@ -12,7 +12,7 @@ from ftcli.cli.output import Markdown, check_form, show, show_sections
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A run (its best checkpoint), a checkpoint or an exported model.")],
     data: Annotated[
         Path | None, typer.Option(help="Score these images: class folders, or a folder with splits.")
     ] = None,

@@ -16,7 +16,7 @@ from ftcli.errors import UsageError
 
 
 def predict(
-    target: Annotated[Path, typer.Argument(help="A run directory (its best checkpoint) or a checkpoint.")],
+    target: Annotated[Path, typer.Argument(help="A run (its best checkpoint), a checkpoint or an exported model.")],
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Images, folders, patterns, or - for a list on stdin.")
     ],

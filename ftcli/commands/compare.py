@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftcli.data.dataset import VAL
 from ftcli.errors import ComparisonError, UsageError
 from ftcli.evaluation.compare.evidence import Evidence, PairEvidence, contrasts_of
 from ftcli.evaluation.compare.pair import compare_paired
@@ -25,6 +26,7 @@ from ftcli.evaluation.predictions import Predictions
 from ftcli.report.format import pending_text
 from ftcli.runs.create import put_back
 from ftcli.runs.directory import RunDirectory, open_run
+from ftcli.runs.export_directory import is_export
 from ftcli.runs.predictions_file import read_predictions
 from ftcli.runs.seeds_directory import RunsAt, runs_at
 
@@ -44,7 +46,7 @@ class _Run:
 def compare_runs(runs: Sequence[Path], rules: Rules | None = None) -> Findings:
     """Compare each run's validation predictions and recipe with those of the first.
 
-    A directory of several seeds is read as the run of each.
+    A directory of several seeds is read as the run of each. An exported model is scored on the val images of its run.
 
     Raises UsageError for fewer than two runs, RunDirectoryError for one that is missing or damaged, and
     ComparisonError for runs whose classes, images or labels do not match, and for rules about unfinished runs.
@@ -78,7 +80,8 @@ def pending_at(given: Sequence[RunsAt]) -> tuple[Pending, ...]:
     """Return what is still to be trained of the runs at these paths, each path once."""
     pending: dict[Pending, None] = {}
     for each in given:
-        unfinished = tuple(str(run) for run in each.runs if not RunDirectory(run).summary.is_file())
+        runs = (run for run in each.runs if not is_export(run))
+        unfinished = tuple(str(run) for run in runs if not RunDirectory(run).summary.is_file())
         if unfinished or each.awaited:
             pending[Pending(str(each.path), unfinished, tuple(map(str, each.awaited)))] = None
     return tuple(pending)
@@ -86,7 +89,7 @@ def pending_at(given: Sequence[RunsAt]) -> tuple[Pending, ...]:
 
 def _read_all(given: Sequence[RunsAt]) -> list[_Run]:
     """Read every run before anything is computed, so that a missing one is reported at once."""
-    opened = [open_run(run) for each in given for run in each.runs]
+    opened = [run if is_export(run) else open_run(run) for each in given for run in each.runs]
     if len(opened) < 2:
         # The other seeds of a run are the runs to compare it with.
         awaited = [pending_text(each) for each in pending_at(given) if each.awaited]
@@ -95,14 +98,33 @@ def _read_all(given: Sequence[RunsAt]) -> list[_Run]:
     return [_read(run) for run in opened]
 
 
-def _read(run: RunDirectory) -> _Run:
+def _read(run: RunDirectory | Path) -> _Run:
+    """Read a run, or score the val images of the run that an exported model came from."""
+    if isinstance(run, Path):
+        return _read_export(run)
     return _Run(
         name=str(run.path),
         recipe=run.recipe_values(),
         environment=run.facts(run.environment),
         training_images=run.training_images(),
         epochs=run.planned_epochs(),
-        predictions=read_predictions(run.predictions("val")),
+        predictions=read_predictions(run.predictions(VAL)),
+    )
+
+
+def _read_export(path: Path) -> _Run:
+    from ftcli.commands.eval import score_images, split_images
+    from ftcli.commands.target import open_target
+
+    target = open_target(path)
+    home, is_there = target.home, target.home.has_its_marks()
+    return _Run(
+        name=str(path),
+        recipe={**target.recipe_values, "export": target.form},  # so that it is not taken for another seed of its run
+        environment=home.facts(home.environment) if is_there else {},
+        training_images=home.training_images() if is_there else None,
+        epochs=home.planned_epochs() if is_there else None,
+        predictions=score_images(target, split_images(target, VAL)),
     )
 
 

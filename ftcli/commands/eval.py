@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftcli.commands.outputs import check_output, make_folder
 from ftcli.commands.prepare import (
@@ -15,6 +15,7 @@ from ftcli.commands.prepare import (
     readable_samples,
     with_final_cut,
 )
+from ftcli.commands.target import Target, open_target
 from ftcli.data.checks.copies import Earlier
 from ftcli.data.checks.findings import skipped_notices
 from ftcli.data.dataset import SPLIT_FOLDERS, TRAIN, VAL, VAL_FOLDERS, Sample, open_scored_folder
@@ -27,15 +28,10 @@ from ftcli.evaluation.predictions import Predictions, Seen, count_among
 from ftcli.evaluation.ranking import with_ranking
 from ftcli.evaluation.temperature import Calibration, calibrate
 from ftcli.recipe.keys import Recipe
-from ftcli.recipe.loading import recipe_from
 from ftcli.records import Gate
-from ftcli.runs.create import put_back
 from ftcli.runs.dataset_file import read_earlier, read_train_hashes, run_of
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.predictions_file import read_predictions, write_predictions
-
-if TYPE_CHECKING:
-    from ftcli.runs.checkpoint import Checkpoint
 
 _Hashes = frozenset[str] | None
 
@@ -114,73 +110,64 @@ class ScoredImages:
 
 
 def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
-    """Score every image once with the checkpoint's own preprocessing.
+    """Score every image once, by a run, a checkpoint or an exported model, with its own preprocessing.
 
     Raises CheckpointError, DataError, or UsageError for a file that may not be written.
     """
-    from ftcli.runs.checkpoint import load_checkpoint
-
-    put_back(path)
     if scoring.predictions is not None:
         check_output(scoring.predictions)
-    checkpoint = load_checkpoint(path)
-    recipe = recipe_from(checkpoint.info.recipe, source=str(checkpoint.path))
+    target = open_target(path)
+    recipe = target.recipe
     if scoring.data is None:
-        images = split_images(checkpoint, recipe, scoring.split or VAL)
+        images = split_images(target, scoring.split or VAL)
     else:
-        images = folder_images(checkpoint, recipe, scoring.data, scoring.split)
-    fit = None if scoring.calibrate is None else _fit_images(checkpoint, recipe, scoring.data, scoring.calibrate)
-    seen = seen_images(path, recipe, images, own_split=scoring.data is None)
-    predictions = _predict(checkpoint, recipe, images, scoring)
+        images = folder_images(target, scoring.data, scoring.split)
+    fit = None if scoring.calibrate is None else _fit_images(target, scoring.data, scoring.calibrate)
+    origin = path if target.form is None or not target.home.has_its_marks() else target.home.path
+    seen = seen_images(origin, recipe, images, own_split=scoring.data is None)
+    predictions = score_images(target, images, device=scoring.device, batch_size=scoring.batch_size)
     if scoring.predictions is not None:
         make_folder(scoring.predictions)
         write_predictions(scoring.predictions, predictions)
     evaluation = with_ranking(evaluate(predictions), predictions, if_quick=not scoring.ranking)
-    target = scoring.target_precision
+    precision = scoring.target_precision
     calibration = None
     if fit is not None:
-        fitted = _predict(checkpoint, recipe, fit, scoring)
+        fitted = score_images(target, fit, device=scoring.device, batch_size=scoring.batch_size)
         calibration = calibrate(fitted, predictions, source=fit.source, trained_on=fit.split == TRAIN)
     return EvalResult(
-        checkpoint.path,
+        target.path,
         images.source,
         seen=seen,
         evaluation=evaluation,
         calibration=calibration,
-        abstention=None if target is None else abstention(predictions, target=target),
-        gates=check_expectations(recipe.expect, evaluation, split=images.split, run=str(checkpoint.path)),
+        abstention=None if precision is None else abstention(predictions, target=precision),
+        gates=check_expectations(recipe.expect, evaluation, split=images.split, run=str(target.path)),
         unchecked=unchecked(recipe.expect, split=images.split),
         skipped=images.skipped,
-        unfinished=path if path.is_dir() and not RunDirectory(path).summary.is_file() else None,
+        unfinished=path if path.is_dir() and target.form is None and not target.home.summary.is_file() else None,
     )
 
 
-def _predict(checkpoint: Checkpoint, recipe: Recipe, images: ScoredImages, scoring: Scoring) -> Predictions:
+def score_images(
+    target: Target, images: ScoredImages, *, device: str | None = None, batch_size: int | None = None
+) -> Predictions:
+    """Return the predictions of labelled images. Raises what `Target.scorer` and `Scorer.probabilities` raise."""
     from ftcli.data.loader import Images
-    from ftcli.engine.device import pick_compute
-    from ftcli.engine.inference import network_scorer
-    from ftcli.model.network import restore_network
 
-    info = checkpoint.info
-    compute = pick_compute(scoring.device or recipe.device, "fp32")
-    network = restore_network(
-        info.model, classes=info.classes, spec=info.spec, state_dict=checkpoint.state_dict, origin=str(checkpoint.path)
-    )
-    compute.place(network.module)
-    scorer = network_scorer(network, compute, batch_size=scoring.batch_size or recipe.data.batch_size)
+    scorer = target.scorer(device=device, batch_size=batch_size)
     loaded = Images(tuple(sample.path for sample in images.samples), tuple(fact.sha256 for fact in images.facts))
     labels = [sample.label for sample in images.samples]
-    return Predictions.of(info.classes, images.facts, labels, scorer.probabilities(loaded))
+    return Predictions.of(target.classes, images.facts, labels, scorer.probabilities(loaded))
 
 
-def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredImages:
-    """Find and read the images of a split of the dataset that the checkpoint was trained on.
+def split_images(target: Target, split: str) -> ScoredImages:
+    """Find and read the images of a split of the dataset that a network was trained on.
 
     Raises DatasetError where that dataset has other classes now, or lacks the split.
     """
-    classes = checkpoint.info.classes
-    run = RunDirectory(checkpoint.path.resolve().parent.parent)
-    dataset = open_recipe_dataset(recipe, began=directory_where_began(run))
+    classes, recipe = target.classes, target.recipe
+    dataset = open_recipe_dataset(recipe, began=directory_where_began(target.home))
     if dataset.classes != classes:
         raise DatasetError(
             f"has the classes {', '.join(dataset.classes)}, but the checkpoint has {', '.join(classes)}",
@@ -196,31 +183,31 @@ def split_images(checkpoint: Checkpoint, recipe: Recipe, split: str) -> ScoredIm
             # Which images are val depends on which images could be read when train was split, and on what they show.
             dataset, facts, skipped = inspect_dataset(recipe, dataset)
             return ScoredImages(dataset.splits[split], facts[split], source, split, skipped)
-        if "keep_together" in checkpoint.info.recipe["data"]:  # earlier versions cut by names alone
+        if "keep_together" in target.recipe_values["data"]:  # earlier versions cut by names alone
             dataset = with_final_cut(recipe, dataset)
     samples, survey = readable_samples(recipe, dataset.splits[split])
     return ScoredImages(samples, survey.facts, source, split, survey.bad)
 
 
-def folder_images(checkpoint: Checkpoint, recipe: Recipe, folder: Path, split: str | None) -> ScoredImages:
+def folder_images(target: Target, folder: Path, split: str | None) -> ScoredImages:
     """Find and read the images of a folder of classes, or of a split of a root."""
-    classes = checkpoint.info.classes
+    classes = target.classes
     found = open_scored_folder(folder, classes=classes, split=split)
     # In a root with splits, names start with the split's folder; else the folder itself may be one.
     within = _split_folder(found, classes)
-    samples, survey = readable_samples(recipe, found)
+    samples, survey = readable_samples(target.recipe, found)
     source = str(folder) if within is None else f"{within} of {folder}"
     name = within or folder.resolve().name
     found_split = VAL if name in VAL_FOLDERS else name if name in SPLIT_FOLDERS else None
     return ScoredImages(samples, survey.facts, source, found_split, survey.bad)
 
 
-def _fit_images(checkpoint: Checkpoint, recipe: Recipe, data: Path | None, split: str) -> ScoredImages:
+def _fit_images(target: Target, data: Path | None, split: str) -> ScoredImages:
     """Return a split to fit on: of the root that is scored, or else of the recipe's dataset."""
-    classes = checkpoint.info.classes
+    classes = target.classes
     if data is not None and _split_folder(open_scored_folder(data, classes=classes), classes) is not None:
-        return folder_images(checkpoint, recipe, data, split)
-    return split_images(checkpoint, recipe, split)
+        return folder_images(target, data, split)
+    return split_images(target, split)
 
 
 def _split_folder(samples: Sequence[Sample], classes: Sequence[str]) -> str | None:

@@ -167,8 +167,7 @@ def _quantize(
     """
     from ftcli.model.export import quantize_openvino
 
-    assert target.checkpoint is not None
-    train = split_images(target.checkpoint, target.recipe, TRAIN)
+    train = split_images(target, TRAIN)
     count = min(CALIBRATION_IMAGES, len(train.samples))
     chosen = np.random.default_rng(0).choice(len(train.samples), count, replace=False)
     progress.stage(f"calibrating int8 on {count:,} images of train")
@@ -190,10 +189,7 @@ def _quantize(
 
 
 def _val_images(target: Target, options: ExportOptions) -> ScoredImages:
-    assert target.checkpoint is not None
-    if options.data is not None:
-        return folder_images(target.checkpoint, target.recipe, options.data, None)
-    return split_images(target.checkpoint, target.recipe, VAL)
+    return split_images(target, VAL) if options.data is None else folder_images(target, options.data, None)
 
 
 def _about(target: Target, options: ExportOptions) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftcli.errors import UsageError
 from ftcli.model.formats import FORMATS
@@ -12,6 +13,7 @@ from ftcli.recipe.keys import Recipe
 from ftcli.recipe.loading import recipe_from
 from ftcli.records import InputSpec
 from ftcli.runs.create import put_back
+from ftcli.runs.directory import RunDirectory
 from ftcli.runs.export_directory import is_export, read_export
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A classifier: its file, its classes and input, and the recipe that it was trained with.
+    """A classifier: its file, its classes and input, and the recipe that it was trained with, also as it was written.
 
     `checkpoint` is None for an exported model, `form` for anything else.
     """
@@ -30,8 +32,15 @@ class Target:
     classes: tuple[str, ...]
     spec: InputSpec
     recipe: Recipe
+    recipe_values: Mapping[str, Any]
     checkpoint: Checkpoint | None = None
     form: str | None = None
+
+    @property
+    def home(self) -> RunDirectory:
+        """The run that it came from, if its file is still there."""
+        file = self.path.resolve()
+        return RunDirectory(file.parents[1] if self.form is None else file.parents[2])
 
     def scorer(self, *, device: str | None, batch_size: int | None) -> Scorer:
         """Return a scorer; None means what the recipe says. Raises UsageError without the device or the runtime."""
@@ -45,7 +54,7 @@ class Target:
             need(FORMATS[self.form].runtime, extra=FORMATS[self.form].extra)
             return exported_scorer(self.path, self.form, self.classes, self.spec, batch_size=size)
         info = self.checkpoint.info
-        compute = pick_compute(device or self.recipe.device, self.recipe.precision)
+        compute = pick_compute(device or self.recipe.device, "fp32")
         network = restore_network(
             info.model,
             classes=info.classes,
@@ -64,13 +73,13 @@ def open_target(path: Path) -> Target:
         folder, model = read_export(path)
         file = folder / model.file
         recipe = recipe_from(model.recipe, source=str(file))
-        return Target(file, model.classes, model.preprocessing, recipe, form=model.format)
+        return Target(file, model.classes, model.preprocessing, recipe, model.recipe, form=model.format)
     from ftcli.runs.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     info = checkpoint.info
     recipe = recipe_from(info.recipe, source=str(checkpoint.path))
-    return Target(checkpoint.path, info.classes, info.spec, recipe, checkpoint)
+    return Target(checkpoint.path, info.classes, info.spec, recipe, info.recipe, checkpoint)
 
 
 def need(*packages: str, extra: str) -> None:

@@ -32,6 +32,25 @@ def test_the_file_gives_the_labels_of_the_run(ftcli: Ftcli, trained: Path, tiny:
     assert np.abs(values[0] - values[1]).max() < 1e-4
 
 
+def test_eval_of_the_file_gives_the_figures_of_the_run(ftcli: Ftcli, trained: Path) -> None:
+    own = ftcli("eval", trained, "--json").json
+    of_file = ftcli("eval", trained / "export/onnx", "--json").json
+    assert of_file["confusion"] == own["confusion"]
+    assert of_file["seen"] == own["seen"] == {"trained_on": 0, "chose_epoch": 12}
+    assert of_file["unfinished"] == []
+    assert of_file["metrics"]["log_loss"]["value"] == pytest.approx(own["metrics"]["log_loss"]["value"], abs=1e-4)
+
+
+def test_the_file_is_one_more_column_of_compare(ftcli: Ftcli, trained: Path) -> None:
+    file = trained / "export/onnx/model.onnx"
+    found = ftcli("compare", trained, file, "--fail-if", "not-equivalent:0.9", "--json").json
+    assert found["runs"] == [str(trained), str(file)]
+    assert found["pairs"][0]["metrics"]["accuracy"]["difference"] == 0
+    assert found["pairs"][0]["recipe_changes"] == {"export": {"a": None, "b": "onnx"}}
+    assert [gate["holds"] for gate in found["gates"]] == [True]
+    assert not found["unfinished"]
+
+
 def test_the_description_is_in_the_file_and_beside_it(trained: Path) -> None:
     described = json.loads((trained / "export/onnx/export.json").read_text())
     model = onnx.load(trained / "export/onnx/model.onnx")
