@@ -45,8 +45,8 @@ def test_the_file_is_one_more_column_of_compare(ftcli: Ftcli, trained: Path) -> 
     file = trained / "export/onnx/model.onnx"
     found = ftcli("compare", trained, file, "--fail-if", "not-equivalent:0.9", "--json").json
     assert found["runs"] == [str(trained), str(file)]
-    assert found["pairs"][0]["metrics"]["accuracy"]["difference"] == 0
-    assert found["pairs"][0]["recipe_changes"] == {"export": {"a": None, "b": "onnx"}}
+    assert found["metrics"]["accuracy"]["difference"] == 0
+    assert found["recipe_changes"] == {"export": {"a": None, "b": "onnx"}}
     assert [gate["holds"] for gate in found["gates"]] == [True]
     assert not found["unfinished"]
 
