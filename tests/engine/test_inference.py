@@ -14,7 +14,7 @@ from ftcli.data.decoding import decode
 from ftcli.data.loader import Images
 from ftcli.data.transforms import evaluation_transform
 from ftcli.engine.device import Compute
-from ftcli.engine.inference import Scorer, score_batches, to_input
+from ftcli.engine.inference import network_scorer, score_batches, to_input
 from ftcli.errors import ImageError, ModelError
 from ftcli.model.network import Network, build_network
 
@@ -37,7 +37,7 @@ def images(tmp_path: Path) -> Images:
 
 
 def test_every_unlabelled_image_is_scored_once_in_order(network: Network, images: Images) -> None:
-    scores = list(Scorer(network, CPU, batch_size=2).scores(images))
+    scores = list(network_scorer(network, CPU, batch_size=2).scores(images))
     assert [index for index, _ in scores] == [0, 1, 2, 3, 4]
     transform = evaluation_transform(network.spec)
     pixels = torch.stack([transform(decode(path)) for path in images.paths])
@@ -48,14 +48,14 @@ def test_every_unlabelled_image_is_scored_once_in_order(network: Network, images
 
 
 def test_all_probabilities_come_as_one_array(network: Network, images: Images) -> None:
-    scorer = Scorer(network, CPU, batch_size=3)
+    scorer = network_scorer(network, CPU, batch_size=3)
     np.testing.assert_array_equal(scorer.probabilities(images), np.stack([row for _, row in scorer.scores(images)]))
 
 
 @pytest.mark.parametrize("scored", [2, 5], ids=["left early", "to the end"])
 def test_gradients_are_on_between_images_and_train_mode_returns(network: Network, images: Images, scored: int) -> None:
     network.module.train()
-    scores = Scorer(network, CPU, batch_size=2).scores(images)
+    scores = network_scorer(network, CPU, batch_size=2).scores(images)
     for _ in range(scored):
         next(scores)
         assert torch.is_grad_enabled()
@@ -68,7 +68,7 @@ def test_gradients_are_on_between_images_and_train_mode_returns(network: Network
 def test_an_image_that_was_changed_is_an_error_with_its_path(network: Network, images: Images) -> None:
     images.paths[3].write_bytes(images.paths[0].read_bytes())
     with pytest.raises(ImageError) as caught:
-        Scorer(network, CPU, batch_size=2).probabilities(images)
+        network_scorer(network, CPU, batch_size=2).probabilities(images)
     assert caught.value.where == str(images.paths[3])
 
 
@@ -76,7 +76,7 @@ def test_probabilities_that_are_not_finite_are_an_error_with_their_number(networ
     with torch.no_grad():
         network.module.get_submodule(network.heads[0]).bias.fill_(float("nan"))
     with pytest.raises(ModelError, match="5 of 5"):
-        Scorer(network, CPU, batch_size=2).probabilities(images)
+        network_scorer(network, CPU, batch_size=2).probabilities(images)
 
 
 def test_batches_of_any_kind_can_be_scored(network: Network) -> None:

@@ -39,7 +39,7 @@ def data_of(network: Network, compute: Compute = CPU) -> PhaseData:
 
     def forward(batch: AnyBatch) -> Tensor:
         assert isinstance(batch, Batch)
-        with compute.autocast(network.module.get_submodule(network.head)):
+        with compute.autocast(network.module.get_submodule(network.heads[0])):
             logits: Tensor = network.module(batch.images.float() / 255)
         return logits
 
@@ -168,7 +168,7 @@ def test_fp16_trains_what_fp32_trains_and_a_resumed_phase_what_a_whole_one_does(
             start = Start(0, 1, len(epochs), epochs[-1].optimizer if epochs else {})
             steps = train_phase(fresh, phase, data_of(fresh, compute), start=start, settings=settings)
             epochs += islice(steps, until - len(epochs))
-        return fresh.module.get_submodule(fresh.head).weight.detach(), epochs
+        return fresh.module.get_submodule(fresh.heads[0]).weight.detach(), epochs
 
     whole, epochs = trained(HALF, [2])
     resumed, _ = trained(HALF, [1, 2])

@@ -82,7 +82,7 @@ def wide() -> str:
         (pipe, "pipe.yaml: this is not a file"),
         (pipe, "Pipes, - and <(...) are not supported"),
         (lambda: "-", "Pipes, - and <(...) are not supported"),
-        (folder, "folder.yaml: this is not a file"),
+        (folder, "folder.yaml: this is a folder"),
         (loop, "loop.yaml: cannot read the recipe: "),
         (large, "larger than 200,000 bytes"),
         (binary, "binary.yaml: not a UTF-8 text file"),

@@ -66,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     generator, figures = np.random.default_rng(options.seed), Figures()
     for module in pkgutil.walk_packages(ftcli.__path__, "ftcli."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "standalone")):
             importlib.import_module(module.name)
     for name, colour in (("blue", (70, 90, 180)), ("red", (180, 90, 70))):
         for split, count in (("train", 5), ("val", 3)):

@@ -48,7 +48,8 @@ def test_probabilities_that_single_precision_holds_take_half_the_space_and_come_
         sizes[dtype] = run.resume(3).stat().st_size
         states[dtype] = load_state(run, 3).val_probabilities
         assert np.array_equal(states[dtype], probabilities)
-    assert sizes[np.float64] - sizes[np.float32] == 500 * 8 * 4
+    # The descriptions, with their checksums, may differ by a few bytes.
+    assert sizes[np.float64] - sizes[np.float32] == pytest.approx(500 * 8 * 4, abs=16)
 
 
 def test_a_missing_state_is_named(run: RunDirectory) -> None:
