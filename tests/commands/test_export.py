@@ -1,4 +1,7 @@
-"""A model in the files of another runtime: proved before it is kept, and used without ftcli."""
+"""A model in the files of another runtime: proved before it is kept, and used without ftcli.
+
+OpenVINO and nncf are only loaded in processes of their own: torch crashes in one that has had them for long.
+"""
 
 import json
 import os
@@ -15,6 +18,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from helpers.launch import Launch
 from helpers.support import Ftcli
 from PIL import Image
 
@@ -137,13 +141,13 @@ def test_options_that_do_not_go_together_are_refused(ftcli: Ftcli, trained: Path
 
 @pytest.mark.parametrize("form", ["openvino", "timm"])
 def test_other_formats_give_the_labels_of_the_run_without_ftcli(
-    ftcli: Ftcli, trained: Path, tiny: Path, form: str
+    launch: Launch, trained: Path, tiny: Path, form: str
 ) -> None:
-    ftcli("export", trained, "--format", form, "-o", "out")
-    assert ftcli("verify", "out", "--json").json["problems"] == []
+    launch("export", trained, "--format", form, "-o", "out")
+    assert launch("verify", "out", "--json").json["problems"] == []
     scored = read_predictions(trained / "predictions/val.csv")
     wanted = [scored.classes[row] for row in scored.predicted]
-    own = ftcli("predict", "out", tiny / "val").out.splitlines()[1:]
+    own = launch("predict", "out", tiny / "val").out.splitlines()[1:]
     assert [line.split(",")[2] for line in own] == wanted
     blocked = ("ftcli",) if form == "timm" else ("ftcli", "torch")
     done = without(
@@ -153,16 +157,16 @@ def test_other_formats_give_the_labels_of_the_run_without_ftcli(
 
 
 def test_int8_says_what_it_costs_and_is_refused_above_a_limit(
-    ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
+    launch: Launch, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("export", trained, "--format", "openvino", "--int8", "--golden", "synthetic", "-o", "out")
-    found = ftcli(*command, "--json").json["int8"]
+    found = launch(*command, "--json").json["int8"]
     assert found["calibrated_on"] == 18
     assert found["accuracy"]["low"] <= found["accuracy"]["difference"] <= found["accuracy"]["high"]
     assert found["worst_class"] in {"blue", "red"}
-    assert ftcli("verify", "out", "--json").json["problems"] == []
+    assert launch("verify", "out", "--json").json["problems"] == []
     shutil.rmtree("out")
-    opened = []
+    opened: list[Path] = []
 
     def worse_the_second_time(target: Target, form: str, file: Path) -> Scorer:
         opened.append(file)
@@ -171,7 +175,7 @@ def test_int8_says_what_it_costs_and_is_refused_above_a_limit(
 
     monkeypatch.setattr("ftcli.model.export.quantize_openvino", lambda *_: None)
     monkeypatch.setattr("ftcli.commands.export.written_scorer", worse_the_second_time)
-    assert "more than 0.1 worse" in ftcli(*command, "--max-drop", "0.1", code=4).err
+    assert "more than 0.1 worse" in launch(*command, "--max-drop", "0.1", code=4).err
     assert not Path("out").exists()
 
 
