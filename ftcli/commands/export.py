@@ -96,6 +96,8 @@ def export(path: Path, options: ExportOptions, progress: QuietProgress) -> Expor
     target = open_target(path)
     if target.checkpoint is None:
         raise UsageError("is an exported model already", where=str(path), hint="Give the run or its checkpoint.")
+    from ftcli.model import export as writers
+
     directory = _directory(path, options)
     images = _val_images(target, options)
     progress.stage(f"scoring {len(images.samples):,} images with the checkpoint")
@@ -108,7 +110,7 @@ def export(path: Path, options: ExportOptions, progress: QuietProgress) -> Expor
             progress.stage(f"writing {form.file}")
             file = staging / form.file
             about = _about(target, options)
-            _write_model(target, options.format, file, about)
+            getattr(writers, form.write)(target.network(), file, about)
             progress.stage(f"running it with {runtime}")
             scorer = written_scorer(target, options.format, file)
             difference = _prove(scorer, images, expected)
@@ -227,22 +229,6 @@ def _run_metrics(checkpoint: Path) -> dict[str, Any] | None:
     except RunDirectoryError:
         return None
     return metrics if isinstance(metrics, dict) else None
-
-
-def _write_model(target: Target, form: str, file: Path, about: Mapping[str, Any]) -> None:
-    from ftcli.model import export
-    from ftcli.model.network import restore_network
-
-    assert target.checkpoint is not None
-    info = target.checkpoint.info
-    network = restore_network(
-        info.model,
-        classes=info.classes,
-        spec=info.spec,
-        state_dict=target.checkpoint.state_dict,
-        origin=str(target.path),
-    )
-    getattr(export, FORMATS[form].write)(network, file, about)
 
 
 def written_scorer(target: Target, form: str, file: Path) -> Scorer:

@@ -18,6 +18,7 @@ from ftcli.runs.export_directory import is_export, read_export
 
 if TYPE_CHECKING:
     from ftcli.engine.inference import Scorer
+    from ftcli.model.network import Network
     from ftcli.runs.checkpoint import Checkpoint
 
 
@@ -46,24 +47,25 @@ class Target:
         """Return a scorer; None means what the recipe says. Raises UsageError without the device or the runtime."""
         from ftcli.engine.device import pick_compute
         from ftcli.engine.inference import exported_scorer, network_scorer
-        from ftcli.model.network import restore_network
 
         size = batch_size or self.recipe.data.batch_size
         if self.checkpoint is None:
             assert self.form is not None, "an exported model has a format"
             need(FORMATS[self.form].runtime, extra=FORMATS[self.form].extra)
             return exported_scorer(self.path, self.form, self.classes, self.spec, batch_size=size)
-        info = self.checkpoint.info
-        compute = pick_compute(device or self.recipe.device, "fp32")
-        network = restore_network(
-            info.model,
-            classes=info.classes,
-            spec=info.spec,
-            state_dict=self.checkpoint.state_dict,
-            origin=str(self.path),
-        )
+        network, compute = self.network(), pick_compute(device or self.recipe.device, "fp32")
         compute.place(network.module)
         return network_scorer(network, compute, batch_size=size)
+
+    def network(self) -> Network:
+        """Return the checkpoint's network, on the CPU."""
+        from ftcli.model.network import restore_network
+
+        assert self.checkpoint is not None, "an exported model is a file of another runtime"
+        info, origin = self.checkpoint.info, str(self.path)
+        return restore_network(
+            info.model, classes=info.classes, spec=info.spec, state_dict=self.checkpoint.state_dict, origin=origin
+        )
 
 
 def open_target(path: Path) -> Target:
