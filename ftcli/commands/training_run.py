@@ -202,7 +202,13 @@ class TrainingRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.__exit__(kind, error, trace)
+        try:
+            self._open.__exit__(kind, error, trace)
+        except Exception as late:  # torch raises for a dead worker at any moment, also while this run is closed
+            if error is None or self._resumable(error) is None:
+                if self._resumable(late) is None:
+                    raise
+                error = late
         if error is not None and (resumable := self._resumable(error)) is not None:
             raise resumable from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, reject
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from ftcli.data.class_folders import ClassFolders, Tree
@@ -183,6 +183,7 @@ def test_without_copies_the_cut_is_that_of_every_earlier_version(touch):
     assert sorted(images(dataset, "val")) == ["a/02.png", "a/03.png", "a/06.png", "b/02.png", "b/03.png", "b/06.png"]
 
 
+@settings(max_examples=30)
 @given(cluster_counts, st.floats(0.05, 0.95), st.randoms(use_true_random=False), st.booleans())
 def test_alike_images_are_never_parted_whether_in_clusters_or_not(counts, fraction, random, clustered):
     folders = folders_of(counts)
