@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ftcli.errors import ModelError
+from ftcli.errors import ModelError, failure_of
 from ftcli.model.freezing import eval_mode
 from ftcli.model.groups import Group, group_network
 from ftcli.model.libraries import efficientnet_lite0
@@ -162,6 +162,8 @@ def check_image_size(network: Network) -> None:
         with eval_mode(network.module), torch.no_grad():
             network.module(torch.zeros(1, 3, size, size, device=device))
     except Exception as error:
+        if failure_of(error) is not None:  # of the machine, such as no memory
+            raise
         reason = first_line(error)
         message = f"{network.name} does not take images of {size} px: {reason}"
         raise ModelError(message, where="data.image_size", hint=f"Set data.image_size to {usual}.") from error
