@@ -1,6 +1,6 @@
 """A model in the files of another runtime: proved before it is kept, and used without ftcli.
 
-OpenVINO and nncf are only loaded in processes of their own: torch crashes in one that has had them for long.
+Every export has a process of its own: torch cannot train safely in one that has exported, nor in its children.
 """
 
 import json
@@ -19,7 +19,6 @@ import pytest
 import timm
 import torch
 from helpers.launch import Launch
-from helpers.support import Ftcli
 from PIL import Image
 
 from ftcli.commands.target import Target
@@ -27,27 +26,27 @@ from ftcli.engine.inference import Scorer, exported_scorer
 from ftcli.runs.predictions_file import read_predictions
 
 
-def test_the_file_gives_the_labels_of_the_run(ftcli: Ftcli, trained: Path, tiny: Path) -> None:
-    own = ftcli("predict", trained, tiny / "val", "--probabilities").out
-    of_file = ftcli("predict", trained / "export/onnx/model.onnx", tiny / "val", "--probabilities").out
+def test_the_file_gives_the_labels_of_the_run(launch: Launch, trained: Path, tiny: Path) -> None:
+    own = launch("predict", trained, tiny / "val", "--probabilities").out
+    of_file = launch("predict", trained / "export/onnx/model.onnx", tiny / "val", "--probabilities").out
     rows = [[line.split(",") for line in text.splitlines()[1:]] for text in (own, of_file)]
     assert [row[:3] for row in rows[0]] == [row[:3] for row in rows[1]]
     values = [np.array([row[3:] for row in each], dtype=float) for each in rows]
     assert np.abs(values[0] - values[1]).max() < 1e-4
 
 
-def test_eval_of_the_file_gives_the_figures_of_the_run(ftcli: Ftcli, trained: Path) -> None:
-    own = ftcli("eval", trained, "--json").json
-    of_file = ftcli("eval", trained / "export/onnx", "--json").json
+def test_eval_of_the_file_gives_the_figures_of_the_run(launch: Launch, trained: Path) -> None:
+    own = launch("eval", trained, "--json").json
+    of_file = launch("eval", trained / "export/onnx", "--json").json
     assert of_file["confusion"] == own["confusion"]
     assert of_file["seen"] == own["seen"] == {"trained_on": 0, "chose_epoch": 12}
     assert of_file["unfinished"] == []
     assert of_file["metrics"]["log_loss"]["value"] == pytest.approx(own["metrics"]["log_loss"]["value"], abs=1e-4)
 
 
-def test_the_file_is_one_more_column_of_compare(ftcli: Ftcli, trained: Path) -> None:
+def test_the_file_is_one_more_column_of_compare(launch: Launch, trained: Path) -> None:
     file = trained / "export/onnx/model.onnx"
-    found = ftcli("compare", trained, file, "--fail-if", "not-equivalent:0.9", "--json").json
+    found = launch("compare", trained, file, "--fail-if", "not-equivalent:0.9", "--json").json
     assert found["runs"] == [str(trained), str(file)]
     assert found["metrics"]["accuracy"]["difference"] == 0
     assert found["recipe_changes"] == {"export": {"a": None, "b": "onnx"}}
@@ -108,17 +107,17 @@ def test_every_golden_image_is_one_of_val(exported: Path, tiny: Path) -> None:
     assert set(golden) <= of_val
 
 
-def test_private_images_stay_at_home(ftcli: Ftcli, trained: Path, tiny: Path) -> None:
-    ftcli("export", trained, "-o", "out", "--golden", "synthetic", "--input", "float")
+def test_private_images_stay_at_home(launch: Launch, trained: Path, tiny: Path) -> None:
+    launch("export", trained, "-o", "out", "--golden", "synthetic", "--input", "float")
     of_val = {path.read_bytes() for path in (tiny / "val").rglob("*.png")}
     assert of_val.isdisjoint(path.read_bytes() for path in Path("out/golden").iterdir())
-    assert ftcli("verify", "out", "--json").json["golden"] == 8
+    assert launch("verify", "out", "--json").json["golden"] == 8
     assert json.loads(Path("out/export.json").read_text())["input"] == "float"
     done = without("ftcli", "torch", script="classify.py", folder=Path("out").absolute())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_script_notices_a_swapped_model(ftcli: Ftcli, exported: Path) -> None:
+def test_the_script_notices_a_swapped_model(launch: Launch, exported: Path) -> None:
     model = onnx.load(exported / "model.onnx")
     weights = next(each for each in model.graph.initializer if len(each.dims) == 2)
     values = onnx.numpy_helper.to_array(weights)
@@ -126,7 +125,7 @@ def test_the_script_notices_a_swapped_model(ftcli: Ftcli, exported: Path) -> Non
     onnx.save(model, exported / "model.onnx")
     done = without("ftcli", "torch", script="classify.py", folder=exported)
     assert done.returncode == 1
-    assert "model.onnx" in ftcli("verify", exported, code=4).err
+    assert "model.onnx" in launch("verify", exported, code=4).err
 
 
 @pytest.mark.parametrize(
@@ -134,8 +133,8 @@ def test_the_script_notices_a_swapped_model(ftcli: Ftcli, exported: Path) -> Non
     [("--int8",), ("--max-drop", "0.1"), ("--format", "timm", "--input", "float"), ("--format", "tflite")],
     ids=" ".join,
 )
-def test_options_that_do_not_go_together_are_refused(ftcli: Ftcli, trained: Path, options: tuple[str, ...]) -> None:
-    assert options[-2 if len(options) > 1 else -1] in ftcli("export", trained, *options, "-o", "out", code=2).err
+def test_options_that_do_not_go_together_are_refused(launch: Launch, trained: Path, options: tuple[str, ...]) -> None:
+    assert options[-2 if len(options) > 1 else -1] in launch("export", trained, *options, "-o", "out", code=2).err
     assert not Path("out").exists()
 
 
@@ -184,8 +183,8 @@ def turned(right: Scorer) -> Scorer:
     return replace(right, score=lambda batches: (rows[:, ::-1] for rows in right.score(batches)))
 
 
-def test_timm_and_its_own_preprocessing_take_the_directory_as_it_is(ftcli: Ftcli, trained: Path, tiny: Path) -> None:
-    ftcli("export", trained, "--format", "timm", "-o", "out")
+def test_timm_and_its_own_preprocessing_take_the_directory_as_it_is(launch: Launch, trained: Path, tiny: Path) -> None:
+    launch("export", trained, "--format", "timm", "-o", "out")
     network = timm.create_model("local-dir:out", pretrained=True).eval()
     assert network.pretrained_cfg["label_names"] == ["blue", "red"]
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg))
@@ -195,60 +194,60 @@ def test_timm_and_its_own_preprocessing_take_the_directory_as_it_is(ftcli: Ftcli
         assert network(images).argmax(dim=1).tolist() == scored.predicted.tolist()
 
 
-def test_a_network_that_timm_lacks_is_refused(ftcli: Ftcli, tiny: Path) -> None:
+def test_a_network_that_timm_lacks_is_refused(launch: Launch, tiny: Path) -> None:
     Path("recipe.yaml").write_text(
         f"data: {{root: {tiny}, image_size: 32, workers: 0, views: 1}}\n"
         "model: {name: squeezenet1_1, weights: none}\nepochs: 1\nreport: false\n"
     )
-    ftcli("train", "recipe.yaml", "--name", "a")
-    assert "squeezenet1_1" in ftcli("export", "runs/a", "--format", "timm", code=2).err
+    launch("train", "recipe.yaml", "--name", "a")
+    assert "squeezenet1_1" in launch("export", "runs/a", "--format", "timm", code=2).err
     assert not any(Path("runs/a/export").iterdir())
 
 
 def test_a_file_that_gives_other_labels_is_not_kept(
-    ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
+    launch: Launch, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(target: Target, form: str, file: Path) -> Scorer:
         return turned(exported_scorer(file, form, target.classes, target.spec, batch_size=4))
 
     monkeypatch.setattr("ftcli.commands.export.written_scorer", wrong)
-    err = ftcli("export", trained, "-o", "out", code=4).err
+    err = launch("export", trained, "-o", "out", code=4).err
     assert "of 12 val images" in err
     assert not list(Path().iterdir())
 
 
 def test_a_network_that_cannot_be_exported_leaves_nothing(
-    ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
+    launch: Launch, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("an operator is missing\nwith details")
 
     monkeypatch.setattr("torch.onnx.export", fails)
-    err = ftcli("export", trained, "-o", "out", code=2).err
+    err = launch("export", trained, "-o", "out", code=2).err
     assert "timm/test_resnet cannot be exported to ONNX: an operator is missing" in err
     assert not list(Path().iterdir())
 
 
 def test_a_missing_extra_is_named_before_anything_is_loaded(
-    ftcli: Ftcli, trained: Path, monkeypatch: pytest.MonkeyPatch
+    launch: Launch, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib.util
 
     usual = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else usual(name))
-    err = ftcli("export", trained, code=2).err
+    err = launch("export", trained, code=2).err
     assert "onnxscript" in err
     assert "pip install 'ftcli[onnx]'" in err
 
 
-def test_what_is_no_export_is_never_replaced(ftcli: Ftcli, trained: Path) -> None:
+def test_what_is_no_export_is_never_replaced(launch: Launch, trained: Path) -> None:
     Path("out").mkdir()
     Path("out/thesis.txt").write_text("years of work")
-    assert "is not an export" in ftcli("export", trained, "-o", "out", code=2).err
+    assert "is not an export" in launch("export", trained, "-o", "out", code=2).err
     assert Path("out/thesis.txt").read_text() == "years of work"
     shutil.copy(trained / "checkpoints/best.safetensors", "copy.safetensors")
-    assert "--output" in ftcli("export", "copy.safetensors", code=2).err
-    assert "exported model already" in ftcli("export", trained / "export/onnx", code=2).err
+    assert "--output" in launch("export", "copy.safetensors", code=2).err
+    assert "exported model already" in launch("export", trained / "export/onnx", code=2).err
 
 
 def test_the_card_has_the_figures_of_the_run(exported: Path) -> None:

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from helpers.launch import Child, Launch
 from helpers.support import Ftcli
 from torch import Tensor
 
@@ -34,15 +35,19 @@ def recipe(tiny: Path) -> Path:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_its_processes_ends_the_program_and_keeps_what_is_done(
-    launch: Launch, recipe: Path, number: signal.Signals, code: int
+    recipe: Path, number: signal.Signals, code: int
 ) -> None:
     with_a_worker = ["epochs=5000", "data.workers=1", "data.cache=off", "data.views=fresh"]
-    child = launch.start("train", recipe, "--name", "a", *with_a_worker, fault=os.setsid)
-    wait_for_epochs(Path("runs/a/metrics.jsonl"), child)
-    os.killpg(child.pid, number)  # as Ctrl-C, `timeout` and systemd do
-    outcome = child.wait()
-    assert outcome.code == code
-    assert "are kept\nResume with: ftcli resume runs/a" in outcome.err
+    command = [sys.executable, "-m", "ftcli", "train", recipe, "--name", "a", *with_a_worker]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for_epochs(Path("runs/a/metrics.jsonl"), process)
+    os.killpg(process.pid, number)  # as Ctrl-C, `timeout` and systemd do
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == code
+    assert "are kept\nResume with: ftcli resume runs/a" in err
+    assert "Traceback" not in err
     epochs = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
     assert load_checkpoint(Path("runs/a/checkpoints/last.safetensors")).info.epoch == epochs
 
@@ -137,9 +142,9 @@ def test_a_signal_while_features_are_computed_stops_after_the_batch(
     assert "no epoch was finished\nResume with: ftcli resume runs/a" in err
 
 
-def wait_for_epochs(metrics: Path, child: Child) -> None:
+def wait_for_epochs(metrics: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + SECONDS
     while not metrics.exists() or not metrics.read_text():
-        assert child.runs()
+        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
