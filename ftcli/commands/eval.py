@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ftcli.commands.outputs import check_output, make_folder
 from ftcli.commands.prepare import (
@@ -32,6 +35,9 @@ from ftcli.records import Gate
 from ftcli.runs.dataset_file import read_earlier, read_train_hashes, run_of
 from ftcli.runs.directory import RunDirectory
 from ftcli.runs.predictions_file import read_predictions, write_predictions
+
+if TYPE_CHECKING:
+    from ftcli.data.loader import Images
 
 _Hashes = frozenset[str] | None
 
@@ -108,6 +114,17 @@ class ScoredImages:
     split: str | None
     skipped: tuple[BadImage, ...]
 
+    @property
+    def files(self) -> Images:
+        """The images as a scorer takes them."""
+        from ftcli.data.loader import Images
+
+        return Images(tuple(sample.path for sample in self.samples), tuple(fact.sha256 for fact in self.facts))
+
+    def predictions(self, classes: tuple[str, ...], probabilities: NDArray[np.float64]) -> Predictions:
+        """Return probabilities (N, classes) of these images with their labels."""
+        return Predictions.of(classes, self.facts, [sample.label for sample in self.samples], probabilities)
+
 
 def evaluate_checkpoint(path: Path, scoring: Scoring) -> EvalResult:
     """Score every image once, by a run, a checkpoint or an exported model, with its own preprocessing.
@@ -153,12 +170,8 @@ def score_images(
     target: Target, images: ScoredImages, *, device: str | None = None, batch_size: int | None = None
 ) -> Predictions:
     """Return the predictions of labelled images. Raises what `Target.scorer` and `Scorer.probabilities` raise."""
-    from ftcli.data.loader import Images
-
     scorer = target.scorer(device=device, batch_size=batch_size)
-    loaded = Images(tuple(sample.path for sample in images.samples), tuple(fact.sha256 for fact in images.facts))
-    labels = [sample.label for sample in images.samples]
-    return Predictions.of(target.classes, images.facts, labels, scorer.probabilities(loaded))
+    return images.predictions(target.classes, scorer.probabilities(images.files))
 
 
 def split_images(target: Target, split: str) -> ScoredImages:

@@ -23,7 +23,6 @@ from ftcli.evaluation.compare.evidence import PairEvidence
 from ftcli.evaluation.compare.pair import compare_paired
 from ftcli.evaluation.compare.pairing import pair_by_content
 from ftcli.evaluation.gates import Rule, Rules, judge
-from ftcli.evaluation.predictions import Predictions
 from ftcli.model.formats import FORMATS
 from ftcli.records import SCHEMA, InputSpec
 from ftcli.report.model_card import model_card
@@ -101,7 +100,7 @@ def export(path: Path, options: ExportOptions, progress: QuietProgress) -> Expor
     directory = _directory(path, options)
     images = _val_images(target, options)
     progress.stage(f"scoring {len(images.samples):,} images with the checkpoint")
-    expected = target.scorer(device="cpu", batch_size=None).probabilities(_loaded(images))
+    expected = target.scorer(device="cpu", batch_size=None).probabilities(images.files)
     runtime = f"{form.runtime} {metadata.version(form.runtime)}"
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -167,16 +166,18 @@ def _quantize(
 
     Raises GateError where it costs more than allowed.
     """
+    from ftcli.engine.exported import fed_images
     from ftcli.model.export import quantize_openvino
 
     train = split_images(target, TRAIN)
     count = min(CALIBRATION_IMAGES, len(train.samples))
     chosen = np.random.default_rng(0).choice(len(train.samples), count, replace=False)
     progress.stage(f"calibrating int8 on {count:,} images of train")
-    quantize_openvino(file, _pixels([train.samples[place].path for place in sorted(chosen)], target.spec), target.spec)
-    found = written_scorer(target, options.format, file).probabilities(_loaded(images))
-    labels = [sample.label for sample in images.samples]
-    a, b = (Predictions.of(target.classes, images.facts, labels, each) for each in (expected, found))
+    pixels = _pixels([train.samples[place].path for place in sorted(chosen)], target.spec)
+    fed = [fed_images(each[None], target.spec, takes_pixels=options.input == "uint8") for each in pixels]
+    quantize_openvino(file, fed)
+    found = written_scorer(target, options.format, file).probabilities(images.files)
+    a, b = (images.predictions(target.classes, each) for each in (expected, found))
     names = "checkpoint", f"int8 {file.name}"
     paired = pair_by_content(a, b, names=names)
     comparison = compare_paired(paired, names=names)
@@ -209,7 +210,7 @@ def _about(target: Target, options: ExportOptions) -> dict[str, Any]:
         "model": info.model,
         "epoch": info.epoch,
         "checkpoint_sha256": digest,
-        "metrics": _run_metrics(file),
+        "metrics": _run_metrics(target),
         "recipe": dict(info.recipe),
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
@@ -219,13 +220,12 @@ def _about(target: Target, options: ExportOptions) -> dict[str, Any]:
     }
 
 
-def _run_metrics(checkpoint: Path) -> dict[str, Any] | None:
+def _run_metrics(target: Target) -> dict[str, Any] | None:
     """Return the metrics of val with their intervals; None for a checkpoint outside a finished run."""
-    run = RunDirectory(checkpoint.resolve().parent.parent)
-    if checkpoint.resolve() != run.best.resolve() or not run.summary.is_file():
+    if not target.is_best or not target.home.summary.is_file():
         return None
     try:
-        metrics = read_json(run.summary).get("metrics")
+        metrics = read_json(target.home.summary).get("metrics")
     except RunDirectoryError:
         return None
     return metrics if isinstance(metrics, dict) else None
@@ -238,17 +238,11 @@ def written_scorer(target: Target, form: str, file: Path) -> Scorer:
     return exported_scorer(file, form, target.classes, target.spec, batch_size=max(_BATCHES))
 
 
-def _loaded(images: ScoredImages) -> Any:
-    from ftcli.data.loader import Images
-
-    return Images(tuple(sample.path for sample in images.samples), tuple(fact.sha256 for fact in images.facts))
-
-
 def _prove(scorer: Scorer, images: ScoredImages, expected: NDArray[np.float64]) -> float:
     """Return the largest difference of a probability on val. Raises GateError where a label or more differs."""
     import torch
 
-    found = scorer.probabilities(_loaded(images))
+    found = scorer.probabilities(images.files)
     first = _pixels([sample.path for sample in images.samples[: max(_BATCHES)]], scorer.spec)
     for size in _BATCHES:  # of the first images, which the pass above has scored in the largest batches
         (again,) = scorer.score([torch.stack(first[:size])])

@@ -19,7 +19,6 @@ from ftcli.evaluation.abstention import abstention
 from ftcli.records import SCHEMA
 from ftcli.report.progress import QuietProgress
 from ftcli.report.text.predict import ABSTAIN, Form, Labelled, header, line
-from ftcli.runs.directory import RunDirectory
 from ftcli.runs.part_file import PartFile
 from ftcli.runs.predictions_file import read_predictions
 
@@ -54,8 +53,12 @@ class PredictResult:
     labels: dict[str, int]
     threshold: float | None
     skipped: list[BadImage] = field(default_factory=list)
-    images: int = 0
     seconds: float = 0.0
+
+    @property
+    def images(self) -> int:
+        """The number of images that have a label."""
+        return sum(self.labels.values())
 
     def refuse_skipped(self) -> None:
         """Raise one ImageError that names every image without a label."""
@@ -138,7 +141,6 @@ def _label(
             labelled = Labelled(
                 image.path, facts.sha256, classes[label] if sure else ABSTAIN, confidence, probabilities
             )
-            result.images += 1
             result.labels[labelled.predicted] += 1
             yield labelled
             _sort(image, labelled, result, how, progress)
@@ -193,12 +195,11 @@ def _threshold(opened: Target, target: float, progress: QuietProgress) -> float:
     if ABSTAIN in opened.classes:
         message = f"a class is called {ABSTAIN}, as images without a class would be"
         raise UsageError(message, where=str(opened.path), hint="Leave --target-precision out.")
-    run = RunDirectory(opened.path.resolve().parent.parent)
-    file = run.predictions("val")
-    if opened.path.resolve() != run.best.resolve() or not file.is_file():
+    file = opened.home.predictions("val")
+    if not opened.is_best or not file.is_file():
         message = "is not the best checkpoint of a run, so there are no predictions of val to find a threshold from"
         raise UsageError(message, where=str(opened.path), hint="Give the run's directory.")
-    run.check_unchanged(f"{file.parent.name}/{file.name}")
+    opened.home.check_unchanged(f"{file.parent.name}/{file.name}")
     predictions = read_predictions(file)
     found = abstention(predictions, target=target).suggestion
     if found is None:

@@ -43,6 +43,11 @@ class Target:
         file = self.path.resolve()
         return RunDirectory(file.parents[1] if self.form is None else file.parents[2])
 
+    @property
+    def is_best(self) -> bool:
+        """Whether it is the best checkpoint of its run."""
+        return self.path.resolve() == self.home.best.resolve()
+
     def scorer(self, *, device: str | None, batch_size: int | None) -> Scorer:
         """Return a scorer; None means what the recipe says. Raises UsageError without the device or the runtime."""
         from ftcli.engine.device import pick_compute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ftcli.data.transforms import normalise
-from ftcli.model.export import fed_images
 from ftcli.model.freezing import eval_mode
 from ftcli.records import InputSpec
 
@@ -59,3 +59,8 @@ def run_timm(file: Path, spec: InputSpec) -> Run:
         return rows
 
     return run
+
+
+def fed_images(images: Tensor, spec: InputSpec, *, takes_pixels: bool) -> NDArray[Any]:
+    """Return uint8 images (n, 3, S, S) as an exported file takes them: NHWC pixels, or normalised NCHW floats."""
+    return np.asarray((images.permute(0, 2, 3, 1) if takes_pixels else normalise(images, spec)).contiguous().numpy())

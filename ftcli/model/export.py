@@ -13,7 +13,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
@@ -111,8 +110,8 @@ def write_openvino(network: Network, file: Path, about: Mapping[str, Any]) -> No
             raise _cannot(network, "OpenVINO", error) from error
 
 
-def quantize_openvino(file: Path, images: Sequence[Tensor], spec: InputSpec) -> None:
-    """Replace an IR file by one in int8, calibrated by nncf on uint8 images (3, S, S).
+def quantize_openvino(file: Path, fed: Sequence[NDArray[Any]]) -> None:
+    """Replace an IR file by one in int8, calibrated by nncf on images as the file takes them, one in each batch.
 
     Post-training quantization with fast bias correction; activations and weights in 8 bits.
     """
@@ -121,8 +120,6 @@ def quantize_openvino(file: Path, images: Sequence[Tensor], spec: InputSpec) -> 
 
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(file)
-    takes_pixels = model.input("images").get_element_type() == openvino.Type.u8
-    fed = [fed_images(image[None], spec, takes_pixels=takes_pixels) for image in images]
     # nncf draws its progress on stdout, which is for results.
     with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"), _silent("nncf", "torch"):
         quantized = nncf.quantize(model, nncf.Dataset(fed), subset_size=len(fed))
@@ -131,14 +128,6 @@ def quantize_openvino(file: Path, images: Sequence[Tensor], spec: InputSpec) -> 
     openvino.save_model(quantized, fresh, compress_to_fp16=False)
     for suffix in (".bin", ".xml"):
         fresh.with_suffix(suffix).replace(file.with_suffix(suffix))
-
-
-def fed_images(images: Tensor, spec: InputSpec, *, takes_pixels: bool) -> NDArray[Any]:
-    """Return uint8 images (n, 3, S, S) as an exported file takes them: NHWC pixels, or normalised NCHW floats."""
-    if takes_pixels:
-        return np.asarray(images.permute(0, 2, 3, 1).contiguous().numpy())
-    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-    return np.asarray(((images.to(torch.float32) - mean) / std).contiguous().numpy())
 
 
 def _model_info(network: Network, about: Mapping[str, Any]) -> dict[str, str]:

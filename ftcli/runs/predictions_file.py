@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,11 +120,8 @@ def _header(classes: tuple[str, ...], *, many: bool) -> list[str]:
 
 def _csv(predictions: Predictions, tensors: _Tensors | None) -> bytes:
     """Return the CSV: with every probability, or with those of the most probable classes."""
-    lines: list[str] = []
-    # csv quotes a lone carriage return only if the line terminator contains one.
-    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
     classes, labels = predictions.classes, predictions.given_labels
-    writer.writerow(_header(classes, many=tensors is not None))
+    lines = [csv_line(_header(classes, many=tensors is not None))]
     predicted = predictions.predicted.tolist()
     rows = zip(
         predictions.paths,
@@ -135,15 +132,23 @@ def _csv(predictions: Predictions, tensors: _Tensors | None) -> bytes:
     )
     if tensors is None:
         for row, best, probabilities in zip(rows, predicted, predictions.probabilities.tolist(), strict=True):
-            writer.writerow([*row, *_rounded(probabilities, best)])
+            lines.append(csv_line([*row, *_rounded(probabilities, best)]))
     else:
         tops = zip(tensors["top"].tolist(), tensors["top_probabilities"].tolist(), strict=True)
         for row, (top, confidences) in zip(rows, tops, strict=True):
             texts = [
                 text for each, value in zip(top, confidences, strict=True) for text in (classes[each], f"{value:.9g}")
             ]
-            writer.writerow([*row, *texts[1:]])
-    return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode("utf-8", "surrogateescape")
+            lines.append(csv_line([*row, *texts[1:]]))
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def csv_line(values: Sequence[str]) -> str:
+    """Return a CSV row without its end; names with commas, quotes or line breaks are quoted."""
+    lines: list[str] = []
+    # csv quotes a lone carriage return only if the line terminator contains one.
+    csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerow(values)
+    return lines[0].removesuffix("\r\n")
 
 
 def _rounded(probabilities: list[float], predicted: int) -> list[str]:

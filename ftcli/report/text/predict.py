@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from ftcli.phrases import count, duration
 from ftcli.report.format import printable, share
+from ftcli.runs.predictions_file import csv_line
 
 ABSTAIN = "abstain"
 """The label of an image whose confidence is below the threshold."""
@@ -92,14 +91,6 @@ def summary_line(labels: Mapping[str, int], *, seconds: float, threshold: float 
     if threshold is not None and images:
         text += f"; {share(1 - labels[ABSTAIN] / images)} answered, at a confidence of {threshold:.4f} or more"
     return text
-
-
-def csv_line(values: Sequence[str]) -> str:
-    """Return a CSV row without its end; names with commas, quotes or line breaks are quoted."""
-    lines: list[str] = []
-    # csv quotes a lone carriage return only if the line terminator contains one.
-    csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerow(values)
-    return lines[0].removesuffix("\r\n")
 
 
 def _digits(probability: float) -> str:
